@@ -1,0 +1,110 @@
+"""Seven versions of attention, one change at a time.
+
+``import attention_variants as av`` costs little more than ``import torch``: what draws, measures or grades
+is loaded when it is used.
+
+- ``av.VARIANTS[1]`` ... ``av.VARIANTS[7]``: the functions themselves, read them first
+- ``av.MultiHeadAttention``, ``av.lift``, the masks: what stands around them
+- ``av.compare``, ``av.trace``, ``av.show``, ``av.diff``, ``av.plot_weights``, ``av.load_example``: look and measure
+- ``av.check``: write a step yourself and hear what is wrong with it
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .model import (
+    MultiHeadAttention,
+    causal_mask,
+    combine_masks,
+    lift,
+    padding_mask,
+    sliding_window_mask,
+)
+from .variants import (
+    VARIANTS,
+    attention_batched,
+    attention_loops,
+    attention_masked,
+    attention_matmul,
+    attention_tiled,
+    get_variant,
+    multihead_attention,
+    multihead_attention_fused,
+    multihead_attention_loop,
+)
+
+if TYPE_CHECKING:
+    from .classroom.check import check
+    from .classroom.misconceptions import MISCONCEPTIONS
+    from .lab.compare import compare
+    from .lab.examples import load_batch, load_example
+    from .lab.plot import COLORS, plot_chain, plot_difference, plot_heads, plot_weights
+    from .lab.source import code_lines, diff, show
+    from .lab.trace import trace
+
+__version__ = "0.1.0"
+
+#: Where the names live that are loaded when they are first used.
+_LAZY = {
+    "COLORS": "lab.plot",
+    "MISCONCEPTIONS": "classroom.misconceptions",
+    "check": "classroom.check",
+    "code_lines": "lab.source",
+    "compare": "lab.compare",
+    "diff": "lab.source",
+    "load_batch": "lab.examples",
+    "load_example": "lab.examples",
+    "plot_chain": "lab.plot",
+    "plot_difference": "lab.plot",
+    "plot_heads": "lab.plot",
+    "plot_weights": "lab.plot",
+    "show": "lab.source",
+    "trace": "lab.trace",
+}
+
+__all__ = [
+    "COLORS",
+    "MISCONCEPTIONS",
+    "VARIANTS",
+    "MultiHeadAttention",
+    "attention_batched",
+    "attention_loops",
+    "attention_masked",
+    "attention_matmul",
+    "attention_tiled",
+    "causal_mask",
+    "check",
+    "code_lines",
+    "combine_masks",
+    "compare",
+    "diff",
+    "get_variant",
+    "lift",
+    "load_batch",
+    "load_example",
+    "multihead_attention",
+    "multihead_attention_fused",
+    "multihead_attention_loop",
+    "padding_mask",
+    "plot_chain",
+    "plot_difference",
+    "plot_heads",
+    "plot_weights",
+    "show",
+    "sliding_window_mask",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

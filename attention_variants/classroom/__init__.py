@@ -1,0 +1,1 @@
+"""Write a step yourself and hear what is wrong with it."""

@@ -1,0 +1,1 @@
+"""Look and measure: compare, trace, plot, and the real sentence."""

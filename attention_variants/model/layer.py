@@ -1,0 +1,346 @@
+"""One layer around any of the seven variants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from attention_variants.variants import get_variant
+from attention_variants.variants._check import check_inputs
+
+from .lift import lift
+
+
+class MultiHeadAttention(nn.Module):
+    """Multi-head attention: four projections around any of the seven variants.
+
+    ``output = w_o(attention(w_q(query), w_k(key), w_v(value)))``. The variants hold no weights, so one
+    ``state_dict`` serves all seven, and ``layer.variant = 3`` swaps the variant and nothing else.
+
+    Parameters
+    ----------
+    d_model : int
+        The width of what goes in and comes out.
+    num_heads : int
+        The number of heads; must divide d_model. Each is ``d_k = d_model / num_heads`` wide.
+    dropout : float, default 0.0
+        The probability of dropping an attention weight, in training mode only.
+    bias : bool, default True
+        Whether the projections add a bias.
+    variant : int, default 7
+        Which variant attends, 1 to 7. What it cannot do itself is done by loops around it (`lift`).
+
+    Attributes
+    ----------
+    w_q, w_k, w_v, w_o : torch.nn.Linear
+        The projections of queries, keys and values, and of the merged heads.
+
+    Raises
+    ------
+    ValueError
+        If num_heads does not divide d_model, dropout is not a probability, or there is no such variant.
+
+    References
+    ----------
+    Vaswani et al. (2017), "Attention Is All You Need", section 3.2.2. arXiv:1706.03762
+
+    Examples
+    --------
+    >>> layer = MultiHeadAttention(d_model=8, num_heads=2)
+    >>> output, weights = layer(torch.randn(2, 5, 8))
+    >>> output.shape, weights.shape
+    (torch.Size([2, 5, 8]), torch.Size([2, 2, 5, 5]))
+    """
+
+    def __init__(
+        self, d_model: int, num_heads: int, *, dropout: float = 0.0, bias: bool = True, variant: int = 7
+    ) -> None:
+        super().__init__()
+        if num_heads < 1 or d_model < 1 or d_model % num_heads:
+            raise ValueError(
+                f"MultiHeadAttention: d_model must be divisible by num_heads; "
+                f"got d_model = {d_model} and num_heads = {num_heads}."
+            )
+        if not 0.0 <= dropout <= 1.0:
+            raise ValueError(f"MultiHeadAttention: dropout must be a probability, 0 to 1; got {dropout}.")
+        self.d_model = d_model
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.variant = variant
+        self.w_q = nn.Linear(d_model, d_model, bias=bias)
+        self.w_k = nn.Linear(d_model, d_model, bias=bias)
+        self.w_v = nn.Linear(d_model, d_model, bias=bias)
+        self.w_o = nn.Linear(d_model, d_model, bias=bias)
+
+    @property
+    def variant(self) -> int:
+        """The number of the variant that attends, 1 to 7."""
+        return self._variant
+
+    @variant.setter
+    def variant(self, variant: int) -> None:
+        get_variant(variant)  # raises for a variant that does not exist
+        self._variant = variant
+
+    def forward(
+        self,
+        query: Float[Tensor, "*batch T_q d_model"],
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        mask: Tensor | None = None,
+        *,
+        need_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Float[Tensor, "*batch T_q d_model"], Float[Tensor, "*batch num_heads T_q T_k"] | None]:
+        """Attend.
+
+        Parameters
+        ----------
+        query : Tensor of shape (..., T_q, d_model)
+            What looks.
+        key : Tensor of shape (..., T_k, d_model), optional
+            What is looked at; by default ``query`` (self-attention).
+        value : Tensor of shape (..., T_k, d_model), optional
+            What is handed over; by default ``key``.
+        mask : boolean or integer Tensor that broadcasts to (..., num_heads, T_q, T_k), optional
+            True or 1 = may attend, False or 0 = blocked. A tokenizer's ``attention_mask`` of shape (B, T_k)
+            needs its head and query axes: ``attention_mask[:, None, None, :]``.
+        need_weights : bool, default True
+            Whether to return the weights. Without them, variant 7 does not build the T_q x T_k matrix.
+        is_causal : bool, default False
+            The same as a causal mask aligned top-left; combines with ``mask``.
+
+        Returns
+        -------
+        output : Tensor of shape (..., T_q, d_model)
+            What each query took, projected by ``w_o``.
+        weights : Tensor of shape (..., num_heads, T_q, T_k), or None
+            The weights of each head before dropout. None unless ``need_weights``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If something is not a floating-point tensor of the layer's dtype, or shapes do not fit; if the mask
+            is a float mask, holds other integers than 0 and 1, does not broadcast or is ambiguous.
+        """
+        if key is None and value is not None:
+            raise ValueError("MultiHeadAttention: value came without key; pass both, or neither for self-attention.")
+        key = query if key is None else key
+        value = key if value is None else value
+        self._check(query, key, value)
+        mask = _boolean(mask)
+
+        q, k, v = self.w_q(query), self.w_k(key), self.w_v(value)  # (..., T, d_model) -> (..., T, d_model)
+        check_inputs(7, q, k, v, mask, self.num_heads, caller="MultiHeadAttention", names=("query", "key", "value"))
+        context, weights = lift(self.variant)(
+            q,
+            k,
+            v,
+            mask,
+            self.num_heads,
+            dropout_p=self.dropout if self.training else 0.0,
+            need_weights=need_weights,
+            is_causal=is_causal,
+        )
+        return self.w_o(context), weights
+
+    def extra_repr(self) -> str:
+        """The layer's settings, as ``print(layer)`` shows them."""
+        return f"d_model={self.d_model}, num_heads={self.num_heads}, dropout={self.dropout}, variant={self.variant}"
+
+    def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
+        """What only the layer knows: the widths that the projections take, and their dtype."""
+        inputs = {"query": (query, self.w_q), "key": (key, self.w_k), "value": (value, self.w_v)}
+        for name, (x, projection) in inputs.items():
+            if not isinstance(x, Tensor):
+                raise TypeError(f"MultiHeadAttention: {name} must be a torch.Tensor; got {type(x).__name__}.")
+            width = projection.in_features
+            if x.ndim < 2 or x.shape[-1] != width:
+                raise ValueError(
+                    f"MultiHeadAttention: {name} must have shape (..., T, {width}), as wide as the layer; "
+                    f"got {tuple(x.shape)}."
+                )
+            if not x.is_floating_point():
+                raise TypeError(
+                    f"MultiHeadAttention: {name} must be floating point; got {x.dtype}. Token numbers must pass "
+                    f"through an embedding first."
+                )
+            weight = projection.weight
+            if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+                raise TypeError(
+                    f"MultiHeadAttention: {name} must have the dtype of the layer, {weight.dtype}; got {x.dtype}. "
+                    f"Convert one of them: {name}.to(layer.w_q.weight.dtype), or layer.to({name}.dtype)."
+                )
+            if x.device != weight.device:
+                raise ValueError(
+                    f"MultiHeadAttention: {name} must be on the device of the layer, {weight.device}; got {x.device}."
+                )
+
+    @classmethod
+    def from_torch(cls, module: nn.MultiheadAttention, *, variant: int = 7) -> MultiHeadAttention:
+        """Make a layer with the weights of a ``torch.nn.MultiheadAttention``.
+
+        Parameters
+        ----------
+        module : torch.nn.MultiheadAttention
+            With packed projections or separate ones (``kdim``, ``vdim``), with or without bias. Ours is
+            batch-first whatever ``module.batch_first`` says; transpose inputs of shape (T, B, d_model).
+        variant : int, default 7
+            Which variant attends.
+
+        Returns
+        -------
+        layer : MultiHeadAttention
+            With copies of the weights, and the module's dropout, dtype, device and mode.
+
+        Raises
+        ------
+        TypeError
+            If ``module`` is something else.
+        ValueError
+            If the module has ``add_bias_kv`` or ``add_zero_attn``, which change what attention computes.
+        """
+        if not isinstance(module, nn.MultiheadAttention):
+            raise TypeError(f"from_torch takes a torch.nn.MultiheadAttention; got {type(module).__name__}.")
+        if module.bias_k is not None or module.bias_v is not None or module.add_zero_attn:
+            raise ValueError("from_torch: add_bias_kv and add_zero_attn add keys of their own; this layer has none.")
+        if module.in_proj_weight is not None:
+            weights = module.in_proj_weight.chunk(3)
+        else:
+            weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+        biases = (None, None, None) if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
+        return cls._from_weights(
+            (*zip(weights, biases, strict=True), (module.out_proj.weight, module.out_proj.bias)),
+            num_heads=module.num_heads,
+            dropout=module.dropout,
+            variant=variant,
+            training=module.training,
+        )
+
+    @classmethod
+    def from_bert(cls, attention: Any, *, variant: int = 7) -> MultiHeadAttention:
+        """Make a layer with the weights of a BERT attention of the ``transformers`` library.
+
+        Parameters
+        ----------
+        attention : transformers.models.bert.modeling_bert.BertAttention
+            ``model.encoder.layer[i].attention``. Its residual connection and layer norm stay outside:
+            our output is what enters them.
+        variant : int, default 7
+            Which variant attends.
+
+        Returns
+        -------
+        layer : MultiHeadAttention
+            With copies of the weights, and the module's dropout, dtype, device and mode.
+
+        Raises
+        ------
+        TypeError
+            If ``attention`` has not the parts of a BERT attention.
+        """
+        try:
+            bert, dense = attention.self, attention.output.dense
+            projections = (bert.query, bert.key, bert.value, dense)
+            num_heads, dropout = bert.num_attention_heads, bert.dropout.p
+        except AttributeError as error:
+            raise TypeError(
+                f"from_bert takes a BertAttention, model.encoder.layer[i].attention; "
+                f"got {type(attention).__name__} ({error})."
+            ) from None
+        return cls._from_weights(
+            tuple((linear.weight, linear.bias) for linear in projections),
+            num_heads=num_heads,
+            dropout=dropout,
+            variant=variant,
+            training=attention.training,
+        )
+
+    @classmethod
+    def from_gpt2(cls, attention: Any, *, variant: int = 7) -> MultiHeadAttention:
+        """Make a layer with the weights of a GPT-2 attention of the ``transformers`` library.
+
+        GPT-2 attends causally: call the layer with ``is_causal=True``.
+
+        Parameters
+        ----------
+        attention : transformers.models.gpt2.modeling_gpt2.GPT2Attention
+            ``model.h[i].attn``. The dropout after its output projection stays outside.
+        variant : int, default 7
+            Which variant attends.
+
+        Returns
+        -------
+        layer : MultiHeadAttention
+            With copies of the weights, and the module's dropout, dtype, device and mode.
+
+        Raises
+        ------
+        TypeError
+            If ``attention`` has not the parts of a GPT-2 self-attention.
+        ValueError
+            If it scales its scores by anything but 1 / sqrt(d_k).
+        """
+        try:
+            # Conv1D keeps its weight as (in, out), and queries, keys and values packed side by side.
+            weights = attention.c_attn.weight.T.chunk(3)
+            biases = attention.c_attn.bias.chunk(3)
+            output = (attention.c_proj.weight.T, attention.c_proj.bias)
+            num_heads, dropout = attention.num_heads, attention.attn_dropout.p
+            plain_scale = attention.scale_attn_weights and not attention.scale_attn_by_inverse_layer_idx
+            is_self_attention = not attention.is_cross_attention
+        except AttributeError as error:
+            raise TypeError(
+                f"from_gpt2 takes a GPT2Attention, model.h[i].attn; got {type(attention).__name__} ({error})."
+            ) from None
+        if not is_self_attention:
+            raise TypeError("from_gpt2 takes the self-attention, model.h[i].attn; got a cross-attention.")
+        if not plain_scale:
+            raise ValueError("from_gpt2: this model scales its scores by something other than 1 / sqrt(d_k).")
+        return cls._from_weights(
+            (*zip(weights, biases, strict=True), output),
+            num_heads=num_heads,
+            dropout=dropout,
+            variant=variant,
+            training=attention.training,
+        )
+
+    @classmethod
+    def _from_weights(
+        cls,
+        pairs: tuple[tuple[Tensor, Tensor | None], ...],
+        *,
+        num_heads: int,
+        dropout: float,
+        variant: int,
+        training: bool,
+    ) -> MultiHeadAttention:
+        """Make a layer of the (weight, bias) of w_q, w_k, w_v and w_o."""
+        q_weight, q_bias = pairs[0]
+        layer = cls(len(q_weight), num_heads, dropout=dropout, bias=q_bias is not None, variant=variant)
+        layer.to(device=q_weight.device, dtype=q_weight.dtype)
+        with torch.no_grad():
+            for name, (weight, bias) in zip(("w_q", "w_k", "w_v", "w_o"), pairs, strict=True):
+                linear = getattr(layer, name)
+                if weight.shape[1] != linear.in_features:  # kdim and vdim of nn.MultiheadAttention
+                    linear = nn.Linear(weight.shape[1], len(weight), bias is not None, weight.device, weight.dtype)
+                    setattr(layer, name, linear)
+                linear.weight.copy_(weight)
+                if bias is not None:
+                    linear.bias.copy_(bias)
+        return layer.train(training)
+
+
+def _boolean(mask: Tensor | None) -> Tensor | None:
+    """Read integer masks of 0 and 1, as tokenizers give, as boolean ones."""
+    if not isinstance(mask, Tensor) or mask.dtype == torch.bool or mask.is_floating_point() or mask.is_complex():
+        return mask  # check_inputs says what is wrong, if anything is
+    if not ((mask == 0) | (mask == 1)).all():
+        raise ValueError(
+            f"MultiHeadAttention: an integer mask must hold only 1 (may attend) and 0 (blocked); got values from "
+            f"{mask.min().item()} to {mask.max().item()}."
+        )
+    return mask.bool()

@@ -1,0 +1,83 @@
+"""Variant 5: several heads, one after the other."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ._check import check_inputs
+
+
+def multihead_attention_loop(
+    q: Float[Tensor, "*batch T_q d_model"],
+    k: Float[Tensor, "*batch T_k d_model"],
+    v: Float[Tensor, "*batch T_k d_model"],
+    mask: Bool[Tensor, "..."] | None = None,
+    num_heads: int = 1,
+) -> tuple[Float[Tensor, "*batch T_q d_model"], Float[Tensor, "*batch {num_heads} T_q T_k"]]:
+    """Multi-head attention as a loop: each head attends on its own columns.
+
+    Head h owns columns h*d_k to (h+1)*d_k of q, k and v, where d_k = d_model / num_heads.
+
+    Parameters
+    ----------
+    q : Tensor of shape (..., T_q, d_model)
+        The queries of all heads, side by side.
+    k : Tensor of shape (..., T_k, d_model)
+        The keys of all heads; T_k may differ from T_q.
+    v : Tensor of shape (..., T_k, d_model)
+        The values of all heads.
+    mask : boolean Tensor that broadcasts to (..., num_heads, T_q, T_k), optional
+        True = may attend. (T_q, T_k) holds for all; one mask per batch item needs its head axis,
+        (B, 1, T_q, T_k). By default every query may attend to every key.
+    num_heads : int, default 1
+        The number of heads; d_model must be divisible by it.
+
+    Returns
+    -------
+    context : Tensor of shape (..., T_q, d_model)
+        The contexts of all heads, side by side. 0 where no key is allowed.
+    weights : Tensor of shape (..., num_heads, T_q, T_k)
+        The weights of each head: exactly 0 where blocked; a row sums to 1, or is 0 throughout if no
+        key is allowed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If q, k and v are not floating point, do not share dtype, device and leading dimensions, or do
+        not fit these shapes; if the mask is not boolean, does not broadcast or is ambiguous; if
+        num_heads does not divide d_model.
+
+    Notes
+    -----
+    A NaN passes through to every row that uses it, and a NaN in a blocked value does too (0 * NaN is NaN).
+
+    References
+    ----------
+    Vaswani et al. (2017), "Attention Is All You Need", section 3.2.2. arXiv:1706.03762
+    """
+    check_inputs(5, q, k, v, mask, num_heads)
+    *batch, T_q, d_model = q.shape
+    d_k = d_model // num_heads
+    if mask is not None:
+        mask = mask.expand(*batch, num_heads, T_q, k.shape[-2])  # one mask for each head
+
+    contexts, weights_of_heads = [], []
+    for h in range(num_heads):
+        columns = slice(h * d_k, (h + 1) * d_k)
+        scores = (q[..., columns] / math.sqrt(d_k)) @ k[..., columns].transpose(-2, -1)  # (..., T_q, T_k)
+        if mask is not None:
+            # The lowest finite number, not -inf: a row of nothing but -inf would become NaN.
+            scores = scores.masked_fill(~mask[..., h, :, :], torch.finfo(scores.dtype).min)
+        weights = torch.softmax(scores, dim=-1)  # over the keys: every row sums to 1
+        if mask is not None:
+            weights = weights.masked_fill(~mask[..., h, :, :], 0.0)  # exactly 0, also in a row with no allowed key
+        context = weights @ v[..., columns]  # (..., T_q, T_k) @ (..., T_k, d_k) -> (..., T_q, d_k)
+        contexts.append(context)
+        weights_of_heads.append(weights)
+    context = torch.cat(contexts, dim=-1)  # H times (..., T_q, d_k) -> (..., T_q, d_model)
+    weights = torch.stack(weights_of_heads, dim=-3)  # H times (..., T_q, T_k) -> (..., H, T_q, T_k)
+    return context, weights

@@ -1,0 +1,82 @@
+"""Variant 6: all heads in one batched product."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ._check import check_inputs
+
+
+def multihead_attention(
+    q: Float[Tensor, "*batch T_q d_model"],
+    k: Float[Tensor, "*batch T_k d_model"],
+    v: Float[Tensor, "*batch T_k d_model"],
+    mask: Bool[Tensor, "..."] | None = None,
+    num_heads: int = 1,
+) -> tuple[Float[Tensor, "*batch T_q d_model"], Float[Tensor, "*batch {num_heads} T_q T_k"]]:
+    """Multi-head attention without a loop: split the heads, attend with all at once, merge them.
+
+    The heads become one more batch dimension: (..., T, d_model) -> (..., H, T, d_k) and back.
+
+    Parameters
+    ----------
+    q : Tensor of shape (..., T_q, d_model)
+        The queries of all heads, side by side.
+    k : Tensor of shape (..., T_k, d_model)
+        The keys of all heads; T_k may differ from T_q.
+    v : Tensor of shape (..., T_k, d_model)
+        The values of all heads.
+    mask : boolean Tensor that broadcasts to (..., num_heads, T_q, T_k), optional
+        True = may attend. (T_q, T_k) holds for all; one mask per batch item needs its head axis,
+        (B, 1, T_q, T_k). By default every query may attend to every key.
+    num_heads : int, default 1
+        The number of heads; d_model must be divisible by it.
+
+    Returns
+    -------
+    context : Tensor of shape (..., T_q, d_model)
+        The contexts of all heads, side by side. 0 where no key is allowed.
+    weights : Tensor of shape (..., num_heads, T_q, T_k)
+        The weights of each head: exactly 0 where blocked; a row sums to 1, or is 0 throughout if no
+        key is allowed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If q, k and v are not floating point, do not share dtype, device and leading dimensions, or do
+        not fit these shapes; if the mask is not boolean, does not broadcast or is ambiguous; if
+        num_heads does not divide d_model.
+
+    Notes
+    -----
+    A NaN passes through to every row that uses it, and a NaN in a blocked value does too (0 * NaN is NaN).
+
+    References
+    ----------
+    Vaswani et al. (2017), "Attention Is All You Need", section 3.2.2. arXiv:1706.03762
+    """
+    check_inputs(6, q, k, v, mask, num_heads)
+    *batch, T_q, d_model = q.shape
+    T_k, d_k = k.shape[-2], d_model // num_heads
+
+    # split: (..., T, d_model) -> (..., T, H, d_k) -> (..., H, T, d_k)
+    q = q.view(*batch, T_q, num_heads, d_k).transpose(-3, -2)
+    k = k.view(*batch, T_k, num_heads, d_k).transpose(-3, -2)
+    v = v.view(*batch, T_k, num_heads, d_k).transpose(-3, -2)
+
+    scores = (q / math.sqrt(d_k)) @ k.transpose(-2, -1)  # (..., H, T_q, d_k) @ (..., H, d_k, T_k) -> (..., H, T_q, T_k)
+    if mask is not None:
+        # The lowest finite number, not -inf: a row of nothing but -inf would become NaN.
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = torch.softmax(scores, dim=-1)  # over the keys: every row sums to 1
+    if mask is not None:
+        weights = weights.masked_fill(~mask, 0.0)  # exactly 0, also in a row with no allowed key
+    context = weights @ v  # (..., H, T_q, T_k) @ (..., H, T_k, d_k) -> (..., H, T_q, d_k)
+
+    # merge: (..., H, T_q, d_k) -> (..., T_q, H, d_k) -> (..., T_q, d_model)
+    context = context.transpose(-3, -2).reshape(*batch, T_q, d_model)
+    return context, weights

@@ -1,0 +1,108 @@
+"""Variant 7: the fused kernel, which never stores the T_q x T_k matrix."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ._check import check_inputs
+
+
+def multihead_attention_fused(
+    q: Float[Tensor, "*batch T_q d_model"],
+    k: Float[Tensor, "*batch T_k d_model"],
+    v: Float[Tensor, "*batch T_k d_model"],
+    mask: Bool[Tensor, "..."] | None = None,
+    num_heads: int = 1,
+    *,
+    dropout_p: float = 0.0,
+    need_weights: bool = True,
+    is_causal: bool = False,
+) -> tuple[Float[Tensor, "*batch T_q d_model"], Float[Tensor, "*batch {num_heads} T_q T_k"] | None]:
+    """Multi-head attention by PyTorch's fused kernel.
+
+    The kernel visits the keys block by block and keeps only running sums (``attention_tiled`` shows
+    how), so that without weights the memory grows with T, not with T_q x T_k.
+
+    Parameters
+    ----------
+    q : Tensor of shape (..., T_q, d_model)
+        The queries of all heads, side by side.
+    k : Tensor of shape (..., T_k, d_model)
+        The keys of all heads; T_k may differ from T_q.
+    v : Tensor of shape (..., T_k, d_model)
+        The values of all heads.
+    mask : boolean Tensor that broadcasts to (..., num_heads, T_q, T_k), optional
+        True = may attend. (T_q, T_k) holds for all; one mask per batch item needs its head axis,
+        (B, 1, T_q, T_k). By default every query may attend to every key.
+    num_heads : int, default 1
+        The number of heads; d_model must be divisible by it.
+    dropout_p : float, default 0.0
+        The probability with which a weight is dropped before it meets the values (the others are
+        scaled up by 1 / (1 - dropout_p)). It acts on every call: pass 0 in evaluation.
+    need_weights : bool, default True
+        Whether to compute the weights too, which takes the T_q x T_k matrix that the kernel avoids.
+    is_causal : bool, default False
+        The same as a causal mask aligned top-left (query i may attend to keys 0 to i, whatever T_q
+        and T_k are), without building it; combines with ``mask``.
+
+    Returns
+    -------
+    context : Tensor of shape (..., T_q, d_model)
+        The contexts of all heads, side by side. 0 where no key is allowed.
+    weights : Tensor of shape (..., num_heads, T_q, T_k), or None
+        The weights of each head before dropout: exactly 0 where blocked; a row sums to 1, or is 0
+        throughout if no key is allowed. None unless ``need_weights``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If q, k and v are not floating point, do not share dtype, device and leading dimensions, or do
+        not fit these shapes; if the mask is not boolean, does not broadcast or is ambiguous; if
+        num_heads does not divide d_model; if dropout_p is not a probability.
+
+    Notes
+    -----
+    A NaN passes through to every row that uses it, and a NaN in a blocked value does too (0 * NaN is NaN).
+
+    References
+    ----------
+    Vaswani et al. (2017), "Attention Is All You Need", section 3.2.2. arXiv:1706.03762
+    Dao et al. (2022), "FlashAttention", section 3. arXiv:2205.14135
+    """
+    check_inputs(7, q, k, v, mask, num_heads, dropout_p)
+    *batch, T_q, d_model = q.shape
+    T_k, d_k = k.shape[-2], d_model // num_heads
+
+    # split: (..., T, d_model) -> (..., T, H, d_k) -> (..., H, T, d_k)
+    q = q.view(*batch, T_q, num_heads, d_k).transpose(-3, -2)
+    k = k.view(*batch, T_k, num_heads, d_k).transpose(-3, -2)
+    v = v.view(*batch, T_k, num_heads, d_k).transpose(-3, -2)
+
+    if is_causal and (need_weights or mask is not None):  # the kernel takes is_causal or a mask, not both
+        causal = torch.ones(T_q, T_k, dtype=torch.bool, device=q.device).tril()
+        mask = causal if mask is None else mask & causal
+    if mask is None:
+        context = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=is_causal)
+    else:
+        no_key = ~mask.any(dim=-1, keepdim=True)  # kernels differ on such a query: it may read every key,
+        mask_or_all = torch.atleast_2d(mask | no_key)
+        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_or_all, dropout_p=dropout_p)
+        context = context.masked_fill(no_key, 0.0)  # and what it read becomes 0
+
+    weights = None
+    if need_weights:  # the only T_q x T_k matrix: the kernel hands out none
+        scores = (q / math.sqrt(d_k)) @ k.transpose(-2, -1)  # (..., H, T_q, T_k)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        weights = torch.softmax(scores, dim=-1)
+        if mask is not None:
+            weights = weights.masked_fill(~mask, 0.0)
+
+    # merge: (..., H, T_q, d_k) -> (..., T_q, H, d_k) -> (..., T_q, d_model)
+    context = context.transpose(-3, -2).reshape(*batch, T_q, d_model)
+    return context, weights
