@@ -1,0 +1,111 @@
+"""The command line: ``attention-variants compare | show | diff``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from rich.console import Console
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; by default those of the process.
+
+    Returns
+    -------
+    status : int
+        0 if all is well, 1 if `compare` found a variant that is not equal; a wrong argument exits with 2.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (ValueError, TypeError) as error:
+        print(f"attention-variants {arguments.command}: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="attention-variants",
+        description="Seven versions of attention, one change at a time: read them, and see that they are equal.",
+        epilog="Example: attention-variants compare --mask causal",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="compare | show | diff")
+
+    compare = commands.add_parser(
+        "compare",
+        help="run all seven on one problem: differences, time, memory, lines of code",
+        description="Run the seven variants on one random problem. Each is first compared with a float64 reference, in "
+        "values and gradients; only if it is equal is it timed. What a variant cannot do itself (a batch, a mask, "
+        "heads) is done by plain loops around it.",
+        epilog="The exit status is 0 if all are equal and 1 if not. "
+        "Example: attention-variants compare --mask padding --queries 8 --keys 100",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    compare.add_argument("--batch", type=int, default=2, metavar="B", help="sequences in the batch")
+    compare.add_argument("--queries", type=int, default=24, metavar="T_q", help="queries in each")
+    compare.add_argument("--keys", type=int, default=32, metavar="T_k", help="keys in each")
+    compare.add_argument("--d-model", type=int, default=64, metavar="N", help="width of all heads together")
+    compare.add_argument("--heads", type=int, default=4, metavar="H", help="heads; must divide d_model")
+    compare.add_argument(
+        "--mask", choices=("causal", "padding", "none"), default="none", help="what the queries may attend to"
+    )
+    compare.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    compare.set_defaults(run=_compare)
+
+    show = commands.add_parser("show", help="print the code of a variant", description="Print the code of a variant.")
+    show.add_argument("variant", type=int, help="1 to 7")
+    show.add_argument("--docstring", action="store_true", help="with the docstring")
+    show.set_defaults(run=_show)
+
+    diff = commands.add_parser(
+        "diff",
+        help="print what changes from one variant to another",
+        description="Print what changes between variants.",
+    )
+    diff.add_argument("old", type=int, help="1 to 7")
+    diff.add_argument("new", type=int, help="1 to 7")
+    diff.set_defaults(run=_diff)
+    return parser
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from .lab.compare import compare
+
+    comparison = compare(
+        arguments.batch, arguments.queries, arguments.keys, arguments.d_model, arguments.heads, arguments.mask
+    )
+    if arguments.json:
+        print(json.dumps(comparison.to_dict(), indent=2))
+    else:
+        Console().print(comparison)
+    return 0 if comparison.all_equal else 1
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from .lab.source import show
+
+    Console().print(show(arguments.variant, docstring=arguments.docstring))
+    return 0
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from .lab.source import diff
+
+    Console().print(diff(arguments.old, arguments.new))
+    return 0

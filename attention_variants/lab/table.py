@@ -1,0 +1,61 @@
+"""Tables that look alike in the terminal (rich) and in a notebook (HTML)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from rich.table import Table
+
+_CELL = "padding: 3px 10px; text-align: {align}; white-space: nowrap;"
+
+
+def html_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Write a small HTML table that inherits the page's colours.
+
+    Parameters
+    ----------
+    title : str
+        The caption.
+    columns : sequence of str
+        Column heads.
+    rows : sequence of sequence of str
+        The cells, escaped here.
+    left : int, default 1
+        How many columns from the left hold words; the rest holds numbers and is aligned right.
+
+    Returns
+    -------
+    html : str
+    """
+
+    def cells(tag: str, row: Sequence[str]) -> str:
+        styled = ((_CELL.format(align="left" if i < left else "right"), text) for i, text in enumerate(row))
+        return "".join(f'<{tag} style="{style}">{escape(text)}</{tag}>' for style, text in styled)
+
+    body = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return (
+        f'<table style="border-collapse: collapse;">\n'
+        f'<caption style="text-align: left; padding: 3px 10px;">{escape(title)}</caption>\n'
+        f"<thead><tr>{cells('th', columns)}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+    )
+
+
+def rich_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> Table:
+    """Build the same table for the terminal.
+
+    Parameters
+    ----------
+    title, columns, rows, left
+        As in `html_table`.
+
+    Returns
+    -------
+    table : rich.table.Table
+    """
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < left else "right", no_wrap=i < left)
+    for row in rows:
+        table.add_row(*row)
+    return table
