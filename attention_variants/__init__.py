@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from .classroom.check import check
     from .classroom.misconceptions import MISCONCEPTIONS
     from .lab.compare import compare
-    from .lab.examples import load_batch, load_example
+    from .lab.examples import list_examples, load_batch, load_example
     from .lab.plot import COLORS, plot_chain, plot_difference, plot_heads, plot_weights
+    from .lab.same import same_answer
     from .lab.source import code_lines, diff, show
     from .lab.trace import trace
 
@@ -54,12 +55,14 @@ _LAZY = {
     "code_lines": "lab.source",
     "compare": "lab.compare",
     "diff": "lab.source",
+    "list_examples": "lab.examples",
     "load_batch": "lab.examples",
     "load_example": "lab.examples",
     "plot_chain": "lab.plot",
     "plot_difference": "lab.plot",
     "plot_heads": "lab.plot",
     "plot_weights": "lab.plot",
+    "same_answer": "lab.same",
     "show": "lab.source",
     "trace": "lab.trace",
 }
@@ -82,6 +85,7 @@ __all__ = [
     "diff",
     "get_variant",
     "lift",
+    "list_examples",
     "load_batch",
     "load_example",
     "multihead_attention",
@@ -92,6 +96,7 @@ __all__ = [
     "plot_difference",
     "plot_heads",
     "plot_weights",
+    "same_answer",
     "show",
     "sliding_window_mask",
     "trace",

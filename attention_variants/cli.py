@@ -109,3 +109,7 @@ def _diff(arguments: argparse.Namespace) -> int:
 
     Console().print(diff(arguments.old, arguments.new))
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -159,6 +159,7 @@ def _situations(variant: int) -> Iterator[_Situation]:
     no_mask: tuple[Any, ...] = (None,) if variant >= 4 else ()
     yield _Situation("as many queries as keys", (*problem(3, 3, 4, 4), *no_mask, *heads))
     yield _Situation("2 queries and 3 keys", (*problem(2, 3, 4, 4), *no_mask, *heads))
+    yield _Situation("3 queries and 2 keys", (*problem(3, 2, 4, 4), *no_mask, *heads))
     if variant <= 4:
         yield _Situation("values wider than the keys", (*problem(2, 3, 4, 6), *no_mask))
     if variant >= 3:
@@ -270,7 +271,9 @@ def _same_outcome(found: Any, other: Any) -> bool:
     if not (isinstance(found, tuple) and isinstance(other, tuple) and len(found) == len(other)):
         return isinstance(found, str) and found == other
     return all(
-        isinstance(x, Tensor) and x.shape == y.shape and torch.allclose(x, y, rtol=1e-4, atol=1e-4, equal_nan=True)
+        isinstance(x, Tensor)
+        and (x.shape, x.dtype) == (y.shape, y.dtype)
+        and torch.allclose(x, y, rtol=1e-4, atol=1e-4, equal_nan=True)
         for x, y in zip(found, other, strict=True)
         if y is not None
     )

@@ -120,7 +120,7 @@ MISCONCEPTIONS: dict[str, Misconception] = {
             name="mask_after_softmax",
             variant=4,
             changes=((_BLOCK_BEFORE_SOFTMAX, ""),),
-            explanation="The mask comes after the softmax: blocked keys have taken their share, a row no longer sums to 1.",
+            explanation="It comes after the softmax: blocked keys have had their share, a row no longer sums to 1.",
             hint="What do the rows of the weights sum to? When must a blocked key be out of the running?",
         ),
         Misconception(
