@@ -49,8 +49,7 @@ def attention_loops(
     Vaswani et al. (2017), "Attention Is All You Need", section 3.2.1, equation 1. arXiv:1706.03762
     """
     check_inputs(1, q, k, v)
-    T_q, d_k = q.shape
-    T_k, d_v = v.shape
+    (T_q, d_k), (T_k, d_v) = q.shape, v.shape
 
     scores = q.new_zeros(T_q, T_k)
     for i in range(T_q):

@@ -49,7 +49,7 @@ def attention_batched(
     check_inputs(3, q, k, v)
     d_k = q.shape[-1]
 
-    scores = (q / math.sqrt(d_k)) @ k.transpose(-2, -1)  # (..., T_q, d_k) @ (..., d_k, T_k) -> (..., T_q, T_k)
+    scores = (q / math.sqrt(d_k)) @ k.transpose(-2, -1)  # (..., T_q, T_k)
     weights = torch.softmax(scores, dim=-1)  # over the keys: every row sums to 1
-    context = weights @ v  # (..., T_q, T_k) @ (..., T_k, d_v) -> (..., T_q, d_v)
+    context = weights @ v  # (..., T_q, d_v)
     return context, weights

@@ -55,12 +55,12 @@ def attention_masked(
     check_inputs(4, q, k, v, mask)
     d_k = q.shape[-1]
 
-    scores = (q / math.sqrt(d_k)) @ k.transpose(-2, -1)  # (..., T_q, d_k) @ (..., d_k, T_k) -> (..., T_q, T_k)
+    scores = (q / math.sqrt(d_k)) @ k.transpose(-2, -1)  # (..., T_q, T_k)
     if mask is not None:
         # The lowest finite number, not -inf: a row of nothing but -inf would become NaN.
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     weights = torch.softmax(scores, dim=-1)  # over the keys: every row sums to 1
     if mask is not None:
-        weights = weights.masked_fill(~mask, 0.0)  # exactly 0, also in a row with no allowed key
-    context = weights @ v  # (..., T_q, T_k) @ (..., T_k, d_v) -> (..., T_q, d_v)
+        weights = weights.masked_fill(~mask, 0.0)  # 0, also if no key is allowed
+    context = weights @ v  # (..., T_q, d_v)
     return context, weights

@@ -61,21 +61,20 @@ def multihead_attention_loop(
     """
     check_inputs(5, q, k, v, mask, num_heads)
     *batch, T_q, d_model = q.shape
-    d_k = d_model // num_heads
-    if mask is not None:
-        mask = mask.expand(*batch, num_heads, T_q, k.shape[-2])  # one mask for each head
+    T_k, d_k = k.shape[-2], d_model // num_heads
+    masks = [None] * num_heads if mask is None else mask.expand(*batch, num_heads, T_q, T_k).unbind(-3)
+    heads = zip(q.split(d_k, dim=-1), k.split(d_k, dim=-1), v.split(d_k, dim=-1), masks, strict=True)
 
     contexts, weights_of_heads = [], []
-    for h in range(num_heads):
-        columns = slice(h * d_k, (h + 1) * d_k)
-        scores = (q[..., columns] / math.sqrt(d_k)) @ k[..., columns].transpose(-2, -1)  # (..., T_q, T_k)
+    for q, k, v, mask in heads:  # from here on the columns of one head: (..., T_q, d_k), (..., T_k, d_k)
+        scores = (q / math.sqrt(d_k)) @ k.transpose(-2, -1)  # (..., T_q, T_k)
         if mask is not None:
             # The lowest finite number, not -inf: a row of nothing but -inf would become NaN.
-            scores = scores.masked_fill(~mask[..., h, :, :], torch.finfo(scores.dtype).min)
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         weights = torch.softmax(scores, dim=-1)  # over the keys: every row sums to 1
         if mask is not None:
-            weights = weights.masked_fill(~mask[..., h, :, :], 0.0)  # exactly 0, also in a row with no allowed key
-        context = weights @ v[..., columns]  # (..., T_q, T_k) @ (..., T_k, d_k) -> (..., T_q, d_k)
+            weights = weights.masked_fill(~mask, 0.0)  # 0, also if no key is allowed
+        context = weights @ v  # (..., T_q, d_k)
         contexts.append(context)
         weights_of_heads.append(weights)
     context = torch.cat(contexts, dim=-1)  # H times (..., T_q, d_k) -> (..., T_q, d_model)

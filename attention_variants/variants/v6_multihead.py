@@ -68,14 +68,14 @@ def multihead_attention(
     k = k.view(*batch, T_k, num_heads, d_k).transpose(-3, -2)
     v = v.view(*batch, T_k, num_heads, d_k).transpose(-3, -2)
 
-    scores = (q / math.sqrt(d_k)) @ k.transpose(-2, -1)  # (..., H, T_q, d_k) @ (..., H, d_k, T_k) -> (..., H, T_q, T_k)
+    scores = (q / math.sqrt(d_k)) @ k.transpose(-2, -1)  # (..., H, T_q, T_k)
     if mask is not None:
         # The lowest finite number, not -inf: a row of nothing but -inf would become NaN.
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     weights = torch.softmax(scores, dim=-1)  # over the keys: every row sums to 1
     if mask is not None:
-        weights = weights.masked_fill(~mask, 0.0)  # exactly 0, also in a row with no allowed key
-    context = weights @ v  # (..., H, T_q, T_k) @ (..., H, T_k, d_k) -> (..., H, T_q, d_k)
+        weights = weights.masked_fill(~mask, 0.0)  # 0, also if no key is allowed
+    context = weights @ v  # (..., H, T_q, d_k)
 
     # merge: (..., H, T_q, d_k) -> (..., T_q, H, d_k) -> (..., T_q, d_model)
     context = context.transpose(-3, -2).reshape(*batch, T_q, d_model)

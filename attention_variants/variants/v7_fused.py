@@ -86,22 +86,22 @@ def multihead_attention_fused(
     if is_causal and (need_weights or mask is not None):  # the kernel takes is_causal or a mask, not both
         causal = torch.ones(T_q, T_k, dtype=torch.bool, device=q.device).tril()
         mask = causal if mask is None else mask & causal
-    if mask is None:
-        context = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=is_causal)
-    else:
-        no_key = ~mask.any(dim=-1, keepdim=True)  # kernels differ on such a query: it may read every key,
-        mask_or_all = torch.atleast_2d(mask | no_key)
-        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_or_all, dropout_p=dropout_p)
-        context = context.masked_fill(no_key, 0.0)  # and what it read becomes 0
 
     weights = None
-    if need_weights:  # the only T_q x T_k matrix: the kernel hands out none
+    if need_weights:  # the kernel hands out none
         scores = (q / math.sqrt(d_k)) @ k.transpose(-2, -1)  # (..., H, T_q, T_k)
         if mask is not None:
+            # The lowest finite number, not -inf: a row of nothing but -inf would become NaN.
             scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-        weights = torch.softmax(scores, dim=-1)
+        weights = torch.softmax(scores, dim=-1)  # over the keys: every row sums to 1
         if mask is not None:
-            weights = weights.masked_fill(~mask, 0.0)
+            weights = weights.masked_fill(~mask, 0.0)  # 0, also if no key is allowed
+    if mask is None:
+        context = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=is_causal)
+    else:  # kernels differ on a query with no key: here it reads every key, and what it read becomes 0
+        no_key = ~mask.any(dim=-1, keepdim=True)
+        context = F.scaled_dot_product_attention(q, k, v, torch.atleast_2d(mask | no_key), dropout_p=dropout_p)
+        context = context.masked_fill(no_key, 0.0)
 
     # merge: (..., H, T_q, d_k) -> (..., T_q, H, d_k) -> (..., T_q, d_model)
     context = context.transpose(-3, -2).reshape(*batch, T_q, d_model)
