@@ -29,6 +29,7 @@ from .variants import (
     attention_masked,
     attention_matmul,
     attention_tiled,
+    fused_kernel,
     get_variant,
     multihead_attention,
     multihead_attention_fused,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from .classroom.check import check
     from .classroom.misconceptions import MISCONCEPTIONS
     from .lab.compare import compare
+    from .lab.diagrams import plot_staircase, plot_transformer
     from .lab.examples import list_examples, load_batch, load_example
     from .lab.plot import COLORS, plot_chain, plot_difference, plot_heads, plot_weights
     from .lab.same import same_answer
@@ -61,6 +63,8 @@ _LAZY = {
     "plot_chain": "lab.plot",
     "plot_difference": "lab.plot",
     "plot_heads": "lab.plot",
+    "plot_staircase": "lab.diagrams",
+    "plot_transformer": "lab.diagrams",
     "plot_weights": "lab.plot",
     "same_answer": "lab.same",
     "show": "lab.source",
@@ -83,6 +87,7 @@ __all__ = [
     "combine_masks",
     "compare",
     "diff",
+    "fused_kernel",
     "get_variant",
     "lift",
     "list_examples",
@@ -95,6 +100,8 @@ __all__ = [
     "plot_chain",
     "plot_difference",
     "plot_heads",
+    "plot_staircase",
+    "plot_transformer",
     "plot_weights",
     "same_answer",
     "show",

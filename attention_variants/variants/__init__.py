@@ -14,7 +14,7 @@ from .v3_batched import attention_batched
 from .v4_masked import attention_masked
 from .v5_multihead_loop import multihead_attention_loop
 from .v6_multihead import multihead_attention
-from .v7_fused import multihead_attention_fused
+from .v7_fused import fused_kernel, multihead_attention_fused
 from .v7_tiled import attention_tiled
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "attention_masked",
     "attention_matmul",
     "attention_tiled",
+    "fused_kernel",
     "get_variant",
     "multihead_attention",
     "multihead_attention_fused",

@@ -83,7 +83,7 @@ def multihead_attention_fused(
     k = k.view(*batch, T_k, num_heads, d_k).transpose(-3, -2)
     v = v.view(*batch, T_k, num_heads, d_k).transpose(-3, -2)
 
-    if is_causal and (need_weights or mask is not None):  # the kernel takes is_causal or a mask, not both
+    if is_causal and (need_weights or mask is not None):  # the kernel takes is_causal or a mask
         causal = torch.ones(T_q, T_k, dtype=torch.bool, device=q.device).tril()
         mask = causal if mask is None else mask & causal
 
@@ -96,13 +96,53 @@ def multihead_attention_fused(
         weights = torch.softmax(scores, dim=-1)  # over the keys: every row sums to 1
         if mask is not None:
             weights = weights.masked_fill(~mask, 0.0)  # 0, also if no key is allowed
-    if mask is None:
-        context = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=is_causal)
-    else:  # kernels differ on a query with no key: here it reads every key, and what it read becomes 0
-        no_key = ~mask.any(dim=-1, keepdim=True)
-        context = F.scaled_dot_product_attention(q, k, v, torch.atleast_2d(mask | no_key), dropout_p=dropout_p)
-        context = context.masked_fill(no_key, 0.0)
+    context = fused_kernel(q, k, v, mask, dropout_p=dropout_p, is_causal=is_causal)  # (..., H, T_q, d_k)
 
     # merge: (..., H, T_q, d_k) -> (..., T_q, H, d_k) -> (..., T_q, d_model)
     context = context.transpose(-3, -2).reshape(*batch, T_q, d_model)
     return context, weights
+
+
+def fused_kernel(
+    q: Float[Tensor, "*batch H T_q d_k"],
+    k: Float[Tensor, "*batch H T_k d_k"],
+    v: Float[Tensor, "*batch H T_k d_k"],
+    mask: Bool[Tensor, "..."] | None,
+    *,
+    dropout_p: float,
+    is_causal: bool,
+) -> Float[Tensor, "*batch H T_q d_k"]:
+    """Call ``scaled_dot_product_attention`` with what its fused kernels ask for.
+
+    They want exactly one batch dimension; given none or several, PyTorch falls back to code that stores
+    the T_q x T_k matrix. And they do not agree on a query with no key: here it may read every key, and
+    what it has read becomes 0.
+
+    Parameters
+    ----------
+    q : Tensor of shape (..., H, T_q, d_k)
+    k, v : Tensor of shape (..., H, T_k, d_k)
+        With the heads split.
+    mask : boolean Tensor that broadcasts to (..., H, T_q, T_k), or None
+        True = may attend.
+    dropout_p : float
+        The probability with which a weight is dropped.
+    is_causal : bool
+        Whether query i may attend to keys 0 to i only; counts only if there is no mask.
+
+    Returns
+    -------
+    context : Tensor of shape (..., H, T_q, d_k)
+    """
+    batch, B = q.shape[:-3], math.prod(q.shape[:-3])
+    q, k, v = (x.reshape(B, *x.shape[-3:]) for x in (q, k, v))
+    if mask is None:
+        context = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=is_causal)
+        return context.view(*batch, *context.shape[-3:])
+
+    mask = torch.atleast_2d(mask)
+    if mask.ndim > 2:
+        mask = mask.expand(*batch, *mask.shape[-3:]).reshape(B, *mask.shape[-3:])
+    no_key = ~mask.any(dim=-1, keepdim=True)
+    context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | no_key, dropout_p=dropout_p)
+    return context.masked_fill(no_key, 0.0).view(*batch, *context.shape[-3:])

@@ -74,5 +74,5 @@ def attention_tiled(
         running_sum = running_sum * correction + exp.sum(dim=-1, keepdim=True)
         context = context * correction + exp @ v[..., block, :]
         running_max = new_max
-    context = context / running_sum.clamp(min=1.0)  # the largest score adds exp(0) = 1: below 1, there was no key
+    context = context / running_sum.clamp(min=1.0)  # the largest adds exp(0) = 1; less is no key
     return context, None
