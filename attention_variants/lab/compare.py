@@ -271,7 +271,15 @@ def _mask(mask: str | Tensor | None, batch: int, queries: int, keys: int) -> tup
     raise ValueError(f"compare: mask must be causal, padding or none, or a boolean tensor; got {mask!r}.")
 
 
-def _values_and_gradients(function, q, k, v, mask, heads, upstream) -> dict[str, Tensor]:
+def _values_and_gradients(
+    function: Callable,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    heads: int,
+    upstream: tuple[Tensor, ...],
+) -> dict[str, Tensor]:
     """Run forwards and backwards; where no weights come, the gradients are those of the context alone."""
     q, k, v = (x.detach().clone().requires_grad_() for x in (q, k, v))
     context, weights = function(q, k, v, mask, heads)

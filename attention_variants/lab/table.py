@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from html import escape
 
 from rich.table import Table
+from rich.text import Text
 
 _CELL = "padding: 3px 10px; text-align: {align}; white-space: nowrap;"
+_CODE = " font-family: monospace; white-space: pre;"
 
 
-def html_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+def html_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, code: int | None = None
+) -> str:
     """Write a small HTML table that inherits the page's colours.
 
     Parameters
@@ -23,6 +27,8 @@ def html_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
         The cells, escaped here.
     left : int, default 1
         How many columns from the left hold words; the rest holds numbers and is aligned right.
+    code : int, optional
+        The number of a column that holds code, from 0.
 
     Returns
     -------
@@ -30,8 +36,10 @@ def html_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     """
 
     def cells(tag: str, row: Sequence[str]) -> str:
-        styled = ((_CELL.format(align="left" if i < left else "right"), text) for i, text in enumerate(row))
-        return "".join(f'<{tag} style="{style}">{escape(text)}</{tag}>' for style, text in styled)
+        styles = [_CELL.format(align="left" if i < left else "right") + _CODE * (i == code) for i in range(len(row))]
+        return "".join(
+            f'<{tag} style="{style}">{escape(text)}</{tag}>' for style, text in zip(styles, row, strict=True)
+        )
 
     body = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return (
@@ -47,15 +55,15 @@ def rich_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     Parameters
     ----------
     title, columns, rows, left
-        As in `html_table`.
+        As in `html_table`. Brackets are text, not markup.
 
     Returns
     -------
     table : rich.table.Table
     """
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < left else "right", no_wrap=i < left)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table

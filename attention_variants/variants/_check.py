@@ -5,6 +5,8 @@ Every error says what came, what was expected and, where a later variant can do 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -186,6 +188,6 @@ def _shape(x: Tensor) -> tuple[int, ...]:
     return tuple(x.shape)
 
 
-def _and(names) -> str:
+def _and(names: Iterable[str]) -> str:
     first, second, third = names
     return f"{first}, {second} and {third}"
