@@ -1,0 +1,122 @@
+"""Run the notebooks from a fresh kernel and store their outputs in place.
+
+What differs from machine to machine (the version of Python, timings, the state of a cell's folding) is left out, so
+that a diff shows what changed. A notebook that fails stays as it was; one that writes to stderr is stored, so that
+you can look, but counts as failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK_METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+CELL_METADATA = {"tags", "jupyter"}  # what is written by hand; the rest is the diary of an editor
+CELL_TIMEOUT = 60  # seconds, as in `make test`
+BUDGET = 15.0  # seconds for a whole notebook
+
+
+def normalise(notebook: NotebookNode) -> NotebookNode:
+    """Leave out of a notebook what only describes the machine that ran it.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Changed in place.
+
+    Returns
+    -------
+    notebook : NotebookNode
+        The same object.
+    """
+    notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in cell.metadata if key in CELL_METADATA})
+    return notebook
+
+
+def run(path: Path) -> list[str]:
+    """Run one notebook from a fresh kernel, in its own folder, and store it with its outputs.
+
+    Parameters
+    ----------
+    path : Path
+        The notebook, overwritten unless a cell fails.
+
+    Returns
+    -------
+    complaints : list of str
+        What is wrong with it; empty if nothing is.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        record_timing=False,
+        coalesce_streams=True,  # two prints are one output, however their messages were sent
+        store_widget_state=False,  # its ids are drawn anew in every run
+    )
+    try:
+        client.execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        return [f"{path.name} stays as it was, for it failed:\n{error}"]
+    path.write_text(nbformat.writes(normalise(notebook)) + "\n", encoding="utf-8")
+    return [
+        f"{path.name}, cell {index}, writes to stderr: {output.text.strip()}"
+        for index, cell in enumerate(notebook.cells)
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream" and output.name == "stderr"
+    ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the notebooks that were asked for; the exit status is 1 if one of them failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--only", action="append", metavar="03", help="just the notebooks that begin so; may be repeated"
+    )
+    parser.add_argument("--folder", type=Path, default=ROOT / "notebooks", help="where they are (default: notebooks/)")
+    options = parser.parse_args(arguments)
+
+    begins = tuple(options.only or [""])
+    paths = [path for path in sorted(options.folder.glob("*.ipynb")) if path.name.startswith(begins)]
+    if not paths:
+        print(f"no notebook in {options.folder} begins with {' or '.join(begins) or 'anything'}", file=sys.stderr)
+        return 2
+
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    complaints = []
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(paths))
+        for path in paths:
+            progress.update(task, description=path.stem)
+            start = time.perf_counter()
+            found = run(path)
+            seconds = time.perf_counter() - start
+            late = f"   more than {BUDGET:.0f} s" if seconds > BUDGET else ""
+            console.print(f"{'FAILED' if found else 'ok':6} {seconds:5.1f} s  {path.name}{late}", highlight=False)
+            complaints += found
+            progress.advance(task)
+    for complaint in complaints:
+        print(f"\n{complaint}", file=sys.stderr)
+    return int(bool(complaints))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

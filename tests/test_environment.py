@@ -1,0 +1,108 @@
+"""One truth about versions: pyproject.toml has the lower bounds, constraints.txt the exact versions, and the conda
+environment says the same as pyproject.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from rattler import MatchSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+EXTRAS = {"lab", "pretrained", "test"}
+CONDA_TO_PYPI = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # where conda-forge has a name of its own
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+OLDEST_PYTHON = PROJECT["requires-python"].removeprefix(">=") + ".0"
+CONSTRAINTS = [
+    Requirement(line)
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+]
+PINS = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in CONSTRAINTS}
+CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+
+
+def direct_dependencies() -> dict[str, SpecifierSet]:
+    """What pyproject.toml asks for itself, extras included, by name."""
+    lines = [*PROJECT["dependencies"], *(line for extra in PROJECT["optional-dependencies"].values() for line in extra)]
+    wanted = map(Requirement, lines)
+    return {canonicalize_name(r.name): r.specifier for r in wanted if canonicalize_name(r.name) != PROJECT["name"]}
+
+
+def conda_dependencies() -> tuple[dict[str, str], list[str]]:
+    """What environment.yml asks for: version by name, the names as PyPI has them, and its lines for pip."""
+    versions: dict[str, str] = {}
+    pip: list[str] = []
+    for entry in CONDA["dependencies"]:
+        if isinstance(entry, dict):
+            pip += entry["pip"]
+        else:
+            spec = MatchSpec(entry, strict=True)  # raises on a line that conda would not read
+            name = spec.name.normalized
+            versions[CONDA_TO_PYPI.get(name, name)] = spec.version or ""
+    return versions, pip
+
+
+DIRECT = direct_dependencies()
+
+
+def test_the_extras_are_those_that_the_papers_name():
+    assert set(PROJECT["optional-dependencies"]) == EXTRAS
+
+
+def test_every_line_of_the_constraints_is_one_exact_version():
+    unclear = [str(pin) for pin in CONSTRAINTS if not str(pin.specifier).startswith("==") or len(pin.specifier) != 1]
+    assert not unclear
+    assert len(PINS) == len(CONSTRAINTS), "a package is pinned twice"
+
+
+def test_the_constraints_hold_no_build_of_one_platform():
+    assert not [str(pin) for pin in CONSTRAINTS if "+" in str(pin) or pin.url], "2.13.0+cpu: pin 2.13.0"
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_direct_dependencies_are_pinned_within_their_bounds(name):
+    assert name in PINS, f"{name} is in pyproject.toml but not in constraints.txt: make lock"
+    assert DIRECT[name].contains(PINS[name]), f"{name} is pinned to {PINS[name]}; pyproject.toml wants {DIRECT[name]}"
+
+
+def test_the_pins_install_on_the_oldest_python():
+    too_new = {}
+    for name in PINS:
+        try:
+            wants = metadata(name).get("Requires-Python")
+        except PackageNotFoundError:  # not needed on this platform
+            continue
+        if wants and metadata(name)["Version"] == PINS[name] and not SpecifierSet(wants).contains(OLDEST_PYTHON):
+            too_new[name] = wants
+    assert not too_new, f"run make lock with the oldest Python at hand; these want more than {OLDEST_PYTHON}"
+
+
+def test_conda_asks_for_the_same_as_pyproject():
+    versions, pip = conda_dependencies()
+    conda = {name: SpecifierSet(version) for name, version in versions.items() if name not in {"python", "pip"}}
+    assert "-e ." in pip, "the package itself is missing"
+    conda |= {canonicalize_name(r.name): r.specifier for r in map(Requirement, pip[: pip.index("-e .")])}
+    assert conda == DIRECT
+
+
+def test_conda_has_a_python_that_the_package_supports():
+    version = conda_dependencies()[0]["python"]
+    # repo2docker, which Binder runs, takes "python=3.12" as an exact minor version and ignores every other form
+    assert version.endswith(".*"), f'write "python=3.12", not {version}'
+    assert SpecifierSet(PROJECT["requires-python"]).contains(version.removesuffix(".*"))
+
+
+def test_conda_lists_itself_as_binder_expects():
+    assert CONDA["name"] == "attention_variants"
+    assert CONDA["channels"] == ["conda-forge"]
+    # a binder/ folder would make repo2docker overlook the environment.yml at the root
+    assert not (ROOT / "binder").exists()
+    assert not (ROOT / ".binder").exists()

@@ -1,0 +1,74 @@
+"""The shapes in the annotations are true: jaxtyping's import hook, with beartype, checks them at every call.
+
+It runs in a process of its own: the hook rewrites the package as it is imported, which torch.compile and the tests
+of our own error messages must not meet.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+from jaxtyping import TypeCheckError, install_import_hook
+
+with install_import_hook("attention_variants", "beartype.beartype"):
+    import attention_variants as av
+    from attention_variants.variants import v2_matmul
+import torch
+
+B, T_q, T_k, H, d_k, d_v = 2, 5, 7, 2, 4, 3
+
+for number, function in av.VARIANTS.items():
+    batch = (B,) if number >= 3 else ()
+    heads = (H,) if number >= 5 else ()
+    width, width_v = (H * d_k, H * d_k) if heads else (d_k, d_v)
+    q, k, v = (torch.randn(*batch, *shape) for shape in ((T_q, width), (T_k, width), (T_k, width_v)))
+    options = {"mask": torch.ones(T_q, T_k, dtype=torch.bool)} if number >= 4 else {}
+    options |= {"num_heads": H} if heads else {}
+    context, weights = function(q, k, v, **options)
+    if context.shape == (*batch, T_q, width_v) and weights.shape == (*batch, *heads, T_q, T_k):
+        print(f"variant {number} fits")
+
+if av.multihead_attention_fused(q, k, v, num_heads=H, need_weights=False)[1] is None:
+    print("variant 7 without weights fits")
+if av.attention_tiled(q, k, v)[0].shape == q.shape:
+    print("tiled fits")
+
+v2_matmul.check_inputs = lambda *args: None  # so that the annotations are the only guard
+q, k, v = torch.randn(T_q, d_k), torch.randn(T_k, d_k), torch.randn(T_k, d_v)
+try:
+    av.attention_matmul(q, k[:, 1:], v)
+except TypeCheckError:
+    print("a wrong argument is rejected")
+
+softmax = torch.softmax
+torch.softmax = lambda scores, dim: softmax(scores, dim).repeat(2, 1)  # twice as many rows as there are queries
+try:
+    av.attention_matmul(q, k, v)
+except TypeCheckError:
+    print("a wrong return is rejected")
+"""
+
+
+@pytest.fixture(scope="module")
+def said() -> list[str]:
+    result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"variant {number} fits" for number in range(1, 8)),
+        "variant 7 without weights fits",
+        "tiled fits",
+        "a wrong argument is rejected",
+        "a wrong return is rejected",
+    ],
+)
+def test_shapes_under_the_import_hook(line, said):
+    assert line in said
