@@ -101,7 +101,7 @@ def colormap(name: str) -> Colormap:
         stops = [OPPOSITES[name], "white", COLORS[name]]
     else:
         raise ValueError(f"colormap: name must be one of {', '.join(COLORS)} and difference; got {name!r}.")
-    return LinearSegmentedColormap.from_list(f"attention_{name}", stops).with_extremes(bad="black")
+    return LinearSegmentedColormap.from_list(f"attention_{name}", stops).with_extremes(bad=BLOCKED)
 
 
 def plot_weights(
@@ -179,7 +179,7 @@ def plot_weights(
         _write_values(ax, image, blocked)
     if handles := _handles([array], [blocked]):
         below = (0.0, -0.12 / (cell * T_q))
-        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=below, borderaxespad=0.0, **_LEGEND)
+        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=below, borderaxespad=0.0, ncols=2, **_LEGEND)
     if colorbar and new:  # beside its own axes, the scale is as high as the map
         side = ax.inset_axes((1 + 0.12 / (cell * T_k), 0.0, 0.14 / (cell * T_k), 1.0))
         _style(ax.figure.colorbar(image, cax=side, ticks=[0, 0.5, 1]), "weight")
@@ -275,7 +275,7 @@ def plot_chain(
     tensors: TensorsByName | Mapping[str, Tensor],
     names: Sequence[str] = ("q", "k", "v", "scores", "weights", "context"),
     *,
-    index: tuple[int, ...] = (),
+    index: int | tuple[int, ...] = (),
     tokens: Sequence[str] | None = None,
     query_tokens: Sequence[str] | None = None,
     key_tokens: Sequence[str] | None = None,
@@ -292,7 +292,7 @@ def plot_chain(
     names : sequence of str
         Which to draw. Those of the chain come in its order, any others after them. k is drawn transposed, as it is
         multiplied.
-    index : tuple of int, default ()
+    index : int or tuple of int, default ()
         Which batch item, or batch item and head, of tensors with leading dimensions; one with fewer of them takes
         the first numbers.
     tokens : sequence of str, optional
@@ -324,6 +324,7 @@ def plot_chain(
     Weights are drawn from 0 to 1; the others, each on its own scale, from the largest magnitude in the tensor's
     opposite colour over 0 in white to the largest magnitude in its own colour.
     """
+    index = (index,) if isinstance(index, int) else tuple(index)
     known = list(dict.fromkeys(tensors if isinstance(tensors, Mapping) else tensors.names))
     if not names:
         raise ValueError(f"plot_chain: names must name at least one tensor; there are {', '.join(known)}.")
@@ -348,8 +349,8 @@ def plot_chain(
         blocked[name] = np.zeros(arrays[name].shape, dtype=bool)
         if name in ("scores", "weights"):
             blocked[name] = _blocked("plot_chain", _pick_mask(mask, index), arrays[name].shape)
-        if name == "scores" and tensors[name].is_floating_point():  # what a mask left there, given or not
-            blocked[name] |= arrays[name] <= torch.finfo(tensors[name].dtype).min / 2
+        if name == "scores":
+            blocked[name] |= _filled(arrays[name], tensors[name])
         for kind, length in zip(_KINDS.get(name, ()), arrays[name].shape, strict=False):
             _check_tokens(f"plot_chain: {name}", kind, labels.get(kind), length)
 
@@ -438,13 +439,15 @@ def plot_difference(
         _check_tokens(f"plot_difference: {name}", kind, tokens.get(kind), length)
     pair_mask = mask if name in ("scores", "weights") else None
     blocked = _blocked("plot_difference", pair_mask, first.shape)
+    if name == "scores":
+        blocked |= _filled(first, a) & _filled(second, b)
     difference = first - second
     gap = np.abs(difference[~blocked]) if name == "scores" else np.abs(difference)
     largest = float(gap.max(initial=0.0))  # NaN if there is one
 
     limit = max(_limit(first, blocked), _limit(second, blocked))
     spread = max(largest, 1e-3 * (1.0 if name == "weights" else limit)) if np.isfinite(largest) else limit
-    handles, new = _handles([first, second], [blocked]), axes is None
+    handles, new = _handles([first, second], [blocked, blocked]), axes is None
     bars: list[Axes] = []
     if axes is None:
         axes, bars = _difference_axes(first.shape, (rows, columns), tokens, bool(handles))
@@ -534,6 +537,11 @@ def _blocked(caller: str, mask: Tensor | None, shape: tuple[int, ...]) -> np.nda
         ) from None
 
 
+def _filled(scores: np.ndarray, x: Tensor) -> np.ndarray:
+    """Return which scores are the -inf, or the lowest finite number, that masking leaves."""
+    return scores <= torch.finfo(x.dtype if x.is_floating_point() else torch.float64).min / 2
+
+
 def _check_tokens(what: str, kind: str, tokens: Sequence[str] | None, length: int) -> None:
     if tokens is not None and len(tokens) != length:
         plural = {"query": "queries", "key": "keys"}[kind]
@@ -562,12 +570,10 @@ def _draw(
     # A blocked score is no number to look at. A blocked weight is 0 and, should it not be, has to be seen.
     hidden = blocked & (array == 0) if name in ("weights", "difference") else blocked
     shown = np.ma.masked_array(array, mask=hidden) if hidden.any() and name != "weights" else array
-    image = ax.imshow(
-        shown, cmap=colormap(name if name in COLORS or name == "difference" else "difference"), norm=norm, aspect=aspect
-    )
+    image = ax.imshow(shown, cmap=colormap(name if name in COLORS else "difference"), norm=norm, aspect=aspect)
     _patch(ax, blocked & hidden, facecolor=BLOCKED, **_HATCH)
     _patch(ax, blocked & ~hidden, facecolor="none", **_HATCH)
-    _patch(ax, np.isnan(array) & ~hidden, facecolor="black", linewidth=0)
+    _patch(ax, ~np.isfinite(array) & ~hidden, facecolor="black", linewidth=0)
     n_rows, n_columns = array.shape
     if max(array.shape) <= 40:  # thin lines between the cells lead the eye to the labels
         across = [((-0.5, i - 0.5), (n_columns - 0.5, i - 0.5)) for i in range(1, n_rows)]
@@ -589,8 +595,10 @@ def _handles(arrays: list[np.ndarray], blocked: list[np.ndarray]) -> list[Patch]
     handles = []
     if any(part.any() for part in blocked):
         handles.append(Patch(facecolor=BLOCKED, label="blocked", **_HATCH))
-    if any(np.isnan(array).any() for array in arrays):
-        handles.append(Patch(facecolor="black", label="NaN"))
+    black = [array[~np.isfinite(array) & ~part] for array, part in zip(arrays, blocked, strict=True)]
+    if any(part.size for part in black):
+        only_nan = all(np.isnan(part).all() for part in black)
+        handles.append(Patch(facecolor="black", label="NaN" if only_nan else "NaN or infinite"))
     return handles
 
 
@@ -605,10 +613,11 @@ def _write_values(ax: Axes, image: AxesImage, blocked: np.ndarray) -> None:
     array, hidden = np.ma.getdata(shown), np.ma.getmaskarray(shown)
     hidden = hidden & blocked | blocked & (array == 0)
     for i, j in np.argwhere(~hidden):
-        red, green, blue, _ = image.cmap(image.norm(array[i, j])) if np.isfinite(array[i, j]) else (0, 0, 0, 1)
-        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.6
+        rgb = image.cmap(image.norm(array[i, j]))[:3] if np.isfinite(array[i, j]) else (0.0, 0.0, 0.0)
+        luminance = np.dot(np.power(rgb, 2.2), (0.2126, 0.7152, 0.0722))
+        dark = luminance < 0.179  # where white letters have more contrast than black ones
         text = "NaN" if np.isnan(array[i, j]) else f"{array[i, j]:.2f}".replace("-0.00", "0.00").replace("-", "−")
-        color = "white" if dark else "#8C8C8C" if text == "0.00" else INK
+        color = "white" if dark else "#8C8C8C" if text == "0.00" else "black"
         ax.text(j, i, text, ha="center", va="center", fontsize=_TICK, color=color)
 
 
@@ -626,6 +635,15 @@ def _cell(ax: Axes, shape: tuple[int, ...]) -> tuple[float, float]:
 def _longest(tokens: Sequence[str] | None) -> float:
     """Return how long the longest label is, in inches."""
     return _LETTER * max(map(len, tokens or [""]))
+
+
+def _upright(tokens: Sequence[str] | None, cell: float) -> float:
+    """Return how much of its length the longest label of a column takes upwards, in inches."""
+    return 0.0 if _lie_flat(tokens, cell) else _longest(tokens)
+
+
+def _lie_flat(tokens: Sequence[str] | None, cell: float) -> bool:
+    return _longest(tokens) <= cell - 0.05
 
 
 def _text(tokens: Sequence[str] | None, positions: range) -> list[str]:
@@ -655,7 +673,7 @@ def _label_columns(
     ax.tick_params(
         axis="x", which="major", labelsize=_TICK, length=2, top=top, bottom=not top, labeltop=top, labelbottom=not top
     )
-    if tokens is not None and _longest(tokens) > cell - 0.05:
+    if tokens is not None and not _lie_flat(tokens, cell):
         if cell >= 1.5 * _LINE:  # labels at 45 degrees stand further apart than upright ones
             ends = "left" if top else "right"
             plt.setp(ax.get_xticklabels(), rotation=45, ha=ends, va="center", rotation_mode="anchor")
@@ -690,7 +708,8 @@ def _chain_axes(
     """
     kinds = {name: _KINDS.get(name, ("", "")) for name in arrays}
     sizes = {name: dict(zip(kinds[name], array.shape, strict=True)) for name, array in arrays.items()}
-    count = max((n for size in sizes.values() for kind, n in size.items() if kind in labels), default=1)
+    count = max((n for size in sizes.values() for kind, n in size.items() if kind in labels), default=0)
+    count = count or max(max(array.shape) for array in arrays.values())
     extents = {name: _extents(array.shape, kinds[name], count) for name, array in arrays.items()}
 
     names = list(arrays)
@@ -706,7 +725,7 @@ def _chain_axes(
         if cell * count >= 0.85 and not values and (labels == {"query": None, "key": None} or cell >= 1.4 * _LINE):
             break
 
-    above, below, gap = 0.68, 0.35 + _longest(labels["key"]), 0.05
+    above, below, gap = 0.68, 0.35 + _upright(labels["key"], cell), 0.05
     heights = [max(extents[name][0] for name in row) * cell for row in rows]
     width = sum(before) + cell * sum(widths) + 0.15
     height = sum(heights) + len(rows) * (above + below + gap) + 0.2 * legend
@@ -749,7 +768,7 @@ def _difference_axes(
     left, gap = 0.5 + _longest(tokens.get(kinds[0])), 0.2
     right = 0.15 + 0.7 * _longest((tokens.get(kinds[1]) or [""])[-1:])  # the last label leans over the edge
     cell = min(max(2.4 / max(rows, columns), 0.2), 0.4, (_PAGE - left - 2 * gap - right) / 3 / columns)
-    above, below = 0.85 + _longest(tokens.get(kinds[1])), 0.75 + 0.2 * legend
+    above, below = 0.85 + _upright(tokens.get(kinds[1]), cell), 0.75 + 0.2 * legend
     step = max(cell * columns, 1.8) + gap  # a narrow map leaves room for its title
     width, height = left + 3 * step - gap + right, above + cell * rows + below
     figure = plt.figure(figsize=(width, height))
