@@ -49,3 +49,9 @@ def test_options_and_masks_are_passed_on():
 def test_one_function_is_not_enough(qkv):
     with pytest.raises(ValueError, match="at least two functions are needed; got 1"):
         same_answer({"v1": VARIANTS[1]}, *qkv)
+
+
+def test_nan_is_not_equal(qkv):
+    same = same_answer({"v1": VARIANTS[1], "nan": lambda q, k, v: VARIANTS[1](q, k, v)[0] / 0 * 0}, *qkv)
+    assert not same
+    assert "NaN" in same._repr_html_()

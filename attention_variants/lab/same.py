@@ -48,6 +48,8 @@ class SameAnswer:
     def _word(self, error: float | None) -> str:
         if error is None:
             return "not returned"
+        if error != error:
+            return "NaN"
         return "equal" if error <= self.tolerance else f"differs by {error:.2g}"
 
 

@@ -44,7 +44,7 @@ def html_table(
     body = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return (
         f'<table style="border-collapse: collapse;">\n'
-        f'<caption style="text-align: left; padding: 3px 10px;">{escape(title)}</caption>\n'
+        f'<caption style="text-align: left; padding: 3px 10px; white-space: nowrap;">{escape(title)}</caption>\n'
         f"<thead><tr>{cells('th', columns)}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
     )
 

@@ -12,7 +12,9 @@ from ._check import check_inputs
 
 
 def attention_batched(
-    q: Float[Tensor, "*batch T_q d_k"], k: Float[Tensor, "*batch T_k d_k"], v: Float[Tensor, "*batch T_k d_v"]
+    q: Float[Tensor, "*batch T_q d_k"],
+    k: Float[Tensor, "*batch T_k d_k"],
+    v: Float[Tensor, "*batch T_k d_v"],
 ) -> tuple[Float[Tensor, "*batch T_q d_v"], Float[Tensor, "*batch T_q T_k"]]:
     """Scaled dot-product attention on any number of leading batch dimensions.
 
