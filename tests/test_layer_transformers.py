@@ -17,7 +17,7 @@ CLOSE = {"rtol": 0.0, "atol": 1e-12}
 
 
 def bert_model(**config):
-    from transformers import BertConfig, BertModel
+    from transformers import BertConfig, BertModel, RoFormerConfig, RoFormerModel
 
     torch.manual_seed(0)
     config = BertConfig(
@@ -158,6 +158,14 @@ def _gpt2(**config):
     return gpt2_model(**config).h[0].attn
 
 
+def _roformer():
+    """The parts of a BERT attention by name, but queries and keys are rotated."""
+    config = RoFormerConfig(
+        vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
+    return RoFormerModel(config).encoder.layer[0].attention
+
+
 FROM = [
     (MultiHeadAttention.from_bert, _bert, "attention_probs_dropout_prob"),
     (MultiHeadAttention.from_gpt2, _gpt2, "attn_pdrop"),
@@ -196,12 +204,20 @@ def test_dropout_mode_and_dtype_come_along(load, make, dropout, training, dtype)
         (_gpt2, "GPT2Attention"),
         (lambda: nn.MultiheadAttention(8, 2), "MultiheadAttention"),
         (lambda: None, "NoneType"),
+        (_roformer, "RoFormerAttention"),
     ],
 )
 def test_from_bert_says_what_it_takes(make, came):
-    message = rf"from_bert takes a BertAttention, model.encoder.layer\[i\].attention; got {came} "
+    message = rf"from_bert takes a BertAttention, model.encoder.layer\[i\].attention; got {came}\."
     with pytest.raises(TypeError, match=message):
         MultiHeadAttention.from_bert(make())
+
+
+def test_from_bert_takes_no_relative_positions():
+    attention = _bert()
+    attention.self.position_embedding_type = "relative_key"  # as older releases of transformers had it
+    with pytest.raises(ValueError, match="adds relative_key positions to its scores"):
+        MultiHeadAttention.from_bert(attention)
 
 
 @pytest.mark.parametrize(

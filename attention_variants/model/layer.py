@@ -227,8 +227,9 @@ class MultiHeadAttention(nn.Module):
         Parameters
         ----------
         attention : transformers.models.bert.modeling_bert.BertAttention
-            ``model.encoder.layer[i].attention``. Its residual connection and layer norm stay outside:
-            our output is what enters them.
+            ``model.encoder.layer[i].attention``, or ``crossattention`` of a decoder. Its residual connection and
+            layer norm stay outside: our output is what enters them. A decoder's self-attention is causal:
+            call the layer with ``is_causal=True``.
         variant : int, default 7
             Which variant attends.
 
@@ -240,17 +241,25 @@ class MultiHeadAttention(nn.Module):
         Raises
         ------
         TypeError
-            If ``attention`` has not the parts of a BERT attention.
+            If ``attention`` is not a BERT attention. (Others, such as RoFormer's, have the same parts and
+            compute something else.)
+        ValueError
+            If it adds relative positions to its scores.
         """
         try:
             bert, dense = attention.self, attention.output.dense
             projections = (bert.query, bert.key, bert.value, dense)
             num_heads, dropout = bert.num_attention_heads, bert.dropout.p
-        except AttributeError as error:
+            is_bert = type(bert).__name__.startswith("Bert")
+            positions = getattr(bert, "position_embedding_type", None) or "absolute"
+        except AttributeError:
+            is_bert = False
+        if not is_bert:
             raise TypeError(
-                f"from_bert takes a BertAttention, model.encoder.layer[i].attention; "
-                f"got {type(attention).__name__} ({error})."
-            ) from None
+                f"from_bert takes a BertAttention, model.encoder.layer[i].attention; got {type(attention).__name__}."
+            )
+        if positions != "absolute":
+            raise ValueError(f"from_bert: this model adds {positions} positions to its scores; this layer does not.")
         return cls._from_weights(
             tuple((linear.weight, linear.bias) for linear in projections),
             num_heads=num_heads,
