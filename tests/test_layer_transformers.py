@@ -17,7 +17,7 @@ CLOSE = {"rtol": 0.0, "atol": 1e-12}
 
 
 def bert_model(**config):
-    from transformers import BertConfig, BertModel, RoFormerConfig, RoFormerModel
+    from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
     config = BertConfig(
@@ -160,6 +160,8 @@ def _gpt2(**config):
 
 def _roformer():
     """The parts of a BERT attention by name, but queries and keys are rotated."""
+    from transformers import RoFormerConfig, RoFormerModel
+
     config = RoFormerConfig(
         vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
     )
