@@ -19,7 +19,7 @@ from attention_variants.variants import get_variant
 from .misconceptions import MISCONCEPTIONS, Misconception
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What `check` found; shows itself in the terminal and in a notebook, and is true if all is well.
 
@@ -69,7 +69,7 @@ class Report:
             lines += [f"Think about: {self.looks_like.hint}"]
         return lines
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(self.lines())
 
     def __rich__(self) -> Panel:

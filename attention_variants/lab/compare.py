@@ -23,7 +23,7 @@ from attention_variants.variants import VARIANTS, get_variant
 from .memory import peak_memory
 from .reference import TOLERANCES, reference_attention, relative_error
 from .source import code_lines
-from .table import html_table, rich_table
+from .table import html_table, plain_text, rich_table
 
 #: What is compared with the reference.
 COMPARED = ("context", "weights", "grad q", "grad k", "grad v")
@@ -71,7 +71,7 @@ class Row:
         return max(self.errors.values(), key=lambda error: (error != error, error), default=float("nan"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What `compare` found: a table in the terminal and in a notebook, and data by `to_dict`.
 
@@ -105,11 +105,8 @@ class Comparison:
     def _repr_html_(self) -> str:
         return html_table(self._title(), *self._cells(), left=2)
 
-    def __str__(self) -> str:
-        console = Console(width=110, color_system=None)
-        with console.capture() as capture:
-            console.print(self)
-        return capture.get()
+    def __repr__(self) -> str:
+        return plain_text(self.__rich__())
 
     def _title(self) -> str:
         p = self.problem

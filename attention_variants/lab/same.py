@@ -11,10 +11,10 @@ from rich.table import Table
 from torch import Tensor
 
 from .reference import TOLERANCES, relative_error
-from .table import html_table, rich_table
+from .table import html_table, plain_text, rich_table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SameAnswer:
     """What `same_answer` found; true if all agree.
 
@@ -31,6 +31,9 @@ class SameAnswer:
 
     def __bool__(self) -> bool:
         return all(error <= self.tolerance for errors in self.errors.values() for error in errors.values())
+
+    def __repr__(self) -> str:
+        return plain_text(self.__rich__())
 
     def __rich__(self) -> Table:
         return rich_table(*self._cells())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -67,3 +68,20 @@ def rich_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     for row in rows:
         table.add_row(*map(Text, row))
     return table
+
+
+def plain_text(table: Table) -> str:
+    """Write a table as text without colours, as wide as it needs to be.
+
+    Parameters
+    ----------
+    table : rich.table.Table
+
+    Returns
+    -------
+    text : str
+    """
+    console = Console(width=200, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
