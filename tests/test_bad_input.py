@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,7 @@ from attention_variants.model.lift import lift
 from attention_variants.variants import VARIANTS, attention_tiled, get_variant
 
 ONE_SEQUENCE, BATCHED, MASKED, HEADS = (1, 2), (3, 4, "tiled"), (4, "tiled"), (5, 6, 7)
-FUNCTIONS: dict[int | str, Callable] = {"tiled": attention_tiled}
-FUNCTIONS.update(VARIANTS)
+FUNCTIONS: dict[Any, Callable] = {**VARIANTS, "tiled": attention_tiled}
 
 
 def x(*shape, dtype=torch.float32, device=None):

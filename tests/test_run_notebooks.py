@@ -20,7 +20,12 @@ def store(tmp_path):
 
 
 def test_runs_and_normalises(store, tmp_path, capsys):
-    path = store("01_good.ipynb", "print(1)\nprint(2)", "40 + 2", language_info={"name": "python", "version": "3.11.7"})
+    path = store(
+        "01_good.ipynb",
+        "print(1, flush=True)\nprint(2, flush=True)",
+        "40 + 2",
+        language_info={"name": "python", "version": "3.11.7"},
+    )
     other = store("02_other.ipynb", "1 / 0")
     assert run_notebooks.main(["--only=01", f"--folder={tmp_path}"]) == 0
     notebook = nbformat.read(path, as_version=4)

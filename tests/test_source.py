@@ -379,8 +379,8 @@ def test_html_escapes_the_code():
         assert "&lt;b&gt;" in page
 
 
-#: At most about 15; these say where a step is larger, so that none grows unseen.
-CHANGED_AT_MOST = {2: 16, 3: 15, 4: 15, 5: 22, 6: 16, 7: 23}
+#: About 15 lines; variant 5, which brings heads, changes a few more.
+CHANGED_AT_MOST = {2: 15, 3: 15, 4: 15, 5: 18, 6: 15, 7: 15}
 
 
 @pytest.mark.parametrize("number", list(CHANGED_AT_MOST))

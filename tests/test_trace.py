@@ -883,4 +883,4 @@ def test_a_function_of_a_notebook_cell(tmp_path, monkeypatch):
     assert "line 5: trace(lambda x: (y := x + 1), torch.ones(1)).history('y')>" in last["data"]["text/plain"]
     data = notebook.cells[3].outputs[0]["data"]
     assert data["text/plain"] == "<Trace of attend: q, k, scores; 4 assignments>"
-    assert "scores[0, 0] = 1.0</code>" in data["text/html"]
+    assert "scores[0, 0] = 1.0</td>" in data["text/html"]

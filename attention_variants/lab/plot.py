@@ -570,7 +570,13 @@ def _draw(
     # A blocked score is no number to look at. A blocked weight is 0 and, should it not be, has to be seen.
     hidden = blocked & (array == 0) if name in ("weights", "difference") else blocked
     shown = np.ma.masked_array(array, mask=hidden) if hidden.any() and name != "weights" else array
-    image = ax.imshow(shown, cmap=colormap(name if name in COLORS else "difference"), norm=norm, aspect=aspect)
+    image = ax.imshow(
+        shown,
+        cmap=colormap(name if name in COLORS else "difference"),
+        norm=norm,
+        aspect=aspect,
+        interpolation="nearest",
+    )
     _patch(ax, blocked & hidden, facecolor=BLOCKED, **_HATCH)
     _patch(ax, blocked & ~hidden, facecolor="none", **_HATCH)
     _patch(ax, ~np.isfinite(array) & ~hidden, facecolor="black", linewidth=0)
