@@ -58,9 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     compare.add_argument("--batch", type=int, default=2, metavar="B", help="sequences in the batch")
-    compare.add_argument("--queries", type=int, default=24, metavar="T_q", help="queries in each")
-    compare.add_argument("--keys", type=int, default=32, metavar="T_k", help="keys in each")
-    compare.add_argument("--d-model", type=int, default=64, metavar="N", help="width of all heads together")
+    compare.add_argument("--queries", type=int, default=10, metavar="T_q", help="queries in each")
+    compare.add_argument("--keys", type=int, default=16, metavar="T_k", help="keys in each")
+    compare.add_argument("--d-model", type=int, default=32, metavar="N", help="width of all heads together")
     compare.add_argument("--heads", type=int, default=4, metavar="H", help="heads; must divide d_model")
     compare.add_argument(
         "--mask", choices=("causal", "padding", "none"), default="none", help="what the queries may attend to"

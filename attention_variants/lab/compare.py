@@ -36,7 +36,7 @@ class Row:
     Attributes
     ----------
     label : str
-        How the table names it.
+        How the table names it: the variant's number, with a star for variant 7 without weights.
     variant : int
         The variant whose signature it has.
     name : str
@@ -100,10 +100,10 @@ class Comparison:
         }
 
     def __rich__(self) -> Table:
-        return rich_table(self._title(), *self._cells(), left=2)
+        return rich_table(self._title(), *self._cells(), left=2, note=self._note())
 
     def _repr_html_(self) -> str:
-        return html_table(self._title(), *self._cells(), left=2)
+        return html_table(self._title(), *self._cells(), left=2, note=self._note())
 
     def __repr__(self) -> str:
         return plain_text(self.__rich__())
@@ -116,9 +116,12 @@ class Comparison:
             f"mask: {p['mask']}, {p['dtype']}: {verdict} within {p['tolerance']:.0e} of float64"
         )
 
+    def _note(self) -> str:
+        return "* need_weights=False: the context alone" if any("*" in row.label for row in self.rows) else ""
+
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         timed = any(row.time is not None for row in self.rows)
-        columns = ["", "function", "values", "gradients", *(["time", "x"] if timed else []), "memory", "lines"]
+        columns = ["", "function", "values", "grads", *(["time", "x"] if timed else []), "memory", "lines"]
         fastest = min((row.time for row in self.rows if row.time is not None), default=0.0)
         rows = []
         for row in self.rows:
@@ -145,9 +148,9 @@ class Comparison:
 
 def compare(
     batch: int = 2,
-    queries: int = 24,
-    keys: int = 32,
-    d_model: int = 64,
+    queries: int = 10,
+    keys: int = 16,
+    d_model: int = 32,
     heads: int = 4,
     mask: str | Tensor | None = "none",
     *,
@@ -188,7 +191,7 @@ def compare(
 
     Notes
     -----
-    The time is the median of forward calls without gradients on the threads that torch uses; memory is
+    The time is the median of forward calls without gradients, on one thread; memory is
     the peak of `attention_variants.lab.memory.peak_memory` for the same call. A bar shows the progress in a
     terminal.
 
@@ -220,7 +223,7 @@ def compare(
         (str(number), number, function, {}) for number, function in functions.items()
     ]
     if 7 in functions:
-        jobs.append(("7, weights not asked for", 7, functions[7], {"need_weights": False}))
+        jobs.append(("7*", 7, functions[7], {"need_weights": False}))
     rows = []
     with _progress(len(jobs)) as advance:
         for label, number, function, options in jobs:
@@ -289,7 +292,7 @@ def _values_and_gradients(
 def _median_time(call: Callable[[], Any]) -> float:
     with torch.no_grad():
         call()
-        timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
+        timer = Timer("call()", globals={"call": call})  # on one thread: steadier, also on a busy machine
         return statistics.median(timer.blocked_autorange(min_run_time=0.1).times)
 
 

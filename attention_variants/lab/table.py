@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,7 +15,13 @@ _CODE = " font-family: monospace; white-space: pre;"
 
 
 def html_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, code: int | None = None
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    left: int = 1,
+    note: str = "",
+    code: int | None = None,
 ) -> str:
     """Write a small HTML table that inherits the page's colours.
 
@@ -28,6 +35,8 @@ def html_table(
         The cells, escaped here.
     left : int, default 1
         How many columns from the left hold words; the rest holds numbers and is aligned right.
+    note : str, default ""
+        A line to stand below.
     code : int, optional
         The number of a column that holds code, from 0.
 
@@ -47,22 +56,35 @@ def html_table(
         f'<table style="border-collapse: collapse;">\n'
         f'<caption style="text-align: left; padding: 3px 10px; white-space: nowrap;">{escape(title)}</caption>\n'
         f"<thead><tr>{cells('th', columns)}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+        + f'<div style="padding: 3px 10px;">{escape(note)}</div>'
+        * bool(note)
     )
 
 
-def rich_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> Table:
+def rich_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, note: str = ""
+) -> Table:
     """Build the same table for the terminal.
 
     Parameters
     ----------
-    title, columns, rows, left
+    title, columns, rows, left, note
         As in `html_table`. Brackets are text, not markup.
 
     Returns
     -------
     table : rich.table.Table
     """
-    table = Table(title=Text(title), title_justify="left", title_style="bold")
+    table = Table(
+        title=Text(title),
+        title_justify="left",
+        title_style="bold",
+        caption=Text(note) if note else None,
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,  # narrow: eight columns must fit a terminal of 80
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < left else "right", no_wrap=i < left)
     for row in rows:
