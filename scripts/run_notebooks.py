@@ -66,6 +66,7 @@ def run(path: Path) -> list[str]:
         notebook,
         timeout=CELL_TIMEOUT,
         kernel_name="python3",
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # the kernel's own remarks are not about the notebook
         resources={"metadata": {"path": str(path.parent)}},
         record_timing=False,
         coalesce_streams=True,  # two prints are one output, however their messages were sent

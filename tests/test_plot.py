@@ -427,9 +427,9 @@ def test_the_chain_reads_from_left_to_right(tokens):
         middles = {round((ax.get_position().y0 + ax.get_position().y1) / 2, 6) for ax in line}
         assert len(middles) == 1
     assert lines[0][0].get_position().y0 > lines[-1][0].get_position().y1 or len(lines) == 1
-    signs = [text.get_text() for text in figure.texts if text.get_text()]
+    signs = [text.get_text() for text in figure.texts]
     assert signs == ["×", "=", r"$/\sqrt{d_k}$", "→", "softmax", "×", "="]
-    marks = [text for text in figure.texts if text.get_text() in "×=→" and text.get_text()]
+    marks = [text for text in figure.texts if text.get_text() in "×=→"]
     for mark, after in zip(marks, axes[1:], strict=True):
         x, y = mark.get_position()
         box = after.get_position()
@@ -547,9 +547,22 @@ def test_part_of_a_chain_can_be_drawn(names):
     figure = plot_chain(tensors, names)
     assert sorted(_by_name(figure)) == sorted(names)
     signs = {"weights": [], "v": ["×"], "extra": []}
-    assert [text.get_text() for text in figure.texts if text.get_text()] == next(
-        found for name, found in signs.items() if name in names
-    ) + ["="] * ("context" in names)
+    expected = next(found for name, found in signs.items() if name in names) + ["="] * ("context" in names)
+    assert [text.get_text() for text in figure.texts] == expected
+    assert sorted(_by_name(plot_chain(tensors, names * 2))) == sorted(names)
+
+
+def test_one_name_can_be_given_alone():
+    assert list(_by_name(plot_chain(_chain(), "weights"))) == ["weights"]
+
+
+@pytest.mark.parametrize(("factor", "said"), [(1.0, True), (D_K**0.5, False), (D_K**-0.5, False), (torch.nan, False)])
+def test_the_chain_says_that_scores_are_scaled_only_if_they_are(factor, said):
+    traced = _chain(mask=MASK)
+    scores = torch.where(MASK, traced["scores"] * factor, traced["scores"])
+    tensors = {"q": traced["q"], "k": traced["k"], "scores": scores.half(), "mask": MASK}
+    figure = plot_chain(tensors, ["q", "k", "scores"])
+    assert (r"$/\sqrt{d_k}$" in [text.get_text() for text in figure.texts]) is said
 
 
 def test_what_cannot_be_chained_is_refused():
@@ -726,10 +739,12 @@ def test_labels_are_legible_and_do_not_run_into_each_other(name):
 
 
 def test_importing_changes_no_settings():
-    settings = dict(matplotlib.rcParams)
     spec = importlib.util.spec_from_file_location("attention_variants.lab.plot_once_more", plot.__file__)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    assert dict(matplotlib.rcParams) == settings
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        settings = dict(matplotlib.rcParams)
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        assert dict(matplotlib.rcParams) == settings
 
 
 def test_nothing_is_shown_unasked(monkeypatch):

@@ -273,7 +273,7 @@ def plot_heads(
 
 def plot_chain(
     tensors: TensorsByName | Mapping[str, Tensor],
-    names: Sequence[str] = ("q", "k", "v", "scores", "weights", "context"),
+    names: str | Sequence[str] = ("q", "k", "v", "scores", "weights", "context"),
     *,
     index: int | tuple[int, ...] = (),
     tokens: Sequence[str] | None = None,
@@ -289,7 +289,7 @@ def plot_chain(
     ----------
     tensors : Trace, or mapping from str to Tensor
         What ``trace`` returned, or any tensors by their names. Each must have two dimensions, after ``index``.
-    names : sequence of str
+    names : str or sequence of str
         Which to draw. Those of the chain come in its order, any others after them. k is drawn transposed, as it is
         multiplied.
     index : int or tuple of int, default ()
@@ -325,6 +325,7 @@ def plot_chain(
     opposite colour over 0 in white to the largest magnitude in its own colour.
     """
     index = (index,) if isinstance(index, int) else tuple(index)
+    names = [names] if isinstance(names, str) else list(dict.fromkeys(names))
     known = list(dict.fromkeys(tensors if isinstance(tensors, Mapping) else tensors.names))
     if not names:
         raise ValueError(f"plot_chain: names must name at least one tensor; there are {', '.join(known)}.")
@@ -357,7 +358,7 @@ def plot_chain(
     handles = _handles(list(arrays.values()), list(blocked.values()))
     new, firsts = axes is None, set(order)
     if axes is None:
-        axes, firsts = _chain_axes(arrays, labels, values, bool(handles))
+        axes, firsts = _chain_axes(arrays, labels, values, _is_scaled(arrays, blocked), bool(handles))
     for name, ax in zip(order, axes, strict=True):
         array, (rows, columns) = arrays[name], _KINDS.get(name, ("", ""))
         image = _draw(ax, array, name, blocked[name], aspect="auto")
@@ -706,7 +707,11 @@ def _scale_above(ax: Axes, image: AxesImage, height: float) -> None:
 
 
 def _chain_axes(
-    arrays: dict[str, np.ndarray], labels: dict[str, Sequence[str] | None], values: bool, legend: bool
+    arrays: dict[str, np.ndarray],
+    labels: dict[str, Sequence[str] | None],
+    values: bool,
+    scaled: bool,
+    legend: bool,
 ) -> tuple[list[Axes], set[str]]:
     """Return axes for the chain, with the signs between them, and the names that begin a row.
 
@@ -750,10 +755,23 @@ def _chain_axes(
                 tokens = _longest(labels.get(kinds[name][0])) * (j == 0 or kinds[name][0] == "key")
                 x -= 0.35 + tokens + _sign_width(name) / 2 - 0.05
                 figure.text(x / width, middle / height, mark, ha="center", va="center", fontsize=18, color=INK)
-                figure.text(x / width, (middle + 0.15) / height, word, ha="center", fontsize=_LABEL, color=INK)
+                if word and (name != "scores" or scaled):
+                    figure.text(x / width, (middle + 0.15) / height, word, ha="center", fontsize=_LABEL, color=INK)
             left += cell * widths[j]
         top -= above + row_height + below + gap
     return axes, {row[0] for row in rows}
+
+
+def _is_scaled(arrays: dict[str, np.ndarray], blocked: dict[str, np.ndarray]) -> bool:
+    """Return whether the scores are q times k, divided by the square root of d_k: the picture claims nothing unseen."""
+    if not {"q", "k", "scores"} <= set(arrays):
+        return False
+    q, k, scores = arrays["q"], arrays["k"], arrays["scores"]
+    if q.shape[1] != k.shape[0] or scores.shape != (q.shape[0], k.shape[1]):
+        return False
+    with np.errstate(all="ignore"):  # there may be NaN
+        error = np.abs(q @ k / math.sqrt(q.shape[1]) - scores)[~blocked["scores"]]
+    return bool(np.all(error <= 0.02 * _limit(scores, blocked["scores"])))  # float16 rounds
 
 
 def _extents(shape: tuple[int, ...], kinds: tuple[str, str], count: int) -> list[float]:
