@@ -19,27 +19,27 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 lab: $(READY) ## open the course in JupyterLab (more options for it: LAB_ARGS=--no-browser)
-	$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
 		$(AS_ROOT) $(LAB_ARGS)
 
 test: $(READY) ## prove all of it: lint, types, tests, every notebook re-run and compared (PYTEST_ARGS="-k mask")
-	$(RUN) -m ruff check .
-	$(RUN) -m ruff format --check .
-	$(RUN) -m mypy
-	$(RUN) -m pytest tests notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 $(PYTEST_ARGS)
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+	@$(RUN) -m pytest tests notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 $(PYTEST_ARGS)
 
 notebooks: $(READY) ## run the notebooks and store their outputs (one: ONLY=03)
-	$(RUN) scripts/run_notebooks.py $(addprefix --only=,$(ONLY))
+	@$(RUN) scripts/run_notebooks.py $(addprefix --only=,$(ONLY))
 
 format: $(READY) ## format the code and mend what ruff can
-	$(RUN) -m ruff check --fix .
-	$(RUN) -m ruff format .
+	@$(RUN) -m ruff check --fix .
+	@$(RUN) -m ruff format .
 
 import-time: $(READY) ## measure what importing the package costs beside importing torch
-	$(RUN) scripts/import_time.py
+	@$(RUN) scripts/import_time.py
 
 lock: ## write constraints.txt anew (TORCH=2.14.0 for a new torch)
-	scripts/lock.sh "$(or $(PYTHON),python3)" "$(TORCH)"
+	@scripts/lock.sh "$(or $(PYTHON),python3)" "$(TORCH)"
 
 clean: ## remove .venv and all caches
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -47,5 +47,5 @@ clean: ## remove .venv and all caches
 	find . -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt scripts/set_up.sh
-	scripts/set_up.sh "$(PYTHON)"
+	@scripts/set_up.sh "$(PYTHON)"
 	@touch .venv/ready $@
