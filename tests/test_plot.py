@@ -48,10 +48,14 @@ CHAIN = ["q", "k", "scores", "weights", "v", "context"]
 
 
 @pytest.fixture(autouse=True)
-def _figures():
+def _figures_closed_and_settings_as_they_were():
     plt.close("all")
-    yield
-    plt.close("all")
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        settings = dict(matplotlib.rcParams)
+        yield
+        plt.close("all")
+        assert dict(matplotlib.rcParams) == settings
 
 
 def _weights(*lead, queries=T_q, keys=T_k, mask=None):
@@ -698,10 +702,8 @@ FIGURES = {
 
 @functools.cache
 def _drawn_figure(name):
-    settings = dict(matplotlib.rcParams)
     figure = FIGURES[name]()
     assert plt.gcf() is figure, "a figure of pyplot's, so that a notebook shows it"
-    assert dict(matplotlib.rcParams) == settings, "the caller's settings stay as they were"
     figure.canvas.draw()
     return figure
 
@@ -739,12 +741,10 @@ def test_labels_are_legible_and_do_not_run_into_each_other(name):
 
 
 def test_importing_changes_no_settings():
+    settings = dict(matplotlib.rcParams)
     spec = importlib.util.spec_from_file_location("attention_variants.lab.plot_once_more", plot.__file__)
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        settings = dict(matplotlib.rcParams)
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
-        assert dict(matplotlib.rcParams) == settings
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert dict(matplotlib.rcParams) == settings
 
 
 def test_nothing_is_shown_unasked(monkeypatch):
