@@ -132,7 +132,7 @@ def test_any_function_with_the_signature_will_do():
     check(lifted, make_problem(mask=causal_mask(T_Q, T_K)))
 
 
-@pytest.mark.parametrize("variant", [1, 2, 3, 4])
+@pytest.mark.parametrize("variant", [1, 2, 3, 4, 5, 6])
 def test_a_function_needs_no_name(variant):
     check(lift(variant, functools.partial(VARIANTS[variant])), make_problem())
 

@@ -244,7 +244,7 @@ def compare(
                 Row(
                     label=label,
                     variant=number,
-                    name=function.__name__,
+                    name=getattr(function, "__name__", f"variant_{number}"),
                     errors=errors,
                     equal=equal,
                     failure=failure,

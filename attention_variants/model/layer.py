@@ -59,7 +59,7 @@ class MultiHeadAttention(nn.Module):
         self, d_model: int, num_heads: int, *, dropout: float = 0.0, bias: bool = True, variant: int = 7
     ) -> None:
         super().__init__()
-        if num_heads < 1 or d_model < 1 or d_model % num_heads:
+        if not all(isinstance(size, int) and size >= 1 for size in (d_model, num_heads)) or d_model % num_heads:
             raise ValueError(
                 f"MultiHeadAttention: d_model must be divisible by num_heads; "
                 f"got d_model = {d_model} and num_heads = {num_heads}."

@@ -47,6 +47,7 @@ def lift(variant: int, function: Callable | None = None) -> Callable:
     attend = get_variant(variant) if function is None else function
     if variant == 7:
         return attend
+    name = getattr(attend, "__name__", f"variant_{variant}")  # a functools.partial has none
     if variant <= 3:
         attend = _over_queries(attend, batched=variant == 3)
     if variant <= 4:
@@ -71,7 +72,7 @@ def lift(variant: int, function: Callable | None = None) -> Callable:
             context = _context_after_dropout(weights, v, dropout_p)
         return context, weights if need_weights else None
 
-    lifted.__name__ = lifted.__qualname__ = f"lifted_{attend.__name__}"
+    lifted.__name__ = lifted.__qualname__ = f"lifted_{name}"
     return lifted
 
 

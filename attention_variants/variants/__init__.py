@@ -61,7 +61,7 @@ def get_variant(variant: int) -> Callable:
     ValueError
         If there is no such variant; the error lists those there are.
     """
-    if isinstance(variant, bool) or variant not in VARIANTS:
+    if not isinstance(variant, int) or isinstance(variant, bool) or variant not in VARIANTS:
         listed = ", ".join(f"{number} {function.__name__}" for number, function in VARIANTS.items())
         raise ValueError(f"variant must be one of 1 to 7 ({listed}); got {variant!r}.")
     return VARIANTS[variant]

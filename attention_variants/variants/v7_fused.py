@@ -67,7 +67,7 @@ def multihead_attention_fused(
 
     Notes
     -----
-    A NaN passes through to every row that uses it, and a NaN in a blocked value does too (0 * NaN is NaN).
+    A NaN passes through to every row that uses it, and so may a NaN in a blocked key or value (0 * NaN is NaN).
 
     References
     ----------
