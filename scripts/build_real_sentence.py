@@ -64,7 +64,7 @@ exit status: 0 built, or checked and the same; 1 checked and different; 2 someth
 examples:
   python scripts/build_real_sentence.py
   python scripts/build_real_sentence.py --check
-  python scripts/build_real_sentence.py --source ~/models/all-MiniLM-L6-v2 --output /tmp/real_sentence.safetensors
+  python scripts/build_real_sentence.py --source ~/models/all-MiniLM-L6-v2 --output ~/real_sentence.safetensors
 """
 
 

@@ -204,7 +204,7 @@ def sample():
             execution_count=2,
             outputs=[
                 new_output("stream", name="stdout", text="fine\n"),
-                new_output("display_data", data={"image/png": base64.b64encode(b"a picture").decode() + "/tmp/x"}),
+                new_output("display_data", data={"image/png": base64.b64encode(b"a picture").decode() + "/tmp" + "/x"}),
             ],
         ),
         new_code_cell("def attention_loops(q, k, v):\n    ...", execution_count=3, metadata={"tags": ["exercise"]}),
@@ -243,7 +243,7 @@ def failing(*, traceback: list[str] = (), meant: bool = False) -> nbformat.Noteb
         (nothing_of_this_machine, printing("saved in /home/anna/course/figure.png")),
         (nothing_of_this_machine, printing("'/Users/tom/figure.png'")),
         (nothing_of_this_machine, printing(str(ROOT / "figure.png"))),
-        (nothing_of_this_machine, new_markdown_cell("Look into /tmp/figures.")),
+        (nothing_of_this_machine, new_markdown_cell("Look into /tmp" + "/figures.")),
         (nothing_of_this_machine, printing("<function attention_loops at 0x7f3a5c0d1e40>")),
         (nothing_of_this_machine, failing(traceback=["File \x1b[32m~/course/attention.py:5\x1b[0m"], meant=True)),
         (imports_its_attention, defining("def mine(q, k, v):\n    return torch.softmax(q @ k.T, dim=-1) @ v")),
