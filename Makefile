@@ -13,7 +13,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test notebooks format import-time lock clean
+.PHONY: help lab test check-code check-tests notebooks format import-time lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,9 +23,14 @@ lab: $(READY) ## open the course in JupyterLab (more options for it: LAB_ARGS=--
 		$(AS_ROOT) $(LAB_ARGS)
 
 test: $(READY) ## prove all of it: lint, types, tests, every notebook re-run and compared (PYTEST_ARGS="-k mask")
+	@$(MAKE) --no-print-directory --jobs=2 check-code check-tests
+
+check-code: $(READY)
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+
+check-tests: $(READY)
 	@$(RUN) -m pytest tests notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 $(PYTEST_ARGS)
 
 notebooks: $(READY) ## run the notebooks and store their outputs (one: ONLY=03)
