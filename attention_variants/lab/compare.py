@@ -125,24 +125,14 @@ class Comparison:
         fastest = min((row.time for row in self.rows if row.time is not None), default=0.0)
         rows = []
         for row in self.rows:
+            found = [_error(row, "context", "weights"), _error(row, "grad q", "grad k", "grad v")]
+            times, memory = ["", ""] if timed else [], _bytes(row.memory)
+            if row.time is not None:
+                times = [_seconds(row.time), f"{row.time / fastest:,.1f}"]
             if not row.equal:
                 verdict = row.failure or f"{max(row.errors, key=row.errors.__getitem__)} differs: not timed"
-                found = [_error(row, "context", "weights"), _error(row, "grad q", "grad k", "grad v")]
-                times = [verdict, ""] if timed else []
-                rows.append([row.label, row.name, *found, *times, "" if timed else verdict, str(row.lines)])
-                continue
-            times = [_seconds(row.time), f"{row.time / fastest:,.1f}"] if row.time is not None else []
-            rows.append(
-                [
-                    row.label,
-                    row.name,
-                    _error(row, "context", "weights"),
-                    _error(row, "grad q", "grad k", "grad v"),
-                    *times,
-                    _bytes(row.memory),
-                    str(row.lines),
-                ]
-            )
+                times, memory = ([verdict, ""], "") if timed else ([], verdict)
+            rows.append([row.label, row.name, *found, *times, memory, str(row.lines)])
         return columns, rows
 
 
@@ -218,6 +208,11 @@ def compare(
     )
     problem_tensors = (q, k, v, allowed, heads, upstream)
 
+    references = {
+        need_weights: _values_and_gradients(partial(reference_attention, need_weights=need_weights), *problem_tensors)
+        for need_weights in (True, False)
+    }
+
     functions = VARIANTS if variants is None else variants
     jobs: list[tuple[str, int, Callable, dict]] = [
         (str(number), number, function, {}) for number, function in functions.items()
@@ -230,7 +225,7 @@ def compare(
             advance(f"variant {label}")
             get_variant(number)
             run = partial(lift(number, function), **options)
-            expected = _values_and_gradients(partial(reference_attention, **options), *problem_tensors)
+            expected = references[options.get("need_weights", True)]
             failure, errors = None, {}
             try:
                 found = _values_and_gradients(run, *problem_tensors)
