@@ -288,7 +288,7 @@ def _median_time(call: Callable[[], Any]) -> float:
     with torch.no_grad():
         call()
         timer = Timer("call()", globals={"call": call})  # on one thread: steadier, also on a busy machine
-        return statistics.median(timer.blocked_autorange(min_run_time=0.1).times)
+        return statistics.median(timer.blocked_autorange(min_run_time=0.05).times)
 
 
 def _peak(call: partial) -> int:

@@ -45,6 +45,10 @@ class _LiveBytes(TorchDispatchMode):
         self.live = self.peak = 0
         self._known = weakref.WeakSet(x.untyped_storage() for x in inputs if isinstance(x, Tensor))
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # PyTorch's default imports its compiler at the first operation, which takes over a second
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         outputs = func(*args, **(kwargs or {}))
         for x in tree_leaves(outputs):

@@ -245,16 +245,10 @@ def plot_heads(
         raise ValueError(f"plot_heads: ncols must be at least 1; got {ncols}.")
 
     ncols = min(ncols, H)
-    nrows = math.ceil(H / ncols)
-    left, top = 0.5 + _longest(query_tokens), 0.4 + _longest(key_tokens)
-    room = (figsize[0] if figsize else _PAGE) - left - 0.7
-    cell = min(max(2.0 / max(T_q, T_k), 0.2), (room / ncols - 0.1) / T_k)
-    figsize = figsize or (left + ncols * (cell * T_k + 0.1) + 0.7, top + nrows * (cell * T_q + 0.32) + 0.3)
-    figure, grid = plt.subplots(nrows, ncols, figsize=figsize, squeeze=False, layout="constrained")
-    for ax in grid.flat[H:]:
-        ax.remove()
-
-    for h, ax in enumerate(grid.flat[:H]):
+    handles = _handles([array], [blocked])
+    grid, side = _heads_axes(H, ncols, (T_q, T_k), (query_tokens, key_tokens), figsize, bool(handles))
+    cell = min(_cell(grid[0], (T_q, T_k)))
+    for h, ax in enumerate(grid):
         image = _draw(ax, array[h], "weights", blocked[h])
         if h % ncols == 0:
             _label_rows(ax, "query", query_tokens, T_q, cell)
@@ -265,9 +259,9 @@ def plot_heads(
         else:
             ax.set_xticks([])
         ax.set_title(titles[h], fontsize=_TITLE)
-    _legend_below(figure, _handles([array], [blocked]))
-    bar = figure.colorbar(image, ax=list(grid.flat[:H]), fraction=0.02, pad=0.02, ticks=[0, 0.5, 1])
-    _style(bar, "weight")
+    figure = _figure(side)
+    _style(figure.colorbar(image, cax=side, ticks=[0, 0.5, 1]), "weight")
+    _legend_below(figure, handles)
     return figure
 
 
@@ -625,7 +619,8 @@ def _write_values(ax: Axes, image: AxesImage, blocked: np.ndarray) -> None:
         dark = luminance < 0.179  # where white letters have more contrast than black ones
         text = "NaN" if np.isnan(array[i, j]) else f"{array[i, j]:.2f}".replace("-0.00", "0.00").replace("-", "−")
         color = "white" if dark else "#8C8C8C" if text == "0.00" else "black"
-        ax.text(j, i, text, ha="center", va="center", fontsize=_TICK, color=color)
+        # Inside its cell, a number needs no room of its own: to ask each of hundreds would take as long as to draw it.
+        ax.text(j, i, text, ha="center", va="center", fontsize=_TICK, color=color, in_layout=False)
 
 
 def _figure(ax: Axes) -> Figure:
@@ -781,6 +776,40 @@ def _extents(shape: tuple[int, ...], kinds: tuple[str, str], count: int) -> list
     """
     wide = [kind in ("query", "key") for kind in kinds]
     return [n if whole else min(max(n, count / 2), count) for n, whole in zip(shape, wide, strict=True)]
+
+
+def _heads_axes(
+    H: int,
+    ncols: int,
+    shape: tuple[int, int],
+    tokens: tuple[Sequence[str] | None, Sequence[str] | None],
+    figsize: tuple[float, float] | None,
+    legend: bool,
+) -> tuple[list[Axes], Axes]:
+    """Return axes for each of H maps, placed in inches, and one for the scale beside them."""
+    (T_q, T_k), (query_tokens, key_tokens) = shape, tokens
+    nrows = math.ceil(H / ncols)
+    left, right, title, below = 0.5 + _longest(query_tokens), 0.75, 0.3, 0.1 + 0.25 * legend
+    room = (figsize[0] if figsize else _PAGE) - left - right
+    lean = 0.7 * _longest((key_tokens or [""])[-1:])  # where labels are not upright, the last one leans to the right
+    gap = 0.1 if 2.0 / max(shape) < 1.5 * _LINE or _lie_flat(key_tokens, room / ncols / T_k) else max(0.1, lean)
+    cell = (room / ncols - gap) / T_k
+    if not figsize:
+        cell = min(cell, max(2.0 / max(T_q, T_k), 0.2))
+    above = 0.25 + title + (_upright(key_tokens, cell) or _LINE)
+    if figsize:
+        cell = min(cell, ((figsize[1] - above - below) / nrows - title) / T_q)
+    wide, high = max(cell * T_k, 0.2), cell * T_q
+    width, height = figsize or (left + ncols * (wide + gap) + right, above + nrows * (high + title) - title + below)
+    figure = plt.figure(figsize=(width, height))
+
+    def axes(x: float, y: float, wide: float, high: float) -> Axes:
+        return figure.add_axes((x / width, 1 - (y + high) / height, wide / width, high / height))
+
+    corners = [(left + h % ncols * (wide + gap), above + h // ncols * (high + title)) for h in range(H)]
+    return [axes(x, y, wide, high) for x, y in corners], axes(
+        left + ncols * (wide + gap) + 0.1, above, 0.14, nrows * (high + title) - title
+    )
 
 
 def _difference_axes(
