@@ -31,7 +31,7 @@ check-code: $(READY)
 	@$(RUN) -m mypy
 
 check-tests: $(READY)
-	@$(RUN) -m pytest tests notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 $(PYTEST_ARGS)
+	@$(RUN) -m pytest tests notebooks --numprocesses=auto --dist=loadscope --nbval --nbval-current-env --nbval-cell-timeout=60 $(PYTEST_ARGS)
 
 notebooks: $(READY) ## run the notebooks and store their outputs (one: ONLY=03)
 	@$(RUN) scripts/run_notebooks.py $(addprefix --only=,$(ONLY))

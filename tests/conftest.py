@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hypothesis
+import pytest
 import torch
 from reference import LARGEST
 
@@ -12,7 +13,20 @@ hypothesis.settings.register_profile("attention_variants", derandomize=True, dea
 hypothesis.settings.load_profile("attention_variants")
 
 
+def pytest_sessionfinish(session):
+    """A worker process, if there are several, hands on what it measured..."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["largest"] = LARGEST
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist calls it
+def pytest_testnodedown(node):
+    """... and the process that prints the summary takes it."""
+    for dtype, error in getattr(node, "workeroutput", {}).get("largest", {}).items():
+        LARGEST[dtype] = max(LARGEST.get(dtype, 0.0), error)
+
+
 def pytest_terminal_summary(terminalreporter):
     if LARGEST:
-        listed = ", ".join(f"{str(dtype).removeprefix('torch.')} {error:.1e}" for dtype, error in LARGEST.items())
+        listed = ", ".join(f"{dtype} {error:.1e}" for dtype, error in sorted(LARGEST.items()))
         terminalreporter.write_line(f"largest relative error: {listed}")

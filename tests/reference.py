@@ -38,8 +38,8 @@ TOLERANCE = {
     torch.bfloat16: 8 * torch.finfo(torch.bfloat16).eps,
 }
 
-#: The largest relative error seen for each dtype, for the line at the end of the test run.
-LARGEST: dict[torch.dtype, float] = {}
+#: The largest relative error seen for each dtype, by its name, for the line at the end of the test run.
+LARGEST: dict[str, float] = {}
 
 
 # ---------------------------------------------------------------------------------------------- the reference

@@ -34,7 +34,8 @@ SEVEN = pytest.mark.parametrize("variant", range(1, 8))
 
 def check_and_record(function, problem, dtype, **options):
     error = max(check(function, problem, dtype, **options).values())
-    LARGEST[dtype] = max(LARGEST.get(dtype, 0.0), error)
+    name = str(dtype).removeprefix("torch.")
+    LARGEST[name] = max(LARGEST.get(name, 0.0), error)
 
 
 @DTYPES
