@@ -5,6 +5,7 @@ is loaded when it is used.
 
 - ``av.VARIANTS[1]`` ... ``av.VARIANTS[7]``: the functions themselves, read them first
 - ``av.MultiHeadAttention``, ``av.lift``, the masks: what stands around them
+- ``av.Transformer``: the whole machine, every attention in it any of the seven; ``av.read_date`` asks a trained one
 - ``av.compare``, ``av.trace``, ``av.show``, ``av.diff``, ``av.plot_weights``, ``av.load_example``: look and measure
 - ``av.check``: write a step yourself and hear what is wrong with it
 """
@@ -15,11 +16,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .model import (
+    AddNorm,
+    Decoder,
+    DecoderLayer,
+    Encoder,
+    EncoderLayer,
+    FeedForward,
     MultiHeadAttention,
+    PositionalEncoding,
+    TokenEmbedding,
+    Transformer,
+    beam_search,
     causal_mask,
     combine_masks,
+    greedy_decode,
     lift,
     padding_mask,
+    positional_encoding,
     sliding_window_mask,
 )
 from .variants import (
@@ -43,9 +56,12 @@ if TYPE_CHECKING:
     from .lab.diagrams import plot_staircase, plot_transformer
     from .lab.examples import list_examples, load_batch, load_example
     from .lab.plot import COLORS, plot_chain, plot_difference, plot_heads, plot_weights
+    from .lab.reading import plot_reading
     from .lab.same import same_answer
     from .lab.source import code_lines, diff, show
     from .lab.trace import trace
+    from .lab.two_lookups import two_lookups
+    from .model.date_model import date_accuracy, date_model, load_date_model, read_date, train_dates
 
 __version__ = "0.1.0"
 
@@ -56,42 +72,63 @@ _LAZY = {
     "check": "classroom.check",
     "code_lines": "lab.source",
     "compare": "lab.compare",
+    "date_accuracy": "model.date_model",
+    "date_model": "model.date_model",
     "diff": "lab.source",
     "list_examples": "lab.examples",
     "load_batch": "lab.examples",
+    "load_date_model": "model.date_model",
     "load_example": "lab.examples",
     "plot_chain": "lab.plot",
     "plot_difference": "lab.plot",
     "plot_heads": "lab.plot",
+    "plot_reading": "lab.reading",
     "plot_staircase": "lab.diagrams",
     "plot_transformer": "lab.diagrams",
     "plot_weights": "lab.plot",
+    "read_date": "model.date_model",
     "same_answer": "lab.same",
     "show": "lab.source",
     "trace": "lab.trace",
+    "train_dates": "model.date_model",
+    "two_lookups": "lab.two_lookups",
 }
 
 __all__ = [
     "COLORS",
     "MISCONCEPTIONS",
     "VARIANTS",
+    "AddNorm",
+    "Decoder",
+    "DecoderLayer",
+    "Encoder",
+    "EncoderLayer",
+    "FeedForward",
     "MultiHeadAttention",
+    "PositionalEncoding",
+    "TokenEmbedding",
+    "Transformer",
     "attention_batched",
     "attention_loops",
     "attention_masked",
     "attention_matmul",
     "attention_tiled",
+    "beam_search",
     "causal_mask",
     "check",
     "code_lines",
     "combine_masks",
     "compare",
+    "date_accuracy",
+    "date_model",
     "diff",
     "fused_kernel",
     "get_variant",
+    "greedy_decode",
     "lift",
     "list_examples",
     "load_batch",
+    "load_date_model",
     "load_example",
     "multihead_attention",
     "multihead_attention_fused",
@@ -100,13 +137,18 @@ __all__ = [
     "plot_chain",
     "plot_difference",
     "plot_heads",
+    "plot_reading",
     "plot_staircase",
     "plot_transformer",
     "plot_weights",
+    "positional_encoding",
+    "read_date",
     "same_answer",
     "show",
     "sliding_window_mask",
     "trace",
+    "train_dates",
+    "two_lookups",
 ]
 
 

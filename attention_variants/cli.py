@@ -1,4 +1,4 @@
-"""The command line: ``attention-variants compare | show | diff``."""
+"""The command line: ``attention-variants compare | show | diff | dates``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         print(f"attention-variants {arguments.command}: {error}", file=sys.stderr)
         return 2
 
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Seven versions of attention, one change at a time: read them, and see that they are equal.",
         epilog="Example: attention-variants compare --mask causal",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="compare | show | diff")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="compare | show | diff | dates")
 
     compare = commands.add_parser(
         "compare",
@@ -81,6 +81,21 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("old", type=int, help="1 to 7")
     diff.add_argument("new", type=int, help="1 to 7")
     diff.set_defaults(run=_diff)
+
+    dates = commands.add_parser(
+        "dates",
+        help="ask a small trained Transformer what a date is in ISO 8601, and see where it looked",
+        description="A Transformer of under 100,000 parameters reads a date as people write it and writes it in ISO 8601, "
+        "character by character. Below the answer stands where it looked for each character: the cross-attention, the "
+        "mean of its heads. Days come before months (03/04/1998 is the 3rd of April), unless the year comes first; '30 "
+        "to '99 are 1930 to 1999, '00 to '29 are 2000 to 2029.",
+        epilog='Example: attention-variants dates "Mar 12th, \'98" --figure where.png',
+    )
+    dates.add_argument("date", nargs="+", help='such as "12 March 1998", "12/03/1998" or "12 mars 1998"')
+    dates.add_argument("--variant", type=int, default=7, metavar="1..7", help="which of the seven attends (default: 7)")
+    dates.add_argument("--figure", metavar="FILE", help="draw every head into a picture (.png, .svg, .pdf)")
+    dates.add_argument("--plain", action="store_true", help="print the answer alone")
+    dates.set_defaults(run=_dates)
     return parser
 
 
@@ -108,6 +123,23 @@ def _diff(arguments: argparse.Namespace) -> int:
     from .lab.source import diff
 
     Console().print(diff(arguments.old, arguments.new))
+    return 0
+
+
+def _dates(arguments: argparse.Namespace) -> int:
+    from .model.date_model import load_date_model, read_date
+
+    reading = read_date(" ".join(arguments.date), load_date_model(variant=arguments.variant))
+    print(reading.answer)
+    if arguments.figure:
+        from .lab.reading import plot_reading
+
+        plot_reading(reading).savefig(arguments.figure, dpi=150, bbox_inches="tight")
+        print(f"where each head looked: {arguments.figure}")
+    elif not arguments.plain:
+        from .lab.reading import reading_table
+
+        Console().print(reading_table(reading))
     return 0
 
 

@@ -1,0 +1,355 @@
+"""A small Transformer that reads dates: trained, stored, loaded, and asked.
+
+The whole of it fits into 90 seconds of training on two cores, so it can be trained while you watch. The weights that
+come with the package were made by ``make dates``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .dates import (
+    END,
+    MAX_SOURCE,
+    MAX_TARGET,
+    SOURCE_CHARACTERS,
+    START,
+    TARGET_CHARACTERS,
+    date_batch,
+    date_test_set,
+    dates,
+    decode_target,
+    encode_source,
+)
+from .generate import greedy_decode
+from .transformer import Transformer
+
+#: The weights that come with the package.
+CHECKPOINT = Path(__file__).parents[1] / "data" / "dates.safetensors"
+#: How they were trained.
+TRAINING: dict[str, Any] = {"steps": 2000, "batch_size": 64, "learning_rate": 3e-3, "seed": 0}
+
+_SIZES = {"d_model": 64, "num_heads": 2, "num_layers": 1, "d_ff": 128}
+_SAVE_EVERY = 50  # steps
+
+
+def date_model(*, seed: int = 0, variant: int = 7) -> Transformer:
+    """Make the untrained model: one encoder layer, one decoder layer, two heads.
+
+    Parameters
+    ----------
+    seed : int, default 0
+        Of the weights that are drawn. Your own random numbers stay as you seeded them.
+    variant : int, default 7
+        Which of the seven attends.
+
+    Returns
+    -------
+    model : Transformer
+        In training mode.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Transformer(
+            len(SOURCE_CHARACTERS) + 1,
+            len(TARGET_CHARACTERS) + 3,
+            **_SIZES,
+            dropout=0.0,  # the data never ends, so there is nothing to learn by heart
+            max_len=MAX_SOURCE,
+            variant=variant,
+        )
+
+
+def train_dates(
+    model: Transformer,
+    *,
+    steps: int = TRAINING["steps"],
+    batch_size: int = TRAINING["batch_size"],
+    learning_rate: float = TRAINING["learning_rate"],
+    seed: int = TRAINING["seed"],
+    is_causal: bool = True,
+    state: Path | str | None = None,
+    resume: bool = False,
+) -> Iterator[float]:
+    """Train on dates of the training half; go through it with a ``for`` loop, which sees the loss of each step.
+
+    Everything that chance decides in a step depends on ``seed`` and the number of the step alone. So a training that
+    was stopped and resumed ends with the same weights, bit by bit, as one that was not (on one machine, with as many
+    threads).
+
+    Parameters
+    ----------
+    model : Transformer
+        From `date_model`; changed in place.
+    steps : int
+        How many. The learning rate rises over the first tenth of them and falls to 0 over the rest.
+    batch_size : int
+        Dates in a step.
+    learning_rate : float
+        The highest, for Adam.
+    seed : int
+        Of the data.
+    is_causal : bool, default True
+        False leaves the causal mask out, to see what becomes of it.
+    state : path, optional
+        A file that keeps the training every 50 steps.
+    resume : bool, default False
+        Whether to go on from ``state``; the losses of the steps that are behind are given again first.
+
+    Yields
+    ------
+    loss : float
+        The cross-entropy of a step, in nats a character.
+
+    Raises
+    ------
+    FileNotFoundError
+        If ``resume`` finds no ``state``.
+    ValueError
+        If ``state`` is of a training with other settings or another model, or ``resume`` has none.
+
+    References
+    ----------
+    Kingma and Ba (2015), "Adam: A Method for Stochastic Optimization". arXiv:1412.6980
+    """
+    settings = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "is_causal": is_causal,
+    }
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, betas=(0.9, 0.98))
+    losses: list[float] = []
+    if resume:
+        if state is None:
+            raise ValueError("train_dates: resume=True needs state=, the file that kept the training.")
+        losses = _resume(Path(state), settings, model, optimizer)
+        yield from losses
+    days = dates("train")
+    model.train()
+    for step in range(len(losses), steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * _schedule((step + 1) / steps)
+        source, target = date_batch(days, batch_size, seed=f"{seed}/{step}")
+        logits, _ = model(source, target[:, :-1], is_causal=is_causal)  # from each character, the next
+        loss = F.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        if state is not None and ((step + 1) % _SAVE_EVERY == 0 or step + 1 == steps):
+            _keep(Path(state), settings, model, optimizer, losses)
+        yield losses[-1]
+
+
+def date_accuracy(model: Transformer, count: int = 300) -> dict[str, float]:
+    """Measure how many unseen dates the model reads without any mistake.
+
+    Parameters
+    ----------
+    model : Transformer
+        A trained `date_model`.
+    count : int, default 300
+        How many dates of the test half; each is written in every format.
+
+    Returns
+    -------
+    accuracy : dict of str to float
+        The share of answers in which every character is right, by format, and ``"all"``.
+    """
+    right = {}
+    for name, pairs in date_test_set(count).items():
+        questions, answers = zip(*pairs, strict=True)
+        found = _answer(model, questions)
+        right[name] = sum(a == b for a, b in zip(found, answers, strict=True)) / len(answers)
+    return right | {"all": sum(right.values()) / len(right)}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DateReading:
+    """What the model made of a date, and where it looked.
+
+    Attributes
+    ----------
+    text : str
+        The question, as the model saw it: in lower case, without spaces around it.
+    answer : str
+        What it wrote: ISO 8601, if it understood.
+    weights : Tensor of shape (num_heads, T_t, T_s)
+        The cross-attention of the last layer. Row t is where the model looked when it wrote character t of the answer;
+        the last row, when it wrote the end.
+    """
+
+    text: str
+    answer: str
+    weights: Float[Tensor, "num_heads T_t T_s"]
+
+    @property
+    def source_tokens(self) -> list[str]:
+        """The characters of the question; a space is shown as "␣"."""
+        return list(self.text.replace(" ", "␣"))
+
+    @property
+    def target_tokens(self) -> list[str]:
+        """The characters of the answer and the end, "⏎"."""
+        return [*self.answer, "⏎"][: self.weights.shape[-2]]
+
+    def __repr__(self) -> str:
+        return f"DateReading({self.text!r} -> {self.answer!r})"
+
+
+def read_date(text: str, model: Transformer | None = None) -> DateReading:
+    """Read one date, and keep where the model looked.
+
+    Parameters
+    ----------
+    text : str
+        A date as people write it, such as "Mar 12th, '98".
+    model : Transformer, optional
+        By default the trained one, `load_date_model`.
+
+    Returns
+    -------
+    reading : DateReading
+        The answer and the weights.
+
+    Raises
+    ------
+    TypeError
+        If ``text`` is not a string.
+    ValueError
+        If it is empty, too long, or has a character that the model does not know.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"read_date takes a text; got {type(text).__name__}.")
+    source = encode_source([text])
+    model = load_date_model() if model is None else model
+    model.eval()
+    with torch.no_grad():
+        tokens = greedy_decode(model, source, start=START, end=END, max_len=MAX_TARGET)
+        target = torch.cat([tokens.new_full((1, 1), START), tokens[:, :-1]], dim=1)
+        _, weights = model(source, target, need_weights=True)
+    return DateReading(text.strip().lower(), decode_target(tokens)[0], weights.cross[-1][0])
+
+
+def load_date_model(path: Path | str | None = None, *, variant: int = 7) -> Transformer:
+    """Load trained weights.
+
+    Parameters
+    ----------
+    path : path, optional
+        A file that `save_date_model` wrote; by default the one that comes with the package.
+    variant : int, default 7
+        Which of the seven attends.
+
+    Returns
+    -------
+    model : Transformer
+        In evaluation mode.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged or cut off, or does not fit the model; the error names the tensor.
+    """
+    path = CHECKPOINT if path is None else Path(path)
+    model = date_model(variant=variant)
+    tensors = _read(path)
+    expected = model.state_dict()
+    for name, tensor in expected.items():
+        if name not in tensors:
+            raise ValueError(f"{path.name} does not fit the model: there is no tensor {name!r}.")
+        if tensors[name].shape != tensor.shape:
+            raise ValueError(
+                f"{path.name} does not fit the model: {name!r} must have shape {tuple(tensor.shape)}; "
+                f"got {tuple(tensors[name].shape)}."
+            )
+    if unknown := sorted(tensors.keys() - expected.keys()):
+        raise ValueError(f"{path.name} does not fit the model, which has no tensor {unknown[0]!r}.")
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def save_date_model(model: Transformer, path: Path | str, about: Mapping[str, Any]) -> None:
+    """Store trained weights, and what is to be known about them (settings, accuracy), in a safetensors file."""
+    save_file(model.state_dict(), path, metadata={"about": json.dumps(about)})
+
+
+def about_date_model(path: Path | str | None = None) -> dict[str, Any]:
+    """Tell what is known about stored weights: how they were trained, and their accuracy on unseen dates."""
+    with safe_open(CHECKPOINT if path is None else path, "pt") as file:
+        return json.loads(file.metadata()["about"])
+
+
+def _answer(model: Transformer, questions: Sequence[str]) -> list[str]:
+    model.eval()
+    return decode_target(greedy_decode(model, encode_source(questions), start=START, end=END, max_len=MAX_TARGET))
+
+
+def _schedule(progress: float) -> float:
+    """From 0 to 1 over the first tenth, back to 0 over the rest."""
+    return min(progress / 0.1, (1.0 - progress) / 0.9)
+
+
+def _keep(
+    path: Path, settings: dict[str, Any], model: Transformer, optimizer: torch.optim.Optimizer, losses: list[float]
+) -> None:
+    """Write beside the file, then move: whenever it is interrupted, there is a whole one."""
+    beside = path.with_name(f"{path.name}.new")
+    parts = {"settings": settings, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "losses": losses}
+    torch.save(parts, beside)
+    os.replace(beside, path)
+
+
+def _resume(path: Path, settings: dict[str, Any], model: Transformer, optimizer: torch.optim.Optimizer) -> list[float]:
+    """Put model and optimizer where they were, and return the losses so far."""
+    kept = torch.load(path, weights_only=True)
+    for name, value in settings.items():
+        if kept["settings"][name] != value:
+            raise ValueError(
+                f"train_dates: {path.name} is of a training with {name} = {kept['settings'][name]}; got {value}."
+            )
+    model.load_state_dict(kept["model"])
+    optimizer.load_state_dict(kept["optimizer"])
+    return kept["losses"]
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; if it is cut off, say which tensor is not whole."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; `make dates` trains the model and writes one.")
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is damaged: {_damage(path) or error}.") from None
+
+
+def _damage(path: Path) -> str:
+    """Find the first tensor that lies beyond the end of the file: 8 bytes of length, a JSON header, the numbers."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    try:
+        header = json.loads(content[8 : 8 + length])
+        ends = {name: entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"}
+    except (ValueError, KeyError, TypeError):
+        return "its header, which lists the tensors, is not whole"
+    there = len(content) - 8 - length
+    cut = [name for name, end in sorted(ends.items(), key=lambda item: item[1]) if end > there]
+    return f"it ends within the tensor {cut[0]!r}" if cut else ""

@@ -1,0 +1,185 @@
+"""The decoder: every position of the target looks back at the target, and over at what the encoder made of the source."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from .encoder import copy_feed_forward
+from .layer import MultiHeadAttention
+from .sublayers import AddNorm, FeedForward
+
+
+class DecoderLayer(nn.Module):
+    """Three sub-layers, each inside Add & Norm: masked self-attention, cross-attention, a feed-forward network.
+
+    Parameters
+    ----------
+    d_model, num_heads, d_ff, dropout, norm_first, variant
+        As in `EncoderLayer`.
+
+    References
+    ----------
+    Vaswani et al. (2017), "Attention Is All You Need", section 3.1. arXiv:1706.03762
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        d_ff: int,
+        *,
+        dropout: float = 0.0,
+        norm_first: bool = False,
+        variant: int = 7,
+    ) -> None:
+        super().__init__()
+        self.self_attention = MultiHeadAttention(d_model, num_heads, dropout=dropout, variant=variant)
+        self.add_norm_1 = AddNorm(d_model, dropout=dropout, norm_first=norm_first)
+        self.cross_attention = MultiHeadAttention(d_model, num_heads, dropout=dropout, variant=variant)
+        self.add_norm_2 = AddNorm(d_model, dropout=dropout, norm_first=norm_first)
+        self.feed_forward = FeedForward(d_model, d_ff, dropout=dropout)
+        self.add_norm_3 = AddNorm(d_model, dropout=dropout, norm_first=norm_first)
+
+    def forward(
+        self,
+        x: Float[Tensor, "*batch T_t d_model"],
+        memory: Float[Tensor, "*batch T_s d_model"],
+        mask: Bool[Tensor, "..."] | None = None,
+        memory_mask: Bool[Tensor, "..."] | None = None,
+        *,
+        is_causal: bool = True,
+        need_weights: bool = False,
+    ) -> tuple[Float[Tensor, "*batch T_t d_model"], tuple[Tensor | None, Tensor | None]]:
+        """Look back, look over, work on what was found.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., T_t, d_model)
+            A vector for each position of the target.
+        memory : Tensor of shape (..., T_s, d_model)
+            What the encoder made of the source: the keys and values of the cross-attention.
+        mask : boolean Tensor that broadcasts to (..., num_heads, T_t, T_t), optional
+            Which positions of the target may be looked at, besides what ``is_causal`` allows; True = may attend.
+        memory_mask : boolean Tensor that broadcasts to (..., num_heads, T_t, T_s), optional
+            Which positions of the source may be looked at.
+        is_causal : bool, default True
+            Whether no position may look at a later one of the target.
+        need_weights : bool, default False
+            Whether to return the weights too.
+
+        Returns
+        -------
+        x : Tensor of shape (..., T_t, d_model)
+            The vectors, reworked.
+        weights : tuple of two Tensors, or of None
+            Of the self-attention, (..., num_heads, T_t, T_t), and of the cross-attention, (..., num_heads, T_t, T_s).
+            None unless ``need_weights``.
+        """
+        attended, self_weights = self.self_attention(
+            self.add_norm_1.entrance(x), mask=mask, is_causal=is_causal, need_weights=need_weights
+        )
+        x = self.add_norm_1(x, attended)
+        attended, cross_weights = self.cross_attention(
+            self.add_norm_2.entrance(x), memory, mask=memory_mask, need_weights=need_weights
+        )
+        x = self.add_norm_2(x, attended)
+        x = self.add_norm_3(x, self.feed_forward(self.add_norm_3.entrance(x)))
+        return x, (self_weights, cross_weights)
+
+    @classmethod
+    def from_torch(cls, layer: nn.TransformerDecoderLayer, *, variant: int = 7) -> DecoderLayer:
+        """Make a layer with copies of the weights of a ``torch.nn.TransformerDecoderLayer``."""
+        attention = layer.self_attn
+        new = cls(attention.embed_dim, attention.num_heads, layer.linear1.out_features, norm_first=layer.norm_first)
+        new.self_attention = MultiHeadAttention.from_torch(attention, variant=variant)
+        new.cross_attention = MultiHeadAttention.from_torch(layer.multihead_attn, variant=variant)
+        copy_feed_forward(new.feed_forward, layer)
+        for add_norm, norm, dropout in (
+            (new.add_norm_1, layer.norm1, layer.dropout1),
+            (new.add_norm_2, layer.norm2, layer.dropout2),
+            (new.add_norm_3, layer.norm3, layer.dropout3),
+        ):
+            add_norm.norm, add_norm.dropout = deepcopy(norm), deepcopy(dropout)
+        return new.train(layer.training)
+
+
+class Decoder(nn.Module):
+    """A stack of decoder layers.
+
+    Parameters
+    ----------
+    num_layers : int
+        How many layers (6 in the paper).
+    d_model, num_heads, d_ff, dropout, norm_first, variant
+        Of each layer, see `EncoderLayer`.
+
+    Attributes
+    ----------
+    layers : torch.nn.ModuleList of DecoderLayer
+        From the first to the last.
+    norm : torch.nn.Module
+        As in `Encoder`.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        d_model: int,
+        num_heads: int,
+        d_ff: int,
+        *,
+        dropout: float = 0.0,
+        norm_first: bool = False,
+        variant: int = 7,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            DecoderLayer(d_model, num_heads, d_ff, dropout=dropout, norm_first=norm_first, variant=variant)
+            for _ in range(num_layers)
+        )
+        self.norm: nn.Module = nn.LayerNorm(d_model) if norm_first else nn.Identity()
+
+    def forward(
+        self,
+        x: Float[Tensor, "*batch T_t d_model"],
+        memory: Float[Tensor, "*batch T_s d_model"],
+        mask: Bool[Tensor, "..."] | None = None,
+        memory_mask: Bool[Tensor, "..."] | None = None,
+        *,
+        is_causal: bool = True,
+        need_weights: bool = False,
+    ) -> tuple[Float[Tensor, "*batch T_t d_model"], list[tuple[Tensor | None, Tensor | None]]]:
+        """Run the layers in order; every one looks at the same memory.
+
+        Parameters
+        ----------
+        x, memory, mask, memory_mask, is_causal, need_weights
+            As `DecoderLayer.forward` takes them.
+
+        Returns
+        -------
+        x : Tensor of shape (..., T_t, d_model)
+            The vectors from which the next tokens are predicted.
+        weights : list of tuple
+            Those of each layer: of its self-attention and of its cross-attention.
+        """
+        all_weights = []
+        for layer in self.layers:
+            x, weights = layer(x, memory, mask, memory_mask, is_causal=is_causal, need_weights=need_weights)
+            all_weights.append(weights)
+        return self.norm(x), all_weights
+
+    @classmethod
+    def from_torch(cls, module: nn.TransformerDecoder, *, variant: int = 7) -> Decoder:
+        """Make a decoder with copies of the weights of a ``torch.nn.TransformerDecoder``.
+
+        Ours is batch-first whatever the module is. A last norm is taken over if there is one.
+        """
+        layers = [DecoderLayer.from_torch(layer, variant=variant) for layer in module.layers]
+        decoder = cls(0, layers[0].self_attention.d_model, 1, 1)
+        decoder.layers.extend(layers)
+        decoder.norm = nn.Identity() if module.norm is None else deepcopy(module.norm)
+        return decoder.train(module.training)

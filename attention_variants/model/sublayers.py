@@ -1,0 +1,85 @@
+"""What stands around attention in every layer of a Transformer: the feed-forward network, and Add & Norm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class FeedForward(nn.Module):
+    """Two matrix products with a bend between them, for each position on its own: ``w_2(activation(w_1(x)))``.
+
+    Parameters
+    ----------
+    d_model : int
+        The width of what goes in and comes out.
+    d_ff : int
+        The width between, four times as wide in the paper.
+    dropout : float, default 0.0
+        The probability of dropping a number between the two, in training mode only.
+    activation : callable, default torch.nn.functional.relu
+        The bend.
+
+    References
+    ----------
+    Vaswani et al. (2017), "Attention Is All You Need", section 3.3. arXiv:1706.03762
+    """
+
+    def __init__(
+        self, d_model: int, d_ff: int, *, dropout: float = 0.0, activation: Callable[[Tensor], Tensor] = F.relu
+    ) -> None:
+        super().__init__()
+        self.w_1 = nn.Linear(d_model, d_ff)
+        self.w_2 = nn.Linear(d_ff, d_model)
+        self.dropout = nn.Dropout(dropout)
+        self.activation = activation
+
+    def forward(self, x: Float[Tensor, "*batch T d_model"]) -> Float[Tensor, "*batch T d_model"]:
+        """Compute; no position sees another."""
+        hidden = self.activation(self.w_1(x))  # (..., T, d_model) -> (..., T, d_ff)
+        return self.w_2(self.dropout(hidden))  # (..., T, d_ff) -> (..., T, d_model)
+
+
+class AddNorm(nn.Module):
+    """Add what a sub-layer computed to what entered it, and bring the sum to one scale.
+
+    Post-norm, as in the paper, is ``norm(x + sublayer(x))``; pre-norm is ``x + sublayer(norm(x))``, which leaves a
+    straight way for the gradients through a deep stack. Both read the same in a layer::
+
+        x = add_norm(x, sublayer(add_norm.entrance(x)))
+
+    Parameters
+    ----------
+    d_model : int
+        The width.
+    dropout : float, default 0.0
+        The probability of dropping a number of what the sub-layer computed, in training mode only.
+    norm_first : bool, default False
+        Whether to normalise before the sub-layer (pre-norm) instead of after the sum (post-norm).
+
+    References
+    ----------
+    He et al. (2015), "Deep Residual Learning for Image Recognition". arXiv:1512.03385
+    Ba et al. (2016), "Layer Normalization". arXiv:1607.06450
+    Xiong et al. (2020), "On Layer Normalization in the Transformer Architecture". arXiv:2002.04745
+    """
+
+    def __init__(self, d_model: int, *, dropout: float = 0.0, norm_first: bool = False) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model)
+        self.dropout = nn.Dropout(dropout)
+        self.norm_first = norm_first
+
+    def entrance(self, x: Float[Tensor, "*batch T d_model"]) -> Float[Tensor, "*batch T d_model"]:
+        """Say what the sub-layer is to work on: ``x``, normalised if the norm comes first."""
+        return self.norm(x) if self.norm_first else x
+
+    def forward(
+        self, x: Float[Tensor, "*batch T d_model"], computed: Float[Tensor, "*batch T d_model"]
+    ) -> Float[Tensor, "*batch T d_model"]:
+        """Add what the sub-layer computed to ``x``, and normalise the sum if the norm comes last."""
+        x = x + self.dropout(computed)
+        return x if self.norm_first else self.norm(x)

@@ -1,0 +1,186 @@
+"""The whole Transformer: an encoder reads the source, a decoder writes the target, every attention one of the seven."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from .decoder import Decoder
+from .embedding import PositionalEncoding, TokenEmbedding
+from .encoder import Encoder
+from .layer import MultiHeadAttention
+
+
+class Weights(NamedTuple):
+    """The attention weights of a whole Transformer, one tensor for each layer.
+
+    Attributes
+    ----------
+    encoder : list of Tensor of shape (B, num_heads, T_s, T_s)
+        How the source looks at itself.
+    decoder : list of Tensor of shape (B, num_heads, T_t, T_t)
+        How the target looks back at itself.
+    cross : list of Tensor of shape (B, num_heads, T_t, T_s)
+        How the target looks at the source.
+    """
+
+    encoder: list[Tensor]
+    decoder: list[Tensor]
+    cross: list[Tensor]
+
+
+class Transformer(nn.Module):
+    """A Transformer for sequences of tokens, as in the paper.
+
+    Parameters
+    ----------
+    source_vocab, target_vocab : int
+        How many different tokens either side has; 0 is padding on both.
+    d_model : int, default 512
+        The width of every vector.
+    num_heads : int, default 8
+        The heads of every attention.
+    num_layers : int, default 6
+        The layers of the encoder, and of the decoder.
+    d_ff : int, default 2048
+        The width inside the feed-forward networks.
+    dropout : float, default 0.1
+        In training mode only.
+    max_len : int, default 512
+        The longest sequence, on either side.
+    norm_first : bool, default False
+        Pre-norm instead of the paper's post-norm, see `AddNorm`.
+    tied : bool, default True
+        Whether the output projection is the target's embedding matrix, as in the paper, or one of its own.
+    variant : int, default 7
+        Which of the seven attends, 1 to 7; ``model.variant = 1`` swaps it everywhere.
+
+    Attributes
+    ----------
+    source_embedding, target_embedding : TokenEmbedding
+        A vector for each token.
+    encoder, decoder : Encoder, Decoder
+        The two stacks.
+    output : torch.nn.Linear or None
+        The output projection; None if tied.
+
+    References
+    ----------
+    Vaswani et al. (2017), "Attention Is All You Need", section 3. arXiv:1706.03762
+
+    Examples
+    --------
+    >>> model = Transformer(source_vocab=20, target_vocab=12, d_model=8, num_heads=2, num_layers=1, d_ff=16)
+    >>> logits, _ = model(torch.randint(1, 20, (2, 7)), torch.randint(1, 12, (2, 5)))
+    >>> logits.shape
+    torch.Size([2, 5, 12])
+    """
+
+    pad = 0  #: The token number of padding.
+
+    def __init__(
+        self,
+        source_vocab: int,
+        target_vocab: int,
+        d_model: int = 512,
+        num_heads: int = 8,
+        num_layers: int = 6,
+        d_ff: int = 2048,
+        *,
+        dropout: float = 0.1,
+        max_len: int = 512,
+        norm_first: bool = False,
+        tied: bool = True,
+        variant: int = 7,
+    ) -> None:
+        super().__init__()
+        self.source_embedding = TokenEmbedding(source_vocab, d_model)
+        self.target_embedding = TokenEmbedding(target_vocab, d_model)
+        self.position = PositionalEncoding(d_model, max_len, dropout=dropout)
+        self.encoder = Encoder(
+            num_layers, d_model, num_heads, d_ff, dropout=dropout, norm_first=norm_first, variant=variant
+        )
+        self.decoder = Decoder(
+            num_layers, d_model, num_heads, d_ff, dropout=dropout, norm_first=norm_first, variant=variant
+        )
+        self.output = None if tied else nn.Linear(d_model, target_vocab, bias=False)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2 and "embedding" not in name:
+                nn.init.xavier_uniform_(parameter)
+
+    @property
+    def variant(self) -> int:
+        """The number of the variant that attends, in every layer."""
+        return self.encoder.layers[0].self_attention.variant
+
+    @variant.setter
+    def variant(self, variant: int) -> None:
+        for module in self.modules():
+            if isinstance(module, MultiHeadAttention):
+                module.variant = variant
+
+    def forward(
+        self,
+        source: Int[Tensor, "B T_s"],
+        target: Int[Tensor, "B T_t"],
+        *,
+        is_causal: bool = True,
+        need_weights: bool = False,
+    ) -> tuple[Float[Tensor, "B T_t target_vocab"], Weights | None]:
+        """Predict, at every position of the target, the token that comes next.
+
+        Parameters
+        ----------
+        source, target : integer Tensor of shape (B, T_s) and (B, T_t)
+            Token numbers; 0 is padding, at the end.
+        is_causal : bool, default True
+            Whether no position of the target may look at a later one. Without it, a model in training reads the
+            answer off its input, and learns nothing.
+        need_weights : bool, default False
+            Whether to return the weights of every attention too.
+
+        Returns
+        -------
+        logits : Tensor of shape (B, T_t, target_vocab)
+            At position t, those of the token at t + 1.
+        weights : Weights or None
+            None unless ``need_weights``.
+        """
+        memory, encoder_weights = self.encode(source, need_weights=need_weights)
+        logits, decoder_weights = self.decode(
+            target, memory, self.mask(source), is_causal=is_causal, need_weights=need_weights
+        )
+        if not need_weights:
+            return logits, None
+        return logits, Weights(encoder_weights, *map(list, zip(*decoder_weights, strict=True)))
+
+    def encode(
+        self, source: Int[Tensor, "B T_s"], *, need_weights: bool = False
+    ) -> tuple[Float[Tensor, "B T_s d_model"], list]:
+        """Read the source: the vectors that the decoder looks at, and the weights of each layer."""
+        x = self.position(self.source_embedding(source))  # (B, T_s) -> (B, T_s, d_model)
+        return self.encoder(x, self.mask(source), need_weights=need_weights)
+
+    def decode(
+        self,
+        target: Int[Tensor, "B T_t"],
+        memory: Float[Tensor, "B T_s d_model"],
+        memory_mask: Bool[Tensor, "B 1 1 T_s"],
+        *,
+        is_causal: bool = True,
+        need_weights: bool = False,
+    ) -> tuple[Float[Tensor, "B T_t target_vocab"], list]:
+        """Predict the next token at every position of the target, and the weights of each layer."""
+        x = self.position(self.target_embedding(target))  # (B, T_t) -> (B, T_t, d_model)
+        x, weights = self.decoder(
+            x, memory, self.mask(target), memory_mask, is_causal=is_causal, need_weights=need_weights
+        )
+        projection = self.target_embedding.weight if self.output is None else self.output.weight
+        return F.linear(x, projection), weights  # (B, T_t, d_model) -> (B, T_t, target_vocab)
+
+    def mask(self, tokens: Int[Tensor, "B T"]) -> Bool[Tensor, "B 1 1 T"]:
+        """True where there is a token, False on padding; for all heads and all queries."""
+        return (tokens != self.pad)[:, None, None, :]
