@@ -2,6 +2,7 @@
 
 PYTHON ?=
 LAB_ARGS ?=
+DATES_ARGS ?=
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
@@ -13,7 +14,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check-code check-tests notebooks format import-time lock clean
+.PHONY: help lab test check-code check-tests notebooks dates format import-time lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +36,9 @@ check-tests: $(READY)
 
 notebooks: $(READY) ## run the notebooks and store their outputs (one: ONLY=03)
 	@$(RUN) scripts/run_notebooks.py $(addprefix --only=,$(ONLY))
+
+dates: $(READY) ## train the model that reads dates, and measure it (after Ctrl-C: DATES_ARGS=--resume)
+	@$(RUN) scripts/train_dates.py $(DATES_ARGS)
 
 format: $(READY) ## format the code and mend what ruff can
 	@$(RUN) -m ruff check --fix .

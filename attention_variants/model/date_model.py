@@ -41,7 +41,7 @@ CHECKPOINT = Path(__file__).parents[1] / "data" / "dates.safetensors"
 #: How they were trained.
 TRAINING: dict[str, Any] = {"steps": 2000, "batch_size": 64, "learning_rate": 3e-3, "seed": 0}
 
-_SIZES = {"d_model": 64, "num_heads": 2, "num_layers": 1, "d_ff": 128}
+_SIZES: dict[str, Any] = {"d_model": 64, "num_heads": 2, "num_layers": 1, "d_ff": 128}
 _SAVE_EVERY = 50  # steps
 
 

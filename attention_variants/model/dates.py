@@ -75,7 +75,7 @@ def _foreign(day: date, months: Sequence[str], after_day: str, before_year: str 
     return f"{day.day}{after_day}{months[day.month - 1]}{before_year}{day.year}"
 
 
-#: The ways to write a date, each named by an example: a function of the date and of a source of chance, for the details.
+#: The ways to write a date, each named by an example: functions of the date and of a source of chance, for the details.
 FORMATS: dict[str, Callable[[date, random.Random], str]] = {
     "12 March 1998": lambda day, rng: _english(day, rng, order="day first"),
     "March 12, 1998": lambda day, rng: _english(day, rng, order="month first"),

@@ -1,4 +1,4 @@
-"""The decoder: every position of the target looks back at the target, and over at what the encoder made of the source."""
+"""The decoder: every position of the target looks back at the target, and over at what the encoder made."""
 
 from __future__ import annotations
 

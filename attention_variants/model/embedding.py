@@ -38,8 +38,8 @@ def positional_encoding(T: int, d_model: int) -> Float[Tensor, "T d_model"]:
     """
     if T < 0 or d_model < 2 or d_model % 2:
         raise ValueError(
-            f"positional_encoding: T must be at least 0 and d_model an even number, for columns come in pairs of a sine "
-            f"and a cosine; got T = {T} and d_model = {d_model}."
+            f"positional_encoding: T must be at least 0 and d_model even, for columns come in pairs of a sine and a "
+            f"cosine; got T = {T} and d_model = {d_model}."
         )
     position = torch.arange(T, dtype=torch.float64)
     speed = 10_000.0 ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)  # (d_model / 2), in radians

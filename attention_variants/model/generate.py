@@ -1,4 +1,4 @@
-"""Writing with a trained Transformer: one token after the other, the likeliest each time or the likeliest altogether."""
+"""Writing with a trained Transformer, token by token: the likeliest each time, or the likeliest altogether."""
 
 from __future__ import annotations
 

@@ -114,13 +114,15 @@ class Transformer(nn.Module):
     @property
     def variant(self) -> int:
         """The number of the variant that attends, in every layer."""
-        return self.encoder.layers[0].self_attention.variant
+        return self._attentions()[0].variant
 
     @variant.setter
     def variant(self, variant: int) -> None:
-        for module in self.modules():
-            if isinstance(module, MultiHeadAttention):
-                module.variant = variant
+        for attention in self._attentions():
+            attention.variant = variant
+
+    def _attentions(self) -> list[MultiHeadAttention]:
+        return [module for module in self.modules() if isinstance(module, MultiHeadAttention)]
 
     def forward(
         self,
