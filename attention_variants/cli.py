@@ -86,9 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         "dates",
         help="ask a small trained Transformer what a date is in ISO 8601, and see where it looked",
         description="A Transformer of under 100,000 parameters reads a date as people write it and writes it in ISO "
-        "8601, character by character. Below the answer stands where it looked for each character: the cross-attention, the "
-        "mean of its heads. Days come before months (03/04/1998 is the 3rd of April), unless the year comes first; '30 "
-        "to '99 are 1930 to 1999, '00 to '29 are 2000 to 2029.",
+        "8601, character by character. Below the answer stands where it looked for each character: the mean of the "
+        "cross-attention heads. Days come before months (03/04/1998 is the 3rd of April), unless the year comes first; "
+        "'30 to '99 are 1930 to 1999, '00 to '29 are 2000 to 2029.",
         epilog='Example: attention-variants dates "Mar 12th, \'98" --figure where.png',
     )
     dates.add_argument("date", nargs="+", help='such as "12 March 1998", "12/03/1998" or "12 mars 1998"')

@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"ratio {steps[6] / steps[7]:.2f}",
         highlight=False,
     )
-    console.print(f"stored          {options.out}, {options.out.stat().st_size / 1e3:.0f} kB", highlight=False)
+    console.print(f"stored          {options.out.name}, {options.out.stat().st_size / 1e3:.0f} kB", highlight=False)
     return 0
 
 
