@@ -108,7 +108,9 @@ def main(arguments: list[str] | None = None) -> int:
     console.print(table)
     console.print(f"parameters      {parameters:,}", highlight=False)
     console.print(
-        f"training        {seconds:.0f} s, {options.steps} steps, {torch.get_num_threads()} threads", highlight=False
+        f"training        {seconds:.0f} s, {options.steps} steps, {torch.get_num_threads()} threads"
+        + ", resumed: these seconds are those of the last part" * options.resume,
+        highlight=False,
     )
     console.print(
         f"a step          variant 6 {steps[6] * 1e3:.0f} ms, variant 7 {steps[7] * 1e3:.0f} ms, "

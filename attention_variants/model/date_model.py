@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,21 +193,17 @@ class DateReading:
     weights : Tensor of shape (num_heads, T_t, T_s)
         The cross-attention of the last layer. Row t is where the model looked when it wrote character t of the answer;
         the last row, when it wrote the end.
+    source_tokens : list of str
+        The T_s characters of the question; "␣" is a space.
+    target_tokens : list of str
+        The T_t characters that the model wrote; "⏎" is the end, "·" what has no character (a poor model writes it).
     """
 
     text: str
     answer: str
     weights: Float[Tensor, "num_heads T_t T_s"]
-
-    @property
-    def source_tokens(self) -> list[str]:
-        """The characters of the question; a space is shown as "␣"."""
-        return list(self.text.replace(" ", "␣"))
-
-    @property
-    def target_tokens(self) -> list[str]:
-        """The characters of the answer and the end, "⏎"."""
-        return [*self.answer, "⏎"][: self.weights.shape[-2]]
+    source_tokens: list[str]
+    target_tokens: list[str]
 
     def __repr__(self) -> str:
         return f"DateReading({self.text!r} -> {self.answer!r})"
@@ -243,7 +240,17 @@ def read_date(text: str, model: Transformer | None = None) -> DateReading:
         tokens = greedy_decode(model, source, start=START, end=END, max_len=MAX_TARGET)
         target = torch.cat([tokens.new_full((1, 1), START), tokens[:, :-1]], dim=1)
         _, weights = model(source, target, need_weights=True)
-    return DateReading(text.strip().lower(), decode_target(tokens)[0], weights.cross[-1][0])
+    folded = text.strip().lower()
+    return DateReading(
+        text=folded,
+        answer=decode_target(tokens)[0],
+        weights=weights.cross[-1][0],  # of the last layer: (1, num_heads, T_t, T_s) -> (num_heads, T_t, T_s)
+        source_tokens=list(folded.replace(" ", "␣")),
+        target_tokens=[
+            "··⏎"[token] if token <= END else decode_target(tokens[:, t : t + 1])[0]
+            for t, token in enumerate(tokens[0].tolist())
+        ],
+    )
 
 
 def load_date_model(path: Path | str | None = None, *, variant: int = 7) -> Transformer:
@@ -319,7 +326,10 @@ def _keep(
 
 def _resume(path: Path, settings: dict[str, Any], model: Transformer, optimizer: torch.optim.Optimizer) -> list[float]:
     """Put model and optimizer where they were, and return the losses so far."""
-    kept = torch.load(path, weights_only=True)
+    try:
+        kept = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"train_dates: {path.name} keeps no training: it is damaged or something else.") from error
     for name, value in settings.items():
         if kept["settings"][name] != value:
             raise ValueError(
