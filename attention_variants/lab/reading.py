@@ -31,11 +31,13 @@ def reading_table(reading: DateReading) -> Table:
     """
     weights = reading.weights.mean(dim=0)  # (H, T_t, T_s) -> (T_t, T_s)
     table = Table.grid(padding=0)
+    for _ in range(2):  # a narrow terminal cuts rows off: wrapped, they could not be read
+        table.add_column(no_wrap=True, overflow="crop")
     table.add_row("", Text("  " + " ".join(reading.source_tokens), style="bold"))
     for token, row in zip(reading.target_tokens, weights.tolist(), strict=True):
         cells = Text("  ")
         for weight in row:
-            shade = _SHADES[min(round(weight * len(_SHADES)), len(_SHADES) - 1)]
+            shade = _SHADES[round(weight * (len(_SHADES) - 1))]
             cells.append(shade * 2, style=COLORS["weights"])
         table.add_row(Text(token, style="bold"), cells)
     return table
