@@ -37,6 +37,19 @@ if av.multihead_attention_fused(q, k, v, num_heads=H, need_weights=False)[1] is 
 if av.attention_tiled(q, k, v)[0].shape == q.shape:
     print("tiled fits")
 
+model = av.Transformer(20, 12, H * d_k, H, 2, 16).eval()
+source, target = torch.randint(1, 20, (B, T_k)), torch.randint(1, 12, (B, T_q))
+source[1, 4:] = 0
+if model(source, target, need_weights=True)[0].shape == (B, T_q, 12):
+    print("the Transformer fits")
+written, _ = av.beam_search(model, source, start=1, end=2, max_len=4, beam_size=3)
+if len(av.greedy_decode(model, source, start=1, end=2, max_len=4)) == len(written) == B:
+    print("decoding fits")
+if av.read_date("12.3.98").weights.ndim == 3:
+    print("the date model fits")
+if av.positional_encoding(T_q, 8).shape == (T_q, 8):
+    print("positions fit")
+
 v2_matmul.check_inputs = lambda *args: None  # so that the annotations are the only guard
 q, k, v = torch.randn(T_q, d_k), torch.randn(T_k, d_k), torch.randn(T_k, d_v)
 try:
@@ -66,6 +79,10 @@ def said() -> list[str]:
         *(f"variant {number} fits" for number in range(1, 8)),
         "variant 7 without weights fits",
         "tiled fits",
+        "the Transformer fits",
+        "decoding fits",
+        "the date model fits",
+        "positions fit",
         "a wrong argument is rejected",
         "a wrong return is rejected",
     ],
