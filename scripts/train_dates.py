@@ -70,6 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on with the training that --state keeps")
     options = parser.parse_args(arguments)
 
+    torch.set_num_threads(
+        1
+    )  # for tensors this small as quick as two, and the weights do not depend on the machine's cores
     console = Console()
     options.state.parent.mkdir(parents=True, exist_ok=True)
     model = date_model(seed=options.seed)

@@ -121,6 +121,9 @@ def date_batch(
 ) -> tuple[Int[Tensor, "size T_s"], Int[Tensor, "size T_t"]]:
     """Draw dates, write each in a way of its own, and make tensors of them.
 
+    Before some of the questions stand spaces, up to six. So the model meets digits at every position, not just where
+    most dates have them, and reads the longest as well.
+
     Parameters
     ----------
     days : sequence of date
@@ -138,7 +141,8 @@ def date_batch(
     rng = random.Random(seed)
     writers = list(FORMATS.values())
     drawn = rng.choices(days, k=size)
-    return encode_source([rng.choice(writers)(day, rng) for day in drawn]), encode_target(drawn)
+    texts = [rng.choice((0, 0, 1, 2, 3, 4, 5, 6)) * " " + rng.choice(writers)(day, rng) for day in drawn]
+    return _source([text.lower() for text in texts]), encode_target(drawn)
 
 
 def date_test_set(count: int = 300) -> dict[str, list[tuple[str, str]]]:
@@ -177,7 +181,6 @@ def encode_source(texts: Sequence[str]) -> Int[Tensor, "B T_s"]:
     ValueError
         If a text is empty, longer than ``MAX_SOURCE``, or has a character that the model does not know.
     """
-    rows = []
     for text in texts:
         folded = text.strip().lower()
         if not folded:
@@ -190,7 +193,11 @@ def encode_source(texts: Sequence[str]) -> Int[Tensor, "B T_s"]:
                     f"the model does not know the character {character!r} in {text!r}; "
                     f"it knows {SOURCE_CHARACTERS.strip()} and the space."
                 )
-        rows.append(torch.tensor([SOURCE_CHARACTERS.index(character) + 1 for character in folded]))
+    return _source([text.strip().lower() for text in texts])
+
+
+def _source(texts: Sequence[str]) -> Int[Tensor, "B T_s"]:
+    rows = [torch.tensor([SOURCE_CHARACTERS.index(character) + 1 for character in text]) for text in texts]
     return pad_sequence(rows, batch_first=True)
 
 

@@ -7,7 +7,7 @@ from copy import deepcopy
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .encoder import copy_feed_forward
+from .encoder import check_class, copy_feed_forward
 from .layer import MultiHeadAttention
 from .sublayers import AddNorm, FeedForward
 
@@ -92,6 +92,7 @@ class DecoderLayer(nn.Module):
     @classmethod
     def from_torch(cls, layer: nn.TransformerDecoderLayer, *, variant: int = 7) -> DecoderLayer:
         """Make a layer with copies of the weights of a ``torch.nn.TransformerDecoderLayer``."""
+        check_class(layer, nn.TransformerDecoderLayer)
         attention = layer.self_attn
         new = cls(attention.embed_dim, attention.num_heads, layer.linear1.out_features, norm_first=layer.norm_first)
         new.self_attention = MultiHeadAttention.from_torch(attention, variant=variant)
@@ -178,6 +179,7 @@ class Decoder(nn.Module):
 
         Ours is batch-first whatever the module is. A last norm is taken over if there is one.
         """
+        check_class(module, nn.TransformerDecoder)
         layers = [DecoderLayer.from_torch(layer, variant=variant) for layer in module.layers]
         decoder = cls(0, layers[0].self_attention.d_model, 1, 1)
         decoder.layers.extend(layers)

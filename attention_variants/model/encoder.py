@@ -83,6 +83,7 @@ class EncoderLayer(nn.Module):
     @classmethod
     def from_torch(cls, layer: nn.TransformerEncoderLayer, *, variant: int = 7) -> EncoderLayer:
         """Make a layer with copies of the weights of a ``torch.nn.TransformerEncoderLayer``."""
+        check_class(layer, nn.TransformerEncoderLayer)
         attention = layer.self_attn
         new = cls(attention.embed_dim, attention.num_heads, layer.linear1.out_features, norm_first=layer.norm_first)
         new.self_attention = MultiHeadAttention.from_torch(attention, variant=variant)
@@ -164,6 +165,7 @@ class Encoder(nn.Module):
 
         Ours is batch-first whatever the module is. A last norm is taken over if there is one.
         """
+        check_class(module, nn.TransformerEncoder)
         layers = [EncoderLayer.from_torch(layer, variant=variant) for layer in module.layers]
         encoder = cls(0, layers[0].self_attention.d_model, 1, 1)
         encoder.layers.extend(layers)
@@ -171,7 +173,13 @@ class Encoder(nn.Module):
         return encoder.train(module.training)
 
 
+def check_class(module: object, wanted: type[nn.Module]) -> None:
+    """Refuse what has other parts, or the same parts for another use."""
+    if not isinstance(module, wanted):
+        raise TypeError(f"from_torch takes a torch.nn.{wanted.__name__}; got {type(module).__name__}.")
+
+
 def copy_feed_forward(ours: FeedForward, theirs: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) -> None:
     """Copy what PyTorch keeps in the layer itself: two linear layers, a dropout and the activation."""
     ours.w_1, ours.w_2 = deepcopy(theirs.linear1), deepcopy(theirs.linear2)
-    ours.dropout, ours.activation = deepcopy(theirs.dropout), theirs.activation
+    ours.dropout, ours.activation = deepcopy(theirs.dropout), deepcopy(theirs.activation)

@@ -73,7 +73,8 @@ def beam_search(
     tokens : integer Tensor of shape (B, beam_size, T_t)
         As `greedy_decode` returns them, the best first.
     scores : Tensor of shape (B, beam_size)
-        Their log-probabilities, with the penalty; -inf where there are fewer different sequences than beams.
+        Their log-probabilities, with the penalty; -inf where there are fewer different sequences than beams, and the
+        tokens mean nothing.
 
     Raises
     ------
@@ -94,6 +95,7 @@ def beam_search(
     scores = memory.new_full((B, K), -torch.inf)
     scores[:, 0] = 0.0  # at first all beginnings are the same: count them once
     ended = torch.zeros_like(target[..., 0], dtype=torch.bool)
+    length = torch.zeros_like(scores)
     for _ in range(max_len):
         logits, _ = model.decode(target.flatten(0, 1), memory, memory_mask)
         V = logits.shape[-1]
@@ -105,10 +107,11 @@ def beam_search(
         scores, best = (scores[..., None] + log_p).flatten(1).topk(K)  # of (B, K * V) continuations, K for each item
         parent, token = best // V, best % V
         target = torch.cat([target.gather(1, parent[..., None].expand_as(target)), token[..., None]], dim=-1)
-        ended = ended.gather(1, parent) | (token == end)
+        ended, length = ended.gather(1, parent), length.gather(1, parent)
+        length = length + ~ended
+        ended = ended | (token == end)
         if ended.all():
             break
     tokens = target[..., 1:]
-    length = (tokens != model.pad).sum(dim=-1)
     scores, order = (scores / ((5 + length) / 6) ** length_penalty).sort(dim=-1, descending=True, stable=True)
     return tokens.gather(1, order[..., None].expand_as(tokens)), scores

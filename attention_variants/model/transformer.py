@@ -67,6 +67,11 @@ class Transformer(nn.Module):
     output : torch.nn.Linear or None
         The output projection; None if tied.
 
+    Raises
+    ------
+    ValueError
+        If there is no layer, num_heads does not divide d_model, d_model is odd, or there is no such variant.
+
     References
     ----------
     Vaswani et al. (2017), "Attention Is All You Need", section 3. arXiv:1706.03762
@@ -97,6 +102,8 @@ class Transformer(nn.Module):
         variant: int = 7,
     ) -> None:
         super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"Transformer: num_layers must be at least 1; got {num_layers}.")
         self.source_embedding = TokenEmbedding(source_vocab, d_model)
         self.target_embedding = TokenEmbedding(target_vocab, d_model)
         self.position = PositionalEncoding(d_model, max_len, dropout=dropout)
