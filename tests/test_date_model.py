@@ -125,6 +125,11 @@ def test_a_seed_makes_the_model_and_the_training():
     assert losses[0] != list(train_dates(date_model(seed=1), steps=3, batch_size=4, seed=6))
 
 
+def test_every_step_sees_other_dates():
+    losses = list(train_dates(date_model(), steps=3, batch_size=4, learning_rate=0.0))
+    assert len(set(losses)) == 3  # of one model that does not change
+
+
 def test_without_the_causal_mask_the_answer_is_read_off_the_input():
     model = date_model()
     losses = list(train_dates(model, steps=400, batch_size=32, is_causal=False))
