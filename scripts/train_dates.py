@@ -75,6 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     )  # for tensors this small as quick as two, and the weights do not depend on the machine's cores
     console = Console()
     options.state.parent.mkdir(parents=True, exist_ok=True)
+    if not options.resume:
+        options.state.unlink(missing_ok=True)  # of another training
     model = date_model(seed=options.seed)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     training = train_dates(model, steps=options.steps, seed=options.seed, state=options.state, resume=options.resume)
@@ -93,7 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
             for loss in training:
                 progress.update(task, advance=1, loss=loss)
     except KeyboardInterrupt:
-        print(f"stopped; {options.state} keeps the training, --resume goes on with it", file=sys.stderr)
+        kept = f"{options.state} keeps the training, --resume goes on with it"
+        print(f"stopped; {kept if options.state.exists() else 'so early that nothing was kept'}", file=sys.stderr)
         return 130
     except (ValueError, FileNotFoundError) as error:
         print(f"train_dates: {error}", file=sys.stderr)

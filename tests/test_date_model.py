@@ -28,6 +28,7 @@ from attention_variants.model.date_model import (
     train_dates,
 )
 from attention_variants.model.dates import FORMATS, date_test_set
+from attention_variants.model.transformer import Transformer
 
 SMALL = {"steps": 110, "batch_size": 4, "seed": 3}  # kept after steps 50, 100 and 110
 
@@ -201,6 +202,26 @@ def test_resuming_another_training_is_an_error(changed, words, tmp_path):
     list(islice(train_dates(date_model(), **SMALL, state=state), 51))
     with pytest.raises(ValueError, match=words):
         next(train_dates(date_model(), **{**SMALL, **changed}, state=state, resume=True))
+
+
+def test_resuming_another_model_is_an_error(tmp_path):
+    state, other = tmp_path / "state", Transformer(46, 14, 64, 2, 2, 128, dropout=0.0)  # one layer more
+    list(islice(train_dates(date_model(), **SMALL, state=state), 51))
+    with pytest.raises(ValueError, match="state is of a training of another model"):
+        next(train_dates(other, **SMALL, state=state, resume=True))
+
+
+def test_stopped_before_anything_is_kept(tmp_path, capsys, monkeypatch):
+    def stopped(*arguments, **options):
+        yield 1.0
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "train_dates", stopped)
+    state = tmp_path / "state"
+    state.write_bytes(b"what an earlier training left")
+    assert script.main(["--state", str(state)]) == 130
+    assert capsys.readouterr().err == "stopped; so early that nothing was kept\n"
+    assert not state.exists()
 
 
 def test_resuming_from_nothing_is_an_error(tmp_path, capsys):

@@ -335,7 +335,10 @@ def _resume(path: Path, settings: dict[str, Any], model: Transformer, optimizer:
             raise ValueError(
                 f"train_dates: {path.name} is of a training with {name} = {kept['settings'][name]}; got {value}."
             )
-    model.load_state_dict(kept["model"])
+    try:
+        model.load_state_dict(kept["model"])
+    except RuntimeError as error:
+        raise ValueError(f"train_dates: {path.name} is of a training of another model.") from error
     optimizer.load_state_dict(kept["optimizer"])
     return kept["losses"]
 
