@@ -67,12 +67,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--state", type=Path, default=ROOT / "build" / "dates.state", help="keeps the training (default: build/)"
     )
+    parser.add_argument(
+        "--threads", type=int, default=2, help="how sums are rounded, and so the weights, depends on it (default: 2)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the training that --state keeps")
     options = parser.parse_args(arguments)
 
-    torch.set_num_threads(
-        1
-    )  # for tensors this small as quick as two, and the weights do not depend on the machine's cores
+    torch.set_num_threads(options.threads)
     console = Console()
     options.state.parent.mkdir(parents=True, exist_ok=True)
     if not options.resume:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -158,10 +157,9 @@ def test_a_resumed_training_ends_with_the_same_weights(tmp_path):
 def test_ctrl_c_keeps_the_training_and_resume_goes_on(tmp_path):
     """The command as people run it, stopped by a real signal."""
     state, out = tmp_path / "state", tmp_path / "dates.safetensors"
-    options = ["--steps", "60", "--count", "1", "--state", str(state), "--out", str(out)]
+    options = ["--steps", "60", "--count", "1", "--threads", "1", "--state", str(state), "--out", str(out)]
     command = [sys.executable, script.__file__, *options]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as here: more of them round otherwise
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=one_thread)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
     while not state.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -180,7 +178,18 @@ def test_ctrl_c_keeps_the_training_and_resume_goes_on(tmp_path):
 
 def test_make_dates_prints_what_it_measured(tmp_path, capsys):
     out = tmp_path / "dates.safetensors"
-    options = ["--steps", "2", "--count", "3", "--state", str(tmp_path / "deep" / "state"), "--out", str(out)]
+    options = [
+        "--steps",
+        "2",
+        "--count",
+        "3",
+        "--threads",
+        "1",
+        "--state",
+        str(tmp_path / "deep" / "state"),
+        "--out",
+        str(out),
+    ]
     assert script.main(options) == 0
     printed = capsys.readouterr().out
     for words in [*FORMATS, "parameters      87,552", "2 steps", "variant 6", "variant 7", "ratio", "kB"]:
@@ -219,7 +228,7 @@ def test_stopped_before_anything_is_kept(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(script, "train_dates", stopped)
     state = tmp_path / "state"
     state.write_bytes(b"what an earlier training left")
-    assert script.main(["--state", str(state)]) == 130
+    assert script.main(["--threads", "1", "--state", str(state)]) == 130
     assert capsys.readouterr().err == "stopped; so early that nothing was kept\n"
     assert not state.exists()
 
@@ -232,7 +241,7 @@ def test_resuming_from_nothing_is_an_error(tmp_path, capsys):
     (tmp_path / "state").write_bytes(b"no training")
     with pytest.raises(ValueError, match="state keeps no training"):
         next(train_dates(date_model(), state=tmp_path / "state", resume=True))
-    assert script.main(["--resume", "--state", str(tmp_path / "none")]) == 2
+    assert script.main(["--resume", "--threads", "1", "--state", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
