@@ -135,7 +135,8 @@ def _dates(arguments: argparse.Namespace) -> int:
         from .lab.reading import plot_reading
 
         plot_reading(reading).savefig(arguments.figure, dpi=150, bbox_inches="tight")
-        print(f"where each head looked: {arguments.figure}")
+        if not arguments.plain:
+            print(f"where each head looked: {arguments.figure}")
     elif not arguments.plain:
         from .lab.reading import reading_table
 

@@ -28,6 +28,7 @@ from attention_variants.model.date_model import (
     save_date_model,
     train_dates,
 )
+from attention_variants.model.dates import date_test_set
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,6 +74,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on with the training that --state keeps")
     options = parser.parse_args(arguments)
 
+    if options.steps < 1:
+        parser.error(f"--steps must be at least 1; got {options.steps}")
+    try:  # what would fail after the training
+        date_test_set(options.count)
+    except ValueError as error:
+        parser.error(f"--count: {error}")
+    if not options.out.parent.is_dir():
+        parser.error(f"--out: there is no folder {options.out.parent}")
+
     torch.set_num_threads(options.threads)
     console = Console()
     options.state.parent.mkdir(parents=True, exist_ok=True)
@@ -89,11 +99,13 @@ def main(arguments: list[str] | None = None) -> int:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    losses: list[float] = []
     start = time.perf_counter()
     try:
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task("", total=options.steps, loss=float("nan"))
             for loss in training:
+                losses.append(loss)
                 progress.update(task, advance=1, loss=loss)
     except KeyboardInterrupt:
         kept = f"{options.state} keeps the training, --resume goes on with it"
@@ -106,8 +118,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     accuracy = date_accuracy(model, options.count)
     steps = step_seconds((6, 7))
+    losses = [round(loss, 4) for loss in losses]
     about = {**TRAINING, "steps": options.steps, "seed": options.seed, "parameters": parameters, "accuracy": accuracy}
-    save_date_model(model, options.out, {**about, "test_dates": options.count})
+    save_date_model(model, options.out, {**about, "test_dates": options.count, "losses": losses[::10]})
 
     table = Table("written like", "exact match", title=f"{options.count} unseen dates, each in every format")
     for name, share in accuracy.items():

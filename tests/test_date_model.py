@@ -157,7 +157,7 @@ def test_a_resumed_training_ends_with_the_same_weights(tmp_path):
 def test_ctrl_c_keeps_the_training_and_resume_goes_on(tmp_path):
     """The command as people run it, stopped by a real signal."""
     state, out = tmp_path / "state", tmp_path / "dates.safetensors"
-    options = ["--steps", "60", "--count", "1", "--threads", "1", "--state", str(state), "--out", str(out)]
+    options = ["--steps", "150", "--count", "1", "--threads", "1", "--state", str(state), "--out", str(out)]
     command = [sys.executable, script.__file__, *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
@@ -171,7 +171,7 @@ def test_ctrl_c_keeps_the_training_and_resume_goes_on(tmp_path):
 
     assert script.main([*options, "--resume"]) == 0
     whole = date_model()
-    list(train_dates(whole, steps=60))
+    list(train_dates(whole, steps=150))
     for name, weight in load_file(out).items():
         assert torch.equal(weight, whole.state_dict()[name]), name
 
@@ -196,6 +196,7 @@ def test_make_dates_prints_what_it_measured(tmp_path, capsys):
         assert words in printed
     about = about_date_model(out)
     assert (about["steps"], about["test_dates"], about["parameters"]) == (2, 3, 87_552)
+    assert len(about["losses"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,10 @@ def test_resuming_another_training_is_an_error(changed, words, tmp_path):
 def test_resuming_another_model_is_an_error(tmp_path):
     state, other = tmp_path / "state", Transformer(46, 14, 64, 2, 2, 128, dropout=0.0)  # one layer more
     list(islice(train_dates(date_model(), **SMALL, state=state), 51))
-    with pytest.raises(ValueError, match="state is of a training of another model"):
+    with pytest.raises(
+        ValueError,
+        match="state does not fit the model, which has no tensor|state does not fit the model: there is no tensor",
+    ):
         next(train_dates(other, **SMALL, state=state, resume=True))
 
 
@@ -233,12 +237,42 @@ def test_stopped_before_anything_is_kept(tmp_path, capsys, monkeypatch):
     assert not state.exists()
 
 
+def test_the_mode_of_the_model_is_left_as_it_was():
+    model = date_model()
+    for step, _ in enumerate(train_dates(model, steps=2, batch_size=4)):
+        assert model.training, step
+        date_accuracy(model, 1)
+        assert model.training
+        model.eval()  # measured by hand, and not put back
+        read_date("12.3.98", model)
+        assert not model.training
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--steps", "0"], "--steps must be at least 1; got 0"),
+        (["--count", "0"], "count must be 1 to 3652; got 0"),
+        (["--count", "4000"], "count must be 1 to 3652; got 4000"),
+        (["--out", "no/such/folder/a.safetensors"], "there is no folder no/such/folder"),
+    ],
+)
+def test_what_would_fail_after_the_training_is_refused_before_it(arguments, words, capsys, tmp_path):
+    with pytest.raises(SystemExit) as error:
+        script.main(["--threads", "1", "--state", str(tmp_path / "state"), *arguments])
+    assert error.value.code == 2
+    assert words in capsys.readouterr().err
+
+
 def test_resuming_from_nothing_is_an_error(tmp_path, capsys):
     with pytest.raises(ValueError, match="resume=True needs state="):
         next(train_dates(date_model(), resume=True))
     with pytest.raises(FileNotFoundError):
         next(train_dates(date_model(), state=tmp_path / "none", resume=True))
     (tmp_path / "state").write_bytes(b"no training")
+    with pytest.raises(ValueError, match="state keeps no training"):
+        next(train_dates(date_model(), state=tmp_path / "state", resume=True))
+    torch.save({"model": {}}, tmp_path / "state")
     with pytest.raises(ValueError, match="state keeps no training"):
         next(train_dates(date_model(), state=tmp_path / "state", resume=True))
     assert script.main(["--resume", "--threads", "1", "--state", str(tmp_path / "none")]) == 2
@@ -291,6 +325,13 @@ def test_a_checkpoint_that_is_cut_off_names_the_tensor(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="damaged"):
         load_date_model(path)
+
+
+def test_a_file_that_says_nothing_of_itself_is_an_error(tmp_path):
+    path = changed_copy(tmp_path / "silent.safetensors", lambda tensors: None)
+    load_date_model(path)  # it is whole
+    with pytest.raises(ValueError, match=r"silent.safetensors does not say how it was trained"):
+        about_date_model(path)
 
 
 def test_a_missing_checkpoint_says_how_to_make_one(tmp_path):

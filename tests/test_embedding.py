@@ -174,4 +174,4 @@ def test_a_model_of_float64_adds_the_exact_encoding_and_one_of_float32_stays_so(
     module = PositionalEncoding(D_MODEL, 20)
     assert module(torch.zeros(T, D_MODEL)).dtype == torch.float32
     exact = positional_encoding(T, D_MODEL)
-    assert torch.equal(module.double()(torch.zeros(T, D_MODEL, dtype=torch.float64)), exact)
+    assert torch.equal(module.half().double()(torch.zeros(T, D_MODEL, dtype=torch.float64)), exact)

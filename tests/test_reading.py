@@ -80,6 +80,8 @@ def test_dates_draws_a_figure(tmp_path, capsys):
     path = tmp_path / "out.png"
     assert main(["dates", "12 mars 1998", "--figure", str(path)]) == 0
     assert capsys.readouterr().out == f"1998-03-12\nwhere each head looked: {path}\n"
+    assert main(["dates", "12 mars 1998", "--plain", "--figure", str(path)]) == 0
+    assert capsys.readouterr().out == "1998-03-12\n"
     height, width, _ = plt.imread(path).shape
     assert width > 600
     assert height > 300

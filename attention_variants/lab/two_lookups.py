@@ -2,8 +2,9 @@
 
 A row of digits is given, and two places in it. The answer is the digit at the first place and the digit at the second,
 in this order. A layer of attention sees the two places as one query, and reads both answers off what it brings home,
-by a matrix. With two heads, each can look at one place. One head has one row of weights: it brings home a mixture, and
-a mixture does not tell which digit was first.
+by a matrix. With two heads, each can look at one place. One head has one row of weights, so both answers are read
+off one mixture. If the first place weighs more, its digit wins in both; if both weigh the same, nothing tells which was
+first.
 """
 
 from __future__ import annotations

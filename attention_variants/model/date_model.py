@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def date_model(*, seed: int = 0, variant: int = 7) -> Transformer:
             len(SOURCE_CHARACTERS) + 1,
             len(TARGET_CHARACTERS) + 3,
             **_SIZES,
-            dropout=0.0,  # the data never ends, so there is nothing to learn by heart
+            dropout=0.0,  # every step draws anew, so there is little to learn by heart
             max_len=MAX_SOURCE,
             variant=variant,
         )
@@ -136,15 +137,15 @@ def train_dates(
     losses: list[float] = []
     if resume:
         if state is None:
-            raise ValueError("train_dates: resume=True needs state=, the file that kept the training.")
+            raise ValueError("resume=True needs state=, the file that kept the training.")
         losses = _resume(Path(state), settings, model, optimizer)
         yield from losses
     days = dates("train")
-    model.train()
     for step in range(len(losses), steps):
+        model.train()  # again in each step: the caller may measure in between
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * _schedule((step + 1) / steps)
-        source, target = date_batch(days, batch_size, seed=f"{seed}/{step}")
+        source, target = (tokens.to(_device(model)) for tokens in date_batch(days, batch_size, seed=f"{seed}/{step}"))
         logits, _ = model(source, target[:, :-1], is_causal=is_causal)  # from each character, the next
         loss = F.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten())
         optimizer.zero_grad()
@@ -235,16 +236,15 @@ def read_date(text: str, model: Transformer | None = None) -> DateReading:
         raise TypeError(f"read_date takes a text; got {type(text).__name__}.")
     source = encode_source([text])
     model = load_date_model() if model is None else model
-    model.eval()
-    with torch.no_grad():
-        tokens = greedy_decode(model, source, start=START, end=END, max_len=MAX_TARGET)
+    with _evaluation(model), torch.no_grad():
+        tokens = greedy_decode(model, source.to(_device(model)), start=START, end=END, max_len=MAX_TARGET)
         target = torch.cat([tokens.new_full((1, 1), START), tokens[:, :-1]], dim=1)
-        _, weights = model(source, target, need_weights=True)
+        _, weights = model(source.to(_device(model)), target, need_weights=True)
     folded = text.strip().lower()
     return DateReading(
         text=folded,
         answer=decode_target(tokens)[0],
-        weights=weights.cross[-1][0],  # of the last layer: (1, num_heads, T_t, T_s) -> (num_heads, T_t, T_s)
+        weights=weights.cross[-1][0].cpu(),  # of the last layer: (1, num_heads, T_t, T_s) -> (num_heads, T_t, T_s)
         source_tokens=list(folded.replace(" ", "␣")),
         target_tokens=[
             "··⏎"[token] if token <= END else decode_target(tokens[:, t : t + 1])[0]
@@ -277,18 +277,8 @@ def load_date_model(path: Path | str | None = None, *, variant: int = 7) -> Tran
     """
     path = CHECKPOINT if path is None else Path(path)
     model = date_model(variant=variant)
-    tensors = _read(path)
-    expected = model.state_dict()
-    for name, tensor in expected.items():
-        if name not in tensors:
-            raise ValueError(f"{path.name} does not fit the model: there is no tensor {name!r}.")
-        if tensors[name].shape != tensor.shape:
-            raise ValueError(
-                f"{path.name} does not fit the model: {name!r} must have shape {tuple(tensor.shape)}; "
-                f"got {tuple(tensors[name].shape)}."
-            )
-    if unknown := sorted(tensors.keys() - expected.keys()):
-        raise ValueError(f"{path.name} does not fit the model, which has no tensor {unknown[0]!r}.")
+    tensors = _read(path)[0]
+    _check_fit(model, tensors, path)
     model.load_state_dict(tensors)
     return model.eval()
 
@@ -299,14 +289,39 @@ def save_date_model(model: Transformer, path: Path | str, about: Mapping[str, An
 
 
 def about_date_model(path: Path | str | None = None) -> dict[str, Any]:
-    """Tell what is known about stored weights: how they were trained, and their accuracy on unseen dates."""
-    with safe_open(CHECKPOINT if path is None else path, "pt") as file:
-        return json.loads(file.metadata()["about"])
+    """Tell what is known about stored weights: how they were trained, and their accuracy on unseen dates.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As in `load_date_model`; a file without such knowledge is an error too.
+    """
+    path = CHECKPOINT if path is None else Path(path)
+    metadata = _read(path)[1]
+    if "about" not in metadata:
+        raise ValueError(f"{path.name} does not say how it was trained: `save_date_model` did not write it.")
+    return json.loads(metadata["about"])
 
 
 def _answer(model: Transformer, questions: Sequence[str]) -> list[str]:
+    source = encode_source(questions).to(_device(model))
+    with _evaluation(model):
+        return decode_target(greedy_decode(model, source, start=START, end=END, max_len=MAX_TARGET))
+
+
+@contextmanager
+def _evaluation(model: Transformer) -> Iterator[None]:
+    """Put the model into evaluation mode, and back."""
+    before = model.training
     model.eval()
-    return decode_target(greedy_decode(model, encode_source(questions), start=START, end=END, max_len=MAX_TARGET))
+    try:
+        yield
+    finally:
+        model.train(before)
+
+
+def _device(model: Transformer) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _schedule(progress: float) -> float:
@@ -326,30 +341,46 @@ def _keep(
 
 def _resume(path: Path, settings: dict[str, Any], model: Transformer, optimizer: torch.optim.Optimizer) -> list[float]:
     """Put model and optimizer where they were, and return the losses so far."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path} to go on from; start without resuming.")
     try:
-        kept = torch.load(path, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"train_dates: {path.name} keeps no training: it is damaged or something else.") from error
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError):
+        kept = None
+    if not isinstance(kept, dict) or kept.keys() != {"settings", "model", "optimizer", "losses"}:
+        raise ValueError(f"{path.name} keeps no training: it is damaged or something else.")
     for name, value in settings.items():
         if kept["settings"][name] != value:
-            raise ValueError(
-                f"train_dates: {path.name} is of a training with {name} = {kept['settings'][name]}; got {value}."
-            )
-    try:
-        model.load_state_dict(kept["model"])
-    except RuntimeError as error:
-        raise ValueError(f"train_dates: {path.name} is of a training of another model.") from error
+            raise ValueError(f"{path.name} is of a training with {name} = {kept['settings'][name]}; got {value}.")
+    _check_fit(model, kept["model"], path)
+    model.load_state_dict(kept["model"])
     optimizer.load_state_dict(kept["optimizer"])
     return kept["losses"]
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; if it is cut off, say which tensor is not whole."""
+def _check_fit(model: Transformer, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Name the first tensor that is missing, of another shape, or too many."""
+    expected = model.state_dict()
+    for name, tensor in expected.items():
+        if name not in tensors:
+            raise ValueError(f"{path.name} does not fit the model: there is no tensor {name!r}.")
+        if tensors[name].shape != tensor.shape:
+            raise ValueError(
+                f"{path.name} does not fit the model: {name!r} must have shape {tuple(tensor.shape)}; "
+                f"got {tuple(tensors[name].shape)}."
+            )
+    if unknown := sorted(tensors.keys() - expected.keys()):
+        raise ValueError(f"{path.name} does not fit the model, which has no tensor {unknown[0]!r}.")
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors and the metadata of a safetensors file; if it is cut off, say which tensor is not whole."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; `make dates` trains the model and writes one.")
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+            return tensors, file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path.name} is damaged: {_damage(path) or error}.") from None
 

@@ -157,9 +157,16 @@ def date_test_set(count: int = 300) -> dict[str, list[tuple[str, str]]]:
     -------
     pairs : dict of str to list of (question, answer)
         By the name of the format; always the same.
+
+    Raises
+    ------
+    ValueError
+        If there are not so many, or less than one is asked for.
     """
-    rng = random.Random("test")
-    days = dates("test")[:count]
+    rng, days = random.Random("test"), dates("test")
+    if not 1 <= count <= len(days):
+        raise ValueError(f"date_test_set: count must be 1 to {len(days)}; got {count}.")
+    days = days[:count]
     return {name: [(write(day, rng), day.isoformat()) for day in days] for name, write in FORMATS.items()}
 
 

@@ -90,12 +90,10 @@ class PositionalEncoding(nn.Module):
         The probability of dropping a number of the sum, in training mode only.
     """
 
-    encoding: Tensor
-
     def __init__(self, d_model: int, max_len: int, *, dropout: float = 0.0) -> None:
         super().__init__()
-        # Computed, so no part of the state_dict; float64, so that a model converted to it is exact.
-        self.register_buffer("encoding", positional_encoding(max_len, d_model), persistent=False)
+        # Computed, so neither parameter nor buffer: whatever the model is converted to, the encoding stays exact.
+        self.encoding = positional_encoding(max_len, d_model)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "*batch T d_model"]) -> Float[Tensor, "*batch T d_model"]:
@@ -109,4 +107,4 @@ class PositionalEncoding(nn.Module):
         T, max_len = x.shape[-2], len(self.encoding)
         if T > max_len:
             raise ValueError(f"PositionalEncoding: at most {max_len} positions, its max_len; got {T}.")
-        return self.dropout(x + self.encoding[:T].to(x.dtype))  # (..., T, d_model) + (T, d_model)
+        return self.dropout(x + self.encoding[:T].to(x))  # (..., T, d_model) + (T, d_model)

@@ -54,7 +54,8 @@ class Transformer(nn.Module):
     norm_first : bool, default False
         Pre-norm instead of the paper's post-norm, see `AddNorm`.
     tied : bool, default True
-        Whether the output projection is the target's embedding matrix, as in the paper, or one of its own.
+        Whether the output projection is the target's embedding matrix (the paper shares it with the source too), or one
+        of its own.
     variant : int, default 7
         Which of the seven attends, 1 to 7; ``model.variant = 1`` swaps it everywhere.
 
