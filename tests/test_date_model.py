@@ -30,6 +30,13 @@ from attention_variants.model.dates import FORMATS, date_test_set
 from attention_variants.model.transformer import Transformer
 
 SMALL = {"steps": 110, "batch_size": 4, "seed": 3}  # kept after steps 50, 100 and 110
+# Run a script that hears Ctrl-C: where the tests run in the background, the signal would be ignored.
+LISTENING = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +165,12 @@ def test_ctrl_c_keeps_the_training_and_resume_goes_on(tmp_path):
     """The command as people run it, stopped by a real signal."""
     state, out = tmp_path / "state", tmp_path / "dates.safetensors"
     options = ["--steps", "150", "--count", "1", "--threads", "1", "--state", str(state), "--out", str(out)]
-    command = [sys.executable, script.__file__, *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", LISTENING, script.__file__, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 100
     while not state.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
