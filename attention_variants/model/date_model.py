@@ -34,6 +34,7 @@ from .dates import (
     dates,
     decode_target,
     encode_source,
+    fold,
 )
 from .generate import greedy_decode
 from .transformer import Transformer
@@ -240,7 +241,7 @@ def read_date(text: str, model: Transformer | None = None) -> DateReading:
         tokens = greedy_decode(model, source.to(_device(model)), start=START, end=END, max_len=MAX_TARGET)
         target = torch.cat([tokens.new_full((1, 1), START), tokens[:, :-1]], dim=1)
         _, weights = model(source.to(_device(model)), target, need_weights=True)
-    folded = text.strip().lower()
+    folded = fold(text)
     return DateReading(
         text=folded,
         answer=decode_target(tokens)[0],

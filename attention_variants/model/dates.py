@@ -170,6 +170,11 @@ def date_test_set(count: int = 300) -> dict[str, list[tuple[str, str]]]:
     return {name: [(write(day, rng), day.isoformat()) for day in days] for name, write in FORMATS.items()}
 
 
+def fold(text: str) -> str:
+    """Leave out what makes no difference: spaces around the date, and upper case."""
+    return text.strip().lower()
+
+
 def encode_source(texts: Sequence[str]) -> Int[Tensor, "B T_s"]:
     """Make token numbers of questions.
 
@@ -188,8 +193,8 @@ def encode_source(texts: Sequence[str]) -> Int[Tensor, "B T_s"]:
     ValueError
         If a text is empty, longer than ``MAX_SOURCE``, or has a character that the model does not know.
     """
-    for text in texts:
-        folded = text.strip().lower()
+    questions = [fold(text) for text in texts]
+    for text, folded in zip(texts, questions, strict=True):
         if not folded:
             raise ValueError(f"a date must have at least one character; got {text!r}.")
         if len(folded) > MAX_SOURCE:
@@ -200,7 +205,7 @@ def encode_source(texts: Sequence[str]) -> Int[Tensor, "B T_s"]:
                     f"the model does not know the character {character!r} in {text!r}; "
                     f"it knows {SOURCE_CHARACTERS.strip()} and the space."
                 )
-    return _source([text.strip().lower() for text in texts])
+    return _source(questions)
 
 
 def _source(texts: Sequence[str]) -> Int[Tensor, "B T_s"]:

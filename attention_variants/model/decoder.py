@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .encoder import check_class, copy_feed_forward
 from .layer import MultiHeadAttention
+from .stack import Stack, check_class, copy_around_attention
 from .sublayers import AddNorm, FeedForward
 
 
@@ -97,17 +95,11 @@ class DecoderLayer(nn.Module):
         new = cls(attention.embed_dim, attention.num_heads, layer.linear1.out_features, norm_first=layer.norm_first)
         new.self_attention = MultiHeadAttention.from_torch(attention, variant=variant)
         new.cross_attention = MultiHeadAttention.from_torch(layer.multihead_attn, variant=variant)
-        copy_feed_forward(new.feed_forward, layer)
-        for add_norm, norm, dropout in (
-            (new.add_norm_1, layer.norm1, layer.dropout1),
-            (new.add_norm_2, layer.norm2, layer.dropout2),
-            (new.add_norm_3, layer.norm3, layer.dropout3),
-        ):
-            add_norm.norm, add_norm.dropout = deepcopy(norm), deepcopy(dropout)
+        copy_around_attention(new, layer)
         return new.train(layer.training)
 
 
-class Decoder(nn.Module):
+class Decoder(Stack):
     """A stack of decoder layers.
 
     Parameters
@@ -125,23 +117,8 @@ class Decoder(nn.Module):
         As in `Encoder`.
     """
 
-    def __init__(
-        self,
-        num_layers: int,
-        d_model: int,
-        num_heads: int,
-        d_ff: int,
-        *,
-        dropout: float = 0.0,
-        norm_first: bool = False,
-        variant: int = 7,
-    ) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            DecoderLayer(d_model, num_heads, d_ff, dropout=dropout, norm_first=norm_first, variant=variant)
-            for _ in range(num_layers)
-        )
-        self.norm: nn.Module = nn.LayerNorm(d_model) if norm_first else nn.Identity()
+    layer_class = DecoderLayer
+    torch_class = nn.TransformerDecoder
 
     def forward(
         self,
@@ -172,16 +149,3 @@ class Decoder(nn.Module):
             x, weights = layer(x, memory, mask, memory_mask, is_causal=is_causal, need_weights=need_weights)
             all_weights.append(weights)
         return self.norm(x), all_weights
-
-    @classmethod
-    def from_torch(cls, module: nn.TransformerDecoder, *, variant: int = 7) -> Decoder:
-        """Make a decoder with copies of the weights of a ``torch.nn.TransformerDecoder``.
-
-        Ours is batch-first whatever the module is. A last norm is taken over if there is one.
-        """
-        check_class(module, nn.TransformerDecoder)
-        layers = [DecoderLayer.from_torch(layer, variant=variant) for layer in module.layers]
-        decoder = cls(0, layers[0].self_attention.d_model, 1, 1)
-        decoder.layers.extend(layers)
-        decoder.norm = nn.Identity() if module.norm is None else deepcopy(module.norm)
-        return decoder.train(module.training)

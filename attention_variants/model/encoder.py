@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from .layer import MultiHeadAttention
+from .stack import Stack, check_class, copy_around_attention
 from .sublayers import AddNorm, FeedForward
 
 
@@ -87,16 +86,11 @@ class EncoderLayer(nn.Module):
         attention = layer.self_attn
         new = cls(attention.embed_dim, attention.num_heads, layer.linear1.out_features, norm_first=layer.norm_first)
         new.self_attention = MultiHeadAttention.from_torch(attention, variant=variant)
-        copy_feed_forward(new.feed_forward, layer)
-        for add_norm, norm, dropout in (
-            (new.add_norm_1, layer.norm1, layer.dropout1),
-            (new.add_norm_2, layer.norm2, layer.dropout2),
-        ):
-            add_norm.norm, add_norm.dropout = deepcopy(norm), deepcopy(dropout)
+        copy_around_attention(new, layer)
         return new.train(layer.training)
 
 
-class Encoder(nn.Module):
+class Encoder(Stack):
     """A stack of encoder layers.
 
     Parameters
@@ -114,23 +108,8 @@ class Encoder(nn.Module):
         A last norm in a pre-norm stack, where the sum itself is never normalised; nothing in a post-norm stack.
     """
 
-    def __init__(
-        self,
-        num_layers: int,
-        d_model: int,
-        num_heads: int,
-        d_ff: int,
-        *,
-        dropout: float = 0.0,
-        norm_first: bool = False,
-        variant: int = 7,
-    ) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            EncoderLayer(d_model, num_heads, d_ff, dropout=dropout, norm_first=norm_first, variant=variant)
-            for _ in range(num_layers)
-        )
-        self.norm: nn.Module = nn.LayerNorm(d_model) if norm_first else nn.Identity()
+    layer_class = EncoderLayer
+    torch_class = nn.TransformerEncoder
 
     def forward(
         self,
@@ -158,28 +137,3 @@ class Encoder(nn.Module):
             x, weights = layer(x, mask, need_weights=need_weights)
             all_weights.append(weights)
         return self.norm(x), all_weights
-
-    @classmethod
-    def from_torch(cls, module: nn.TransformerEncoder, *, variant: int = 7) -> Encoder:
-        """Make an encoder with copies of the weights of a ``torch.nn.TransformerEncoder``.
-
-        Ours is batch-first whatever the module is. A last norm is taken over if there is one.
-        """
-        check_class(module, nn.TransformerEncoder)
-        layers = [EncoderLayer.from_torch(layer, variant=variant) for layer in module.layers]
-        encoder = cls(0, layers[0].self_attention.d_model, 1, 1)
-        encoder.layers.extend(layers)
-        encoder.norm = nn.Identity() if module.norm is None else deepcopy(module.norm)
-        return encoder.train(module.training)
-
-
-def check_class(module: object, wanted: type[nn.Module]) -> None:
-    """Refuse what has other parts, or the same parts for another use."""
-    if not isinstance(module, wanted):
-        raise TypeError(f"from_torch takes a torch.nn.{wanted.__name__}; got {type(module).__name__}.")
-
-
-def copy_feed_forward(ours: FeedForward, theirs: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) -> None:
-    """Copy what PyTorch keeps in the layer itself: two linear layers, a dropout and the activation."""
-    ours.w_1, ours.w_2 = deepcopy(theirs.linear1), deepcopy(theirs.linear2)
-    ours.dropout, ours.activation = deepcopy(theirs.dropout), deepcopy(theirs.activation)
