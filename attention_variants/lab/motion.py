@@ -1,18 +1,24 @@
-"""Moving pictures: the frames of a figure, stored as one animated PNG that plays wherever a PNG is shown."""
+"""Moving pictures: frames stored as one animated PNG that plays wherever a PNG is shown, as a GIF or as a film."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 _Step = TypeVar("_Step")
 
-_COLOURS = 256  # a palette: a third of the bytes of full colour, and heat maps do not show it
+_LOOKED_AT = 12  # frames that the palette is chosen from
+_COLOURS = 255  # a palette: a third of the bytes of full colour, and heat maps do not show it
+_EXACT = 48  # of these, the commonest colours, unchanged
+_NOTHING = 255  # the place in the palette for what lets the frame before it show
 
 
 def animated_png(
@@ -80,20 +86,153 @@ def animated_png(
         figure.set_layout_engine(engine)
     if not frames:
         raise ValueError("animated_png: steps must have at least one step; got none.")
-    palette = _palette(frames)
-    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    durations = [round(1000 * seconds)] * (len(frames) - 1) + [round(1000 * pause)]
+    return encode_png(with_one_palette(frames), [seconds] * (len(frames) - 1) + [pause])
+
+
+def encode_png(frames: Sequence[Image.Image], seconds: Sequence[float]) -> bytes:
+    """Store frames as an animated PNG that plays for ever.
+
+    Parameters
+    ----------
+    frames : sequence of PIL.Image.Image
+        All of one size and mode, and of one palette if they have any.
+    seconds : sequence of float
+        How long each of them stands.
+
+    Returns
+    -------
+    png : bytes
+        Where it cannot play, the last frame is seen.
+    """
+    changes = only_changes(frames)
     buffer = io.BytesIO()
     frames[-1].save(  # as the picture for those that play none, and after it those that are played
-        buffer, "PNG", save_all=True, default_image=True, append_images=frames, duration=durations, loop=0
+        buffer,
+        "PNG",
+        save_all=True,
+        default_image=True,
+        append_images=changes,
+        duration=[round(1000 * time) for time in seconds],
+        loop=0,
+        transparency=_NOTHING,
+        blend=1,  # over what is there: what does not change is transparent
     )
     return buffer.getvalue()
 
 
-def _palette(frames: list[Image.Image]) -> Image.Image:
-    """Choose one palette for all frames, so that a colour is the same in each."""
+def only_changes(frames: Sequence[Image.Image]) -> list[Image.Image]:
+    """Make transparent in each frame what is as in the one before it: one is drawn over the other.
+
+    Parameters
+    ----------
+    frames : sequence of PIL.Image.Image
+        As `with_one_palette` gives them.
+
+    Returns
+    -------
+    changes : list of PIL.Image.Image
+        The first is whole.
+    """
+    changes = [frames[0].copy()]
+    for before, frame in itertools.pairwise(frames):
+        now = np.asarray(frame)
+        change = Image.fromarray(np.where(now == np.asarray(before), _NOTHING, now).astype(np.uint8), "P")
+        change.putpalette(frame.getpalette() or [])
+        changes.append(change)
+    for change in changes:
+        change.info["transparency"] = _NOTHING
+    return changes
+
+
+def write_gif(path: Path, frames: Sequence[Image.Image], seconds: Sequence[float]) -> None:
+    """Write frames as a GIF that plays for ever; it counts time in hundredths of a second.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    frames : sequence of PIL.Image.Image
+        All of one size and palette.
+    seconds : sequence of float
+        How long each of them stands.
+    """
+    durations = [max(10 * round(100 * time), 20) for time in seconds]  # below 20 ms, browsers take a tenth of a second
+    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+
+
+def write_mp4(path: Path, frames: Iterable[Image.Image], seconds: Sequence[float], *, fps: int = 25) -> None:
+    """Write frames as a film (H.264).
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    frames : iterable of PIL.Image.Image
+        All of one size; a side of an odd number of pixels loses one.
+    seconds : sequence of float
+        How long each of them stands; rounded to whole pictures of the film, but none is left out.
+    fps : int, default 25
+        Pictures per second.
+
+    Raises
+    ------
+    ImportError
+        If ``imageio-ffmpeg``, which brings the program ffmpeg, is not installed.
+    """
+    try:
+        import imageio_ffmpeg  # type: ignore[import-untyped]
+    except ImportError:
+        raise ImportError("a film needs imageio-ffmpeg: pip install imageio-ffmpeg, or save as .gif or .png.") from None
+    writer = None
+    try:
+        for frame, time in zip(frames, seconds, strict=True):
+            width, height = (side // 2 * 2 for side in frame.size)  # its colours are stored for 2 x 2 pixels
+            if writer is None:
+                writer = imageio_ffmpeg.write_frames(
+                    str(path), (width, height), fps=fps, macro_block_size=2, quality=8, ffmpeg_log_level="error"
+                )
+                writer.send(None)
+            picture = frame.convert("RGB").crop((0, 0, width, height)).tobytes()
+            for _ in range(max(round(time * fps), 1)):
+                writer.send(picture)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def with_one_palette(frames: Sequence[Image.Image]) -> list[Image.Image]:
+    """Give all frames one palette of 256 colours, so that a colour is the same in each.
+
+    Parameters
+    ----------
+    frames : sequence of PIL.Image.Image
+        In RGB, all of one size.
+
+    Returns
+    -------
+    frames : list of PIL.Image.Image
+        With a palette.
+    """
+    palette = _palette(frames)
+    painted = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    colours = (palette.getpalette() or [])[: 3 * _COLOURS]
+    for frame in painted:
+        frame.putpalette(colours + [0] * (3 * (_NOTHING + 1) - len(colours)))  # to the end: the last place is used too
+    return painted
+
+
+def _palette(frames: Sequence[Image.Image]) -> Image.Image:
+    """Choose the palette from a few of the frames, the first and the last among them."""
+    few = min(len(frames), _LOOKED_AT)
+    chosen = [frames[round(index * (len(frames) - 1) / max(few - 1, 1))] for index in range(few)]
     width, height = frames[0].size
-    sheet = Image.new("RGB", (width, height * len(frames)))
-    for index, frame in enumerate(frames):
+    sheet = Image.new("RGB", (width, height * few))
+    for index, frame in enumerate(chosen):
         sheet.paste(frame, (0, height * index))
-    return sheet.quantize(_COLOURS)
+    # Those that fill the most pixels as they are (the ground, letters, what is lit), and the others as near as can be.
+    counts = sorted(sheet.getcolors(sheet.width * sheet.height) or [], reverse=True)
+    exact = np.array([colour for _, colour in counts[:_EXACT]]).ravel().tolist()
+    near = sheet.quantize(_COLOURS - _EXACT).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(exact + near)
+    return palette

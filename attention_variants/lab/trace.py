@@ -11,8 +11,8 @@ import inspect
 import linecache
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,6 +53,8 @@ class Assignment:
         An argument of the call, a tensor newly bound to the name, or a write into the tensor it holds.
     changed : boolean Tensor of the shape of ``value``, or None
         For a write, which elements changed; nowhere True if the numbers written were those already there.
+    counters : dict of str to int, slice or list
+        The whole numbers and slices among the locals just then, and lists of them: what the line's indices stood for.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Assignment:
     code: str
     kind: Literal["argument", "assign", "write"]
     changed: Tensor | None = None
+    counters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> torch.Size:
@@ -328,7 +331,8 @@ class _Recorder:
         with torch.inference_mode(False):  # so that the copies made in inference mode are ordinary tensors
             copy = tensor.detach().clone()
         self.held[name] = (tensor, _version(tensor), copy)
-        self.assignments.append(Assignment(name, copy, line, code, kind, changed))
+        counters = {name: value for name, value in frame.f_locals.items() if _counts(value)}
+        self.assignments.append(Assignment(name, copy, line, code, kind, changed, counters))
 
 
 def _version(tensor: Tensor) -> int | None:
@@ -339,6 +343,13 @@ def _version(tensor: Tensor) -> int | None:
 def _memory(tensor: Tensor) -> int:
     """What names the memory that a tensor shares with its views."""
     return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else id(tensor)
+
+
+def _counts(value: object) -> bool:
+    """Whether it is a whole number or a slice, or a list of them."""
+    if isinstance(value, list | tuple):
+        return all(map(_counts, value))
+    return isinstance(value, int | slice) and not isinstance(value, bool)
 
 
 def _difference(new: Tensor, old: Tensor) -> Tensor | None:

@@ -1,0 +1,83 @@
+// A player for the frames of an animation: play, pause, single steps, a slider.
+// data: { name, size: [width, height] in pixels, width: that on the page,
+//         frames: PNGs in base64, each with what changes from the one before it, the rest transparent,
+//         seconds: how long each stands, captions: what happens in each }
+
+export default {
+  async render({ model, el }) {
+    const { name, size, width, frames, seconds, captions } = model.get("data");
+    const last = frames.length - 1;
+
+    const root = document.createElement("div");
+    root.className = "av-player";
+    root.style.maxWidth = `${width}px`;
+    root.setAttribute("role", "group");
+    root.setAttribute("aria-label", name);
+    root.innerHTML = `
+      <canvas role="img" width="${size[0]}" height="${size[1]}"></canvas>
+      <div class="controls">
+        <button class="play"></button>
+        <button class="back" aria-label="one step back" title="one step back">◂</button>
+        <button class="on" aria-label="one step on" title="one step on">▸</button>
+        <input type="range" min="0" max="${last}" step="1" aria-label="frame">
+        <output></output>
+        <select aria-label="speed" title="speed">
+          <option value="0.5">½ ×</option><option value="1" selected>1 ×</option><option value="2">2 ×</option>
+        </select>
+      </div>`;
+    const [canvas, play, back, on, slider, output, speed] =
+      ["canvas", ".play", ".back", ".on", "input", "output", "select"].map((part) => root.querySelector(part));
+
+    el.append(root);
+
+    const pictures = frames.map((frame) => {
+      const picture = new Image();
+      picture.src = `data:image/png;base64,${frame}`;
+      return picture;
+    });
+    await Promise.all(pictures.map((picture) => picture.decode()));
+
+    const paper = canvas.getContext("2d");
+    let now = -1;
+    let timer = null;
+
+    function show(frame) {
+      const goal = Math.min(Math.max(frame, 0), last);
+      const first = goal > now ? now + 1 : 0; // backwards: from the beginning, which takes milliseconds
+      for (let i = first; i <= goal; i += 1) paper.drawImage(pictures[i], 0, 0);
+      now = goal;
+      canvas.setAttribute("aria-label", captions[now]);
+      slider.value = now;
+      slider.setAttribute("aria-valuetext", captions[now]);
+      output.textContent = `${now + 1} of ${frames.length}`;
+    }
+
+    function stop() {
+      clearTimeout(timer);
+      timer = null;
+      play.textContent = "▶ play";
+    }
+
+    function next() {
+      timer = setTimeout(() => {
+        if (now === last || !root.isConnected) return stop();
+        show(now + 1);
+        next();
+      }, (1000 * seconds[now]) / Number(speed.value));
+    }
+
+    function start() {
+      if (now === last) show(0);
+      play.textContent = "❚❚ pause";
+      next();
+    }
+
+    play.addEventListener("click", () => (timer === null ? start() : stop()));
+    back.addEventListener("click", () => { stop(); show(now - 1); });
+    on.addEventListener("click", () => { stop(); show(now + 1); });
+    slider.addEventListener("input", () => { stop(); show(Number(slider.value)); });
+    stop();
+    show(last); // the finished picture, until somebody presses play
+    return stop; // when the cell's output goes
+  },
+};
