@@ -14,7 +14,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check-code check-tests notebooks dates format import-time lock clean
+.PHONY: help lab test check-code check-tests test-browser notebooks animations dates format import-time lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,8 +34,14 @@ check-code: $(READY)
 check-tests: $(READY)
 	@$(RUN) -m pytest tests notebooks --numprocesses=auto --dist=loadscope --nbval --nbval-current-env --nbval-cell-timeout=60 $(PYTEST_ARGS)
 
+test-browser: $(READY) ## play the players and explore in a real browser (skipped where there is no Chromium)
+	@$(RUN) -m pytest tests/browser -rs $(PYTEST_ARGS)
+
 notebooks: $(READY) ## run the notebooks and store their outputs (one: ONLY=03)
 	@$(RUN) scripts/run_notebooks.py $(addprefix --only=,$(ONLY))
+
+animations: $(READY) ## build the animations of the notebooks, and measure them
+	@$(RUN) scripts/animations.py
 
 dates: $(READY) ## train the model that reads dates, and measure it (after Ctrl-C: DATES_ARGS=--resume)
 	@$(RUN) scripts/train_dates.py $(DATES_ARGS)

@@ -52,10 +52,13 @@ from .variants import (
 if TYPE_CHECKING:
     from .classroom.check import check
     from .classroom.misconceptions import MISCONCEPTIONS
+    from .lab.animate import animate
     from .lab.compare import compare
     from .lab.diagrams import plot_staircase, plot_transformer
     from .lab.examples import list_examples, load_batch, load_example
+    from .lab.explore import explore
     from .lab.plot import COLORS, plot_chain, plot_difference, plot_heads, plot_weights
+    from .lab.pretrained import pretrained
     from .lab.reading import plot_reading
     from .lab.same import same_answer
     from .lab.source import code_lines, diff, show
@@ -69,12 +72,14 @@ __version__ = "0.1.0"
 _LAZY = {
     "COLORS": "lab.plot",
     "MISCONCEPTIONS": "classroom.misconceptions",
+    "animate": "lab.animate",
     "check": "classroom.check",
     "code_lines": "lab.source",
     "compare": "lab.compare",
     "date_accuracy": "model.date_model",
     "date_model": "model.date_model",
     "diff": "lab.source",
+    "explore": "lab.explore",
     "list_examples": "lab.examples",
     "load_batch": "lab.examples",
     "load_date_model": "model.date_model",
@@ -86,6 +91,7 @@ _LAZY = {
     "plot_staircase": "lab.diagrams",
     "plot_transformer": "lab.diagrams",
     "plot_weights": "lab.plot",
+    "pretrained": "lab.pretrained",
     "read_date": "model.date_model",
     "same_answer": "lab.same",
     "show": "lab.source",
@@ -108,6 +114,7 @@ __all__ = [
     "PositionalEncoding",
     "TokenEmbedding",
     "Transformer",
+    "animate",
     "attention_batched",
     "attention_loops",
     "attention_masked",
@@ -122,6 +129,7 @@ __all__ = [
     "date_accuracy",
     "date_model",
     "diff",
+    "explore",
     "fused_kernel",
     "get_variant",
     "greedy_decode",
@@ -142,6 +150,7 @@ __all__ = [
     "plot_transformer",
     "plot_weights",
     "positional_encoding",
+    "pretrained",
     "read_date",
     "same_answer",
     "show",

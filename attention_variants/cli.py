@@ -1,4 +1,4 @@
-"""The command line: ``attention-variants compare | show | diff | dates``."""
+"""The command line: ``attention-variants compare | show | diff | animate | explore | dates``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"attention-variants {arguments.command}: {error}", file=sys.stderr)
         return 2
 
@@ -45,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Seven versions of attention, one change at a time: read them, and see that they are equal.",
         epilog="Example: attention-variants compare --mask causal",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="compare | show | diff | dates")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="compare | show | diff | animate | explore | dates"
+    )
 
     compare = commands.add_parser(
         "compare",
@@ -81,6 +83,38 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("old", type=int, help="1 to 7")
     diff.add_argument("new", type=int, help="1 to 7")
     diff.set_defaults(run=_diff)
+
+    animate = commands.add_parser(
+        "animate",
+        help="make a film of a variant: the running line lit, the tensors filling",
+        description="Run a variant on a real sentence and make a film of it: the line that runs, what it reads, and "
+        "what it writes. Variant 3 gets two sentences, variant 4 a causal mask, variants 5 and 6 the first three "
+        "columns of two heads, so that each number can be seen. The fused kernel of variant 7 cannot be watched: "
+        "attention_tiled, the same algorithm, runs in its place.",
+        epilog="Example: attention-variants animate 6 split.html",
+    )
+    animate.add_argument("variant", type=int, help="1 to 7")
+    animate.add_argument(
+        "file",
+        help="what to write: .html (a player that works from disk), .gif, .png (animated) or .mp4",
+    )
+    animate.add_argument(
+        "--sentence", default="Dog bites", metavar="TEXT", help="a part of one of the sentences (default: Dog bites)"
+    )
+    animate.add_argument("--head", type=int, default=1, metavar="H", help="0 to 11 (default: 1)")
+    animate.add_argument("--scale", type=int, default=2, metavar="N", help="pixels for each pixel (default: 2)")
+    animate.set_defaults(run=_animate)
+
+    explore = commands.add_parser(
+        "explore",
+        help="write a page on which one can look into all heads of the real sentences",
+        description="Write a page that works from disk, with the network off: choose a sentence and a head, click on "
+        "a word, and see where it looks and by which numbers.",
+        epilog="Example: attention-variants explore heads.html",
+    )
+    explore.add_argument("file", help="what to write, such as heads.html")
+    explore.add_argument("sentences", nargs="*", metavar="SENTENCE", help="parts of sentences (default: all ten)")
+    explore.set_defaults(run=_explore)
 
     dates = commands.add_parser(
         "dates",
@@ -123,6 +157,41 @@ def _diff(arguments: argparse.Namespace) -> int:
     from .lab.source import diff
 
     Console().print(diff(arguments.old, arguments.new))
+    return 0
+
+
+def _animate(arguments: argparse.Namespace) -> int:
+    from .lab.animate import animate
+    from .lab.examples import load_batch, load_example
+    from .model import causal_mask
+
+    example = load_example(arguments.sentence)
+    inputs: tuple[Any, ...] = example.head(arguments.head)
+    options: dict[str, Any] = {"tokens": example.tokens}
+    if arguments.variant == 3:
+        inputs, options = load_batch([arguments.sentence, "Man bites"]).head(arguments.head), {}
+    elif arguments.variant == 4:
+        options["mask"] = causal_mask(len(example.tokens))
+    elif arguments.variant in (5, 6):  # the first columns of the head, and of the one after it
+        num_heads, d_k = example.layer.num_heads, inputs[0].shape[-1]
+        heads = (arguments.head, (arguments.head + 1) % num_heads)
+        columns = [head * d_k + column for head in heads for column in range(3)]
+        inputs = tuple(x[:, columns] for x in (example.q, example.k, example.v))
+        options["num_heads"] = 2
+    animation = animate(arguments.variant, *inputs, **options)
+    if arguments.file.endswith(".html"):
+        animation.to_html(arguments.file, scale=arguments.scale)
+    else:
+        animation.save(arguments.file, scale=arguments.scale)
+    print(f"{len(animation)} frames: {arguments.file}")
+    return 0
+
+
+def _explore(arguments: argparse.Namespace) -> int:
+    from .lab.explore import explore
+
+    explore(*arguments.sentences).to_html(arguments.file)
+    print(f"the heads of the layer: {arguments.file}")
     return 0
 
 

@@ -25,6 +25,7 @@ NOTEBOOK_METADATA = {
     "language_info": {"name": "python"},
 }
 CELL_METADATA = {"tags", "jupyter"}  # what is written by hand; the rest is the diary of an editor
+WIDGET = "application/vnd.jupyter.widget-view+json"
 CELL_TIMEOUT = 60  # seconds, as in `make test`
 BUDGET = 15.0  # seconds for a whole notebook...
 BUDGETS = {"08_transformer": 40.0}  # ... or as many as it needs, where models are trained
@@ -45,6 +46,10 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     """
     notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            # A widget lives as long as its kernel. Its picture stays.
+            if "image/png" in output.get("data", {}):
+                output.data.pop(WIDGET, None)
         cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in cell.metadata if key in CELL_METADATA})
     return notebook
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from attention_variants import VARIANTS
 from attention_variants.cli import main
@@ -52,6 +53,9 @@ def test_show_and_diff(capsys):
         (["show", "8"], "1 to 7"),
         (["diff", "0", "1"], "1 to 7"),
         (["show"], "required"),
+        (["animate", "9", "steps.gif"], "1 to 7"),
+        (["animate", "1", "steps.doc"], "the file must end in"),
+        (["animate", "1", "steps.gif", "--head", "12"], "from 0 to 11"),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_exit_2(arguments, words, capsys):
@@ -74,7 +78,24 @@ def test_the_module_runs_as_a_program():
     assert "Traceback" not in process.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["compare"], ["show"], ["diff"]])
+def test_animate_writes_a_film(tmp_path, capsys):
+    for variant in (2, 3, 4, 6):
+        assert main(["animate", str(variant), str(tmp_path / f"{variant}.png"), "--scale", "1"]) == 0
+        with Image.open(tmp_path / f"{variant}.png") as film:
+            assert f"{film.n_frames - 1} frames: " in capsys.readouterr().out  # one more is for those who play none
+    assert main(["animate", "2", str(tmp_path / "film.html")]) == 0
+    assert "attention_matmul" in (tmp_path / "film.html").read_text()
+
+
+def test_explore_writes_a_page(tmp_path, capsys):
+    assert main(["explore", str(tmp_path / "heads.html"), "tired", "wide"]) == 0
+    assert "heads.html" in capsys.readouterr().out
+    page = (tmp_path / "heads.html").read_text()
+    assert "too wide" in page
+    assert "picnic" not in page
+
+
+@pytest.mark.parametrize("command", [[], ["compare"], ["show"], ["diff"], ["animate"]])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as exit_info:
         main([*command, "--help"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from attention_variants import VARIANTS
 
@@ -22,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECTIONS = ["What changes", "The code", "See it", "Same answer", "Break it", "What it buys", "Your turn"]
 MAX_BYTES = 1_000_000
+MOST_FRAMES, MOST_BYTES = 120, 400_000  # of one animation
 
 # Where a path of one machine begins. Not inside a word or a longer path, so that addresses on the web may hold /home/.
 ABSOLUTE_PATH = re.compile(
@@ -82,6 +85,27 @@ def no_errors(notebook) -> Iterator[str]:
         for output in cell.outputs:
             if output.output_type == "error" and "raises-exception" not in tags(cell):
                 yield f"cell {index} fails with {output.ename}: {output.evalue} (meant? tag raises-exception)"
+
+
+def no_widgets(notebook) -> Iterator[str]:
+    """A widget needs its kernel: without one, a reader would see an error in place of the picture."""
+    for index, cell in code_cells(notebook):
+        for output in cell.outputs:
+            if any("widget" in mime for mime in output.get("data", {})):
+                yield f"cell {index} stores a widget that no kernel runs: run `make notebooks`"
+
+
+def small_animations(notebook) -> Iterator[str]:
+    for index, cell in code_cells(notebook):
+        for output in cell.outputs:
+            text = output.get("data", {}).get("image/png", "")
+            picture = base64.b64decode(text[: len(text) // 4 * 4])
+            if b"acTL" not in picture[:100]:  # what an animated PNG begins with
+                continue
+            with Image.open(io.BytesIO(picture)) as film:
+                frames = film.n_frames - 1  # without the one for those that play none
+            if frames > MOST_FRAMES or len(picture) > MOST_BYTES:
+                yield f"cell {index} stores {frames} frames in {len(picture)} bytes"
 
 
 def one_kernel(notebook) -> Iterator[str]:
@@ -156,6 +180,8 @@ CHECKS = [
     run_in_order,
     no_stderr,
     no_errors,
+    no_widgets,
+    small_animations,
     one_kernel,
     nothing_of_this_machine,
     imports_its_attention,
@@ -232,6 +258,17 @@ def failing(*, traceback: list[str] = (), meant: bool = False) -> nbformat.Noteb
     return new_code_cell("1", execution_count=5, outputs=[error], metadata={"tags": cell_tags})
 
 
+def showing(mime: str, data) -> nbformat.NotebookNode:
+    return new_code_cell("1", execution_count=5, outputs=[new_output("display_data", data={mime: data})])
+
+
+def film(*, frames: int, padding: int = 0) -> str:
+    pictures = [Image.new("L", (200, 1), index) for index in range(frames)]
+    buffer = io.BytesIO()
+    pictures[0].save(buffer, "PNG", save_all=True, default_image=True, append_images=pictures)
+    return base64.b64encode(buffer.getvalue() + bytes(padding)).decode()
+
+
 @pytest.mark.parametrize(
     ("check", "cell"),
     [
@@ -240,6 +277,9 @@ def failing(*, traceback: list[str] = (), meant: bool = False) -> nbformat.Noteb
         (run_in_order, new_code_cell("run_again", execution_count=9)),
         (no_stderr, printing("a warning", name="stderr")),
         (no_errors, failing()),
+        (no_widgets, showing("application/vnd.jupyter.widget-view+json", {"model_id": "1"})),
+        (small_animations, showing("image/png", film(frames=121))),
+        (small_animations, showing("image/png", film(frames=2, padding=400_000))),
         (nothing_of_this_machine, printing("saved in /home/anna/course/figure.png")),
         (nothing_of_this_machine, printing("'/Users/tom/figure.png'")),
         (nothing_of_this_machine, printing(str(ROOT / "figure.png"))),

@@ -61,3 +61,17 @@ def test_stderr_fails(store, tmp_path, capsys):
 def test_no_such_notebook(tmp_path, capsys):
     assert run_notebooks.main(["--only=99", f"--folder={tmp_path}"]) == 2
     assert "99" in capsys.readouterr().err
+
+
+def test_of_a_widget_the_picture_is_stored(store, tmp_path):
+    path = store(
+        "01_widget.ipynb",
+        "from IPython.display import display\n"
+        "widget = {'application/vnd.jupyter.widget-view+json': {'model_id': '1'}, 'text/plain': 'it'}\n"
+        "display({**widget, 'image/png': 'AAAA'}, raw=True)\n"
+        "display(widget, raw=True)",
+    )
+    assert run_notebooks.main([f"--folder={tmp_path}"]) == 0
+    with_picture, without = nbformat.read(path, as_version=4).cells[0].outputs
+    assert set(with_picture.data) == {"image/png", "text/plain"}
+    assert "application/vnd.jupyter.widget-view+json" in without.data, "nothing else would be left to see"

@@ -18,6 +18,7 @@ _Step = TypeVar("_Step")
 _LOOKED_AT = 12  # frames that the palette is chosen from
 _COLOURS = 255  # a palette: a third of the bytes of full colour, and heat maps do not show it
 _EXACT = 48  # of these, the commonest colours, unchanged
+_WHITE = 247  # brighter in all three channels than this is white
 _NOTHING = 255  # the place in the palette for what lets the frame before it show
 
 
@@ -231,8 +232,10 @@ def _palette(frames: Sequence[Image.Image]) -> Image.Image:
         sheet.paste(frame, (0, height * index))
     # Those that fill the most pixels as they are (the ground, letters, what is lit), and the others as near as can be.
     counts = sorted(sheet.getcolors(sheet.width * sheet.height) or [], reverse=True)
-    exact = np.array([colour for _, colour in counts[:_EXACT]]).ravel().tolist()
-    near = sheet.quantize(_COLOURS - _EXACT).getpalette() or []
+    exact = np.array([colour for _, colour in counts[:_EXACT]])
+    near = np.reshape(sheet.quantize(_COLOURS - _EXACT).getpalette() or [], (-1, 3))
+    colours = np.concatenate([exact, near])
+    colours[(colours > _WHITE).all(axis=1)] = 255  # Pillow looks colours up a little roughly: the ground stays white
     palette = Image.new("P", (1, 1))
-    palette.putpalette(exact + near)
+    palette.putpalette(colours.ravel().tolist())
     return palette

@@ -60,6 +60,11 @@ def page(view: str, data: dict[str, Any], *, title: str, width: int = 1100) -> s
     -------
     page : str
         The text of an HTML file.
+
+    Raises
+    ------
+    ValueError
+        If the data hold NaN or infinity, which JSON does not have, or the script has no one default export.
     """
     script, css = _files(view)
     begin = "export default "
@@ -69,8 +74,8 @@ def page(view: str, data: dict[str, Any], *, title: str, width: int = 1100) -> s
         title=html.escape(title),
         width=width,
         css=css,
-        # "</script>" within the data would end the element
-        data=json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
+        # "</script>" within the data would end the element, and "<!--<script>" keep it from ending
+        data=json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         script=script.replace(begin, "const view = "),
     )
 

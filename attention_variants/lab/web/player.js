@@ -28,6 +28,8 @@ export default {
     const [canvas, play, back, on, slider, output, speed] =
       ["canvas", ".play", ".back", ".on", "input", "output", "select"].map((part) => root.querySelector(part));
 
+    // JupyterLab has shortcuts of its own on arrow keys and space.
+    for (const control of [play, back, on, slider, speed]) control.dataset.lmSuppressShortcuts = "true";
     el.append(root);
 
     const pictures = frames.map((frame) => {

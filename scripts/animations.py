@@ -1,0 +1,95 @@
+"""Measure the animations of the notebooks: frames, the time to build each, and the bytes that a notebook stores.
+
+Every cell before an animation is run first, as a reader would. The time is that of the call and of its pictures: the
+trace, the painting, the animated PNG. The exit status is 1 if one is over its budget.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import io
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import nbformat
+from rich.console import Console
+from rich.table import Table
+
+import attention_variants as av
+from attention_variants.lab.animate import MOST_BYTES, MOST_FRAMES, Animation
+
+ROOT = Path(__file__).resolve().parents[1]
+MOST_SECONDS = 5.0
+EXPLORER_BYTES = 2_000_000
+
+
+def animations(path: Path) -> Iterator[tuple[Animation, float, int]]:
+    """Build the animations of a notebook.
+
+    Parameters
+    ----------
+    path : Path
+        The notebook.
+
+    Yields
+    ------
+    animation : Animation
+    seconds : float
+        What building it took.
+    size : int
+        The bytes of its animated PNG.
+    """
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    shown = [index for index, source in enumerate(cells) if "av.animate(" in source]
+    names: dict[str, Any] = {}
+    for index, source in enumerate(cells[: max(shown, default=-1) + 1]):
+        *statements, last = ast.parse(source).body
+        if index not in shown:
+            statements.append(last)
+        with contextlib.redirect_stdout(io.StringIO()):  # the words of the notebook are not wanted here
+            exec(compile(ast.Module(statements, []), path.name, "exec"), names)
+        plt.close("all")
+        if index in shown and isinstance(last, ast.Expr):
+            start = time.perf_counter()
+            animation = eval(compile(ast.Expression(last.value), path.name, "eval"), names)
+            size = len(animation.png)
+            yield animation, time.perf_counter() - start, size
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args(arguments)
+
+    table = Table("notebook", "animation", title=f"at most {MOST_SECONDS:.0f} s, {MOST_FRAMES} frames, 400 kB each")
+    for column in ("frames", "seconds", "kB"):
+        table.add_column(column, justify="right")
+    over = 0
+    console = Console(width=110)
+    with console.status("building the animations of the notebooks"):
+        for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+            for animation, seconds, size in animations(path):
+                name = " beside ".join(board.name for board in animation.boards)
+                table.add_row(path.stem, name, str(len(animation)), f"{seconds:.1f}", f"{size / 1000:.0f}")
+                over += seconds > MOST_SECONDS or size > MOST_BYTES or len(animation) > MOST_FRAMES
+        start = time.perf_counter()
+        size = len(str(av.explore().to_html()).encode())
+        seconds = time.perf_counter() - start
+        over += size > EXPLORER_BYTES
+    console.print(table)
+    console.print(f"the explorer as a page, all sentences: {seconds:.1f} s, {size / 1000:.0f} kB (at most 2000 kB)")
+    return int(over > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

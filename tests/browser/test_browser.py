@@ -1,0 +1,276 @@
+"""In a real browser: the players play and the explorer explores, in JupyterLab and from disk with the network off.
+
+`make test-browser` runs this. It needs Chromium or Chrome; where there is none, every test is skipped and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import attention_variants as av
+
+ROOT = Path(__file__).resolve().parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+TOKEN = "local"
+# Nothing but the pages themselves: no sandbox inside a container, and none of the browser's own calls home.
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+# The toolbar says "idle" before there is a session, and a command given then is lost: ask the notebook itself.
+READY = """() => {
+  const widget = window.jupyterapp?.shell.currentWidget;
+  const kernel = widget?.sessionContext?.session?.kernel;
+  return widget?.context?.isReady && widget.sessionContext.isReady && kernel?.connectionStatus === "connected"
+    && kernel.status === "idle";
+}"""
+CANVAS = "(canvas) => canvas.toDataURL()"
+
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason=f"no browser: none of {', '.join(BROWSERS)} is there (Debian: apt install chromium)"
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as starter:
+        chromium = starter.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page, and what goes wrong on it."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.complaints = []
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def offline(browser):
+    """A page that may read files and nothing else."""
+    context = browser.new_context(offline=True, viewport={"width": 1100, "height": 900})
+    page = context.new_page()
+    page.complaints = []
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
+    page.on("request", lambda request: page.complaints.append(request.url) if "://" in request.url[:8] else None)
+    yield page
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab on a copy of the notebooks, with nobody's settings."""
+    home = tmp_path_factory.mktemp("lab")
+    shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    own = {
+        name: str(home / name.lower())
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
+    own |= {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces")}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", f"--IdentityProvider.token={TOKEN}"]
+    command += ["--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={home}", "--ServerApp.ip=127.0.0.1"]
+    command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with (home / "log").open("w") as log:
+        server = subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
+        try:
+            yield _address(server, home), home / "notebooks"
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+def _address(server: subprocess.Popen, home: Path) -> str:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and server.poll() is None:
+        for file in (home / "jupyter_runtime_dir").glob("jpserver-*.json"):
+            try:
+                url = json.loads(file.read_text())["url"]
+                urllib.request.urlopen(f"{url}api/status?token={TOKEN}", timeout=5).close()
+            except (OSError, ValueError):  # not all there yet
+                continue
+            return url
+        time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not start:\n{(home / 'log').read_text()[-2000:]}")
+
+
+def play(page, player) -> None:
+    """Press play, and see the picture change; then pause and single steps."""
+    canvas = player.locator("canvas")
+    player.scroll_into_view_if_needed()
+    finished = canvas.evaluate(CANVAS)
+    player.get_by_role("button", name="play").click()
+    page.wait_for_timeout(300)
+    first = canvas.evaluate(CANVAS)
+    assert first != finished, "play starts at the beginning"
+    page.wait_for_timeout(3000)
+    later = canvas.evaluate(CANVAS)
+    assert later not in (first, finished)
+    player.get_by_role("button", name="pause").click()
+    paused = canvas.evaluate(CANVAS)
+    place = player.locator("output").inner_text()
+    page.wait_for_timeout(1500)
+    assert canvas.evaluate(CANVAS) == paused, "paused is paused"
+
+    player.get_by_role("button", name="one step on").click()
+    assert canvas.evaluate(CANVAS) != paused
+    player.get_by_role("button", name="one step back").click()
+    assert canvas.evaluate(CANVAS) == paused
+    assert player.locator("output").inner_text() == place
+    slider = player.get_by_label("frame")
+    slider.focus()
+    page.keyboard.press("End")
+    assert canvas.evaluate(CANVAS) == finished
+
+
+def explore(page, explorer) -> None:
+    """Move the head, and see the weights change; then choose another word."""
+    explorer.scroll_into_view_if_needed()
+    before = explorer.inner_html()
+    said = explorer.locator("[aria-live]").first.inner_text()
+    head = explorer.get_by_role("slider").first
+    head.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(200)
+    assert explorer.inner_html() != before
+    assert explorer.locator("[aria-live]").first.inner_text() != said
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(200)
+    assert explorer.locator("[aria-live]").first.inner_text() == said
+
+
+@pytest.mark.parametrize("name", ["01_loops", "06_multihead"])
+def test_notebook_in_jupyterlab(page, lab, name):
+    address, folder = lab
+    page.goto(f"{address}lab/tree/notebooks/{name}.ipynb?token={TOKEN}&reset")
+    page.wait_for_function(READY, timeout=90_000)
+    page.evaluate("() => window.jupyterapp.commands.execute('runmenu:run-all')")
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+
+    notebook = json.loads((folder / f"{name}.ipynb").read_text())
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+
+    for view, use in ((".av-player", play), (".av-explorer", explore)):
+        index = next(
+            index
+            for index, cell in enumerate(notebook["cells"])
+            if {".av-player": "av.animate(", ".av-explorer": "av.explore("}[view] in "".join(cell["source"])
+        )
+        page.evaluate("(i) => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, 'start')", index)
+        page.wait_for_selector(view, timeout=30_000)
+        page.wait_for_timeout(500)
+        use(page, page.locator(view).first)
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    assert page.complaints == []
+
+
+def test_player_from_disk(offline, tmp_path):
+    example = av.load_example("Dog bites")
+    path = av.animate(1, *example.head(1), tokens=example.tokens).to_html(tmp_path / "player.html")
+    offline.goto(path.as_uri())
+    offline.wait_for_selector(".av-player output:not(:empty)")
+    play(offline, offline.locator(".av-player"))
+    offline.set_viewport_size({"width": 390, "height": 800})
+    assert offline.evaluate("document.documentElement.scrollWidth") <= 390, "no sideways scrolling on a phone"
+    assert offline.complaints == [path.as_uri()]
+
+
+@pytest.fixture
+def exploring(offline, tmp_path):
+    """The page of an exploration, opened."""
+
+    def exploring(exploration):
+        path = exploration.to_html(tmp_path / "explorer.html")
+        assert path.stat().st_size < 2_000_000
+        offline.goto(path.as_uri())
+        offline.wait_for_selector(".av-explorer svg")
+        return offline
+
+    yield exploring
+    assert offline.complaints == [(tmp_path / "explorer.html").as_uri()]
+
+
+def test_explorer_from_disk(exploring):
+    page = exploring(av.explore())
+    explore(page, page.locator(".av-explorer"))
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, "no sideways scrolling on a phone"
+    page.get_by_label("sentence").select_option(label="Dog bites man.")
+    assert "dog looks at" in page.locator(".reading").inner_text()
+
+
+def test_the_explorer_shows_the_numbers_that_were_computed(exploring):
+    exploration, weights = av.explore(), av.load_example("tired").weights
+    page = exploring(exploration)
+
+    def shows(head, query, key):
+        widths = page.eval_on_selector_all(".lines path", "e => e.map(x => +x.getAttribute('stroke-width'))")
+        np.testing.assert_allclose(np.array(widths) / 14, weights[head, query], rtol=1e-5)
+        fills = page.eval_on_selector_all(".cell", "e => e.map(x => x.getAttribute('fill'))")
+        red = [int(re.findall(r"\d+", fill)[0]) for fill in fills]
+        np.testing.assert_allclose(red, 255 * (1 - weights[head].flatten()), atol=0.51)
+        numbers = exploration.numbers(head, query, key)
+        shown = page.eval_on_selector_all(".numbers li b", "e => e.map(x => x.textContent)")
+        said = f"In head {head}, {numbers.query} gives {numbers.key} {shown[4]} of its weight."
+        assert page.inner_text(".numbers p") == said
+        steps = (numbers.product, numbers.scaled, numbers.exp, numbers.sum, numbers.weight)
+        read = [float(text.replace("−", "-")) for text in shown]
+        np.testing.assert_allclose(read, steps, rtol=1e-3)
+        largest = weights[head, query].max()
+        assert re.match(rf"In head {head}, {numbers.query} looks at [^:]*: {largest:.2f}", page.inner_text(".reading"))
+        framed, cell = (page.locator(part).bounding_box() for part in (".lit", f".cell[data-cell='{query},0']"))
+        assert abs(framed["y"] - cell["y"]) < 4
+
+    shows(1, 10, None)
+    page.focus("input[type=range]")
+    page.keyboard.press("ArrowRight")
+    shows(2, 10, None)
+    page.locator(".token.query").nth(2).click()
+    shows(2, 2, None)
+    page.locator(".token.key").nth(8).click()
+    shows(2, 2, 8)
+    page.locator(".cell[data-cell='6,8']").click()
+    shows(2, 6, 8)
+    page.focus(".map [tabindex]")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowRight")
+    shows(2, 5, 9)
+    page.get_by_label("query token").select_option("10")
+    shows(2, 10, 9)
+
+
+def test_the_explorer_hatches_what_a_mask_blocks(exploring):
+    causal = av.causal_mask(6)
+    example = av.load_example("Dog bites")
+    layer = example.layer
+    weights = layer(example.hidden, mask=causal)[1]
+    given = SimpleNamespace(
+        sentence=example.sentence, tokens=example.tokens, q=example.q, k=example.k, weights=weights, layer=layer,
+        mask=causal,
+    )  # fmt: skip
+    page = exploring(av.explore(given))
+    hatched = page.eval_on_selector_all(".cell[fill^='url(#hatch']", "e => e.map(x => x.dataset.cell)")
+    assert hatched == [f"{i},{j}" for i, j in (~causal).nonzero().tolist()]
+    assert page.locator(".legend").inner_text().split() == ["weight", "0", "1", "blocked"]
