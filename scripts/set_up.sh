@@ -51,3 +51,6 @@ pip install "torch==$(sed -n 's/^torch==//p' constraints.txt)" --constraint cons
 pip install --editable '.[test]' --constraint constraints.txt
 # A calm JupyterLab, offline too: no question about news, no look for updates. It is written into .venv, nowhere else.
 .venv/bin/python -m jupyter labextension disable --log-level=ERROR --level=sys_prefix @jupyterlab/apputils-extension:announcements
+# Widgets are saved with their notebook: opened again without a kernel, a player still plays.
+mkdir -p .venv/share/jupyter/lab/settings
+echo '{"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": true}}' > .venv/share/jupyter/lab/settings/overrides.json

@@ -1,6 +1,7 @@
 """A moving picture has a frame for each step, shows what it claims, plays for ever, and stays small."""
 
 import io
+import sys
 
 import matplotlib
 
@@ -12,7 +13,14 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from attention_variants.lab.motion import animated_png
+from attention_variants.lab.motion import (
+    animated_png,
+    encode_png,
+    only_changes,
+    with_one_palette,
+    write_gif,
+    write_mp4,
+)
 
 ARRAYS = [np.triu(np.ones((4, 5)), k) for k in (0, 1, 2, 3)]
 INCH = 40  # pixels, in these tests
@@ -148,3 +156,166 @@ def test_no_steps_is_an_error(steps):
 def test_a_duration_must_be_above_0(durations):
     with pytest.raises(ValueError, match="above 0"):
         animated_png(Figure(), print, [1], **durations)
+
+
+# ------------------------------------------------------------------------------------------- frames in other files
+
+
+def _solid(*colours, size=(33, 21)):
+    return [Image.new("RGB", size, colour) for colour in colours]
+
+
+def _grays(count, size=(33, 21)):
+    """Frames that differ everywhere, each of one gray."""
+    return _solid(*[(round(255 * at / (count - 1)),) * 3 for at in range(count)], size=size)
+
+
+def _noisy(count=3, size=(64, 48)):
+    """Frames with many thousands of colours, of which half changes from one to the next."""
+    generator = np.random.default_rng(0)
+    now = generator.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    frames = []
+    for _ in range(count):
+        now = np.where(generator.random(now.shape[:2])[..., None] < 0.5, now, 255 - now)
+        frames.append(Image.fromarray(now))
+    return frames
+
+
+def _drawn_over(changes):
+    """What is seen when each is drawn over those before it, where a transparent pixel lets these show."""
+    canvas, shown = changes[0].convert("RGBA"), []
+    for change in changes:
+        canvas = Image.alpha_composite(canvas, change.convert("RGBA"))
+        shown.append(np.asarray(canvas))
+    return shown
+
+
+def test_a_colour_is_the_same_in_every_frame():
+    marks = [(200, 30, 40), (31, 41, 59)]
+    frames = _noisy()
+    for frame in frames:
+        for at, mark in enumerate(marks):
+            frame.paste(mark, (20 * at, 0, 20 * at + 19, 48))
+    painted = with_one_palette(frames)
+    assert {frame.mode for frame in painted} == {"P"}
+    assert len({tuple(frame.getpalette()) for frame in painted}) == 1
+    for frame in painted:
+        shown = np.asarray(frame.convert("RGB"))
+        for at, mark in enumerate(marks):  # what fills much is unchanged
+            np.testing.assert_array_equal(shown[:, 20 * at : 20 * at + 19], np.broadcast_to(mark, (48, 19, 3)))
+        assert (np.asarray(frame) != 255).all()  # the last place stands for what does not change
+
+
+def test_few_colours_are_kept_as_they_are():
+    frames = _grays(5)
+    for frame, painted in zip(frames, with_one_palette(frames), strict=True):
+        np.testing.assert_array_equal(np.asarray(painted.convert("RGB")), np.asarray(frame))
+
+
+@pytest.mark.xfail(strict=True, reason="colours that fill little are far off")
+def test_no_colour_is_far_off():
+    ramp = np.linspace(0, 1, 160)[:, None]
+    picture = Image.new("RGB", (800, 400), "white")
+    for row, end in enumerate([(213, 94, 0), (230, 159, 0), (0, 158, 115), (204, 121, 167), (0, 114, 178)]):
+        for at, colour in enumerate((255 + ramp * (np.array(end) - 255)).round().astype(int).tolist()):
+            picture.paste(tuple(colour), (5 * at, 20 * row, 5 * at + 5, 20 * row + 5))
+    (painted,) = with_one_palette([picture])
+    off = np.abs(np.asarray(painted.convert("RGB")).astype(int) - np.asarray(picture))
+    assert off.max() <= 16
+
+
+def test_changes_drawn_over_one_another_are_the_frames():
+    painted = with_one_palette(_noisy(4))
+    changes = only_changes(painted)
+    assert len(changes) == 4
+    for change, frame, shown in zip(changes, painted, _drawn_over(changes), strict=True):
+        np.testing.assert_array_equal(shown[..., :3], np.asarray(frame.convert("RGB")))
+        assert (shown[..., 3] == 255).all()
+        assert change.getpalette() == frame.getpalette()
+    assert (np.asarray(changes[0].convert("RGBA"))[..., 3] == 255).all()  # the first is whole
+    for before, frame, change in zip(painted[:-1], painted[1:], changes[1:], strict=True):
+        same = np.asarray(before) == np.asarray(frame)
+        assert same.any()
+        assert not same.all()
+        np.testing.assert_array_equal(np.asarray(change.convert("RGBA"))[..., 3] == 0, same)
+
+
+def test_frames_that_come_back_are_seen_again():
+    first, second, _ = with_one_palette(_noisy())
+    frames = [first, second, first, first, second]
+    for shown, frame in zip(_drawn_over(only_changes(frames)), frames, strict=True):
+        np.testing.assert_array_equal(shown[..., :3], np.asarray(frame.convert("RGB")))
+
+
+def test_the_changes_leave_the_frames_alone():
+    painted = with_one_palette(_noisy())
+    before = [np.asarray(frame).copy() for frame in painted]
+    only_changes(painted)
+    for frame, pixels in zip(painted, before, strict=True):
+        np.testing.assert_array_equal(np.asarray(frame), pixels)
+        assert "transparency" not in frame.info
+
+
+def test_an_animated_png_has_every_frame_and_its_time():
+    painted = with_one_palette(_noisy(4))
+    still, frames, durations = _open(encode_png(painted, [0.1, 0.25, 1.0, 2.5]))
+    for shown, frame in zip(frames, painted, strict=True):
+        np.testing.assert_array_equal(np.round(255 * shown), np.asarray(frame.convert("RGB")))
+    np.testing.assert_array_equal(still, frames[-1])
+    assert durations == [100, 250, 1000, 2500]
+
+
+def test_a_gif_has_every_frame_plays_for_ever_and_counts_hundredths(tmp_path):
+    painted = with_one_palette(_noisy(4))
+    write_gif(tmp_path / "noise.gif", painted, [0.07, 0.123, 0.001, 2.5])
+    durations = []
+    with Image.open(tmp_path / "noise.gif") as gif:
+        assert (gif.n_frames, gif.info["loop"]) == (4, 0)
+        for index, frame in enumerate(painted):
+            gif.seek(index)
+            np.testing.assert_array_equal(np.asarray(gif.convert("RGB")), np.asarray(frame.convert("RGB")))
+            durations.append(gif.info["duration"])
+    assert durations == [70, 120, 20, 2500]  # browsers slow down what is faster than 20 ms
+
+
+def _film(path):
+    """Return the size of a film, its pictures per second and its frames."""
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    meta, *frames = imageio_ffmpeg.read_frames(str(path))
+    width, height = meta["size"]
+    return meta["size"], meta["fps"], [np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in frames]
+
+
+@pytest.mark.parametrize("size", [(33, 21), (34, 20), (33, 20)])
+def test_a_film_shows_each_frame_for_its_time_and_leaves_none_out(tmp_path, size):
+    frames = _grays(6, size=size)
+    write_mp4(tmp_path / "grays.mp4", iter(frames), [0.2, 0.001, 0.001, 0.1, 0.001, 0.4], fps=25)
+    shape, fps, shown = _film(tmp_path / "grays.mp4")
+    assert shape == (size[0] // 2 * 2, size[1] // 2 * 2)
+    assert fps == 25
+    levels = [round(float(frame.mean()) / 51) for frame in shown]
+    assert levels == [0] * 5 + [1] + [2] + [3] * 2 + [4] + [5] * 10
+
+
+def test_a_film_shows_what_is_in_the_picture(tmp_path):
+    (frame,) = _solid("white", size=(64, 48))
+    frame.paste((200, 30, 40), (0, 0, 32, 24))
+    frame.paste((20, 60, 200), (32, 24, 64, 48))
+    write_mp4(tmp_path / "one.mp4", [frame.convert("P", palette=Image.Palette.ADAPTIVE)], [0.2])
+    _, _, shown = _film(tmp_path / "one.mp4")
+    assert len(shown) == 5
+    for x, y in [(16, 12), (48, 12), (16, 36), (48, 36)]:
+        np.testing.assert_allclose(shown[-1][y, x].astype(int), frame.getpixel((x, y)), atol=12)
+
+
+def test_a_film_of_as_many_times_as_frames(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    with pytest.raises(ValueError, match="zip"):
+        write_mp4(tmp_path / "two.mp4", _grays(2), [0.1])
+
+
+def test_a_film_without_its_program_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # import raises ImportError
+    with pytest.raises(ImportError, match="^a film needs imageio-ffmpeg: pip install imageio-ffmpeg, or save as .gif "):
+        write_mp4(tmp_path / "grays.mp4", _grays(2), [0.1, 0.1])
+    assert not list(tmp_path.iterdir())

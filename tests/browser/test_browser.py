@@ -16,6 +16,7 @@ import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pytest
 
@@ -37,6 +38,10 @@ READY = """() => {
   return widget?.context?.isReady && widget.sessionContext.isReady && kernel?.connectionStatus === "connected"
     && kernel.status === "idle";
 }"""
+SHORT = """import torch
+import attention_variants as av
+q, k, v = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0))
+av.animate(1, q, k, v)"""
 CANVAS = "(canvas) => canvas.toDataURL()"
 
 pytestmark = pytest.mark.skipif(
@@ -158,13 +163,22 @@ def explore(page, explorer) -> None:
     assert explorer.locator("[aria-live]").first.inner_text() == said
 
 
+def open_in_lab(page, address: str, name: str) -> None:
+    page.goto(f"{address}lab/tree/notebooks/{name}.ipynb?token={TOKEN}&reset")
+    page.wait_for_function(READY, timeout=90_000)
+
+
+def run_and_save(page) -> None:
+    page.evaluate("() => window.jupyterapp.commands.execute('runmenu:run-all')")
+    page.wait_for_timeout(500)
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+
+
 @pytest.mark.parametrize("name", ["01_loops", "06_multihead"])
 def test_notebook_in_jupyterlab(page, lab, name):
     address, folder = lab
-    page.goto(f"{address}lab/tree/notebooks/{name}.ipynb?token={TOKEN}&reset")
-    page.wait_for_function(READY, timeout=90_000)
-    page.evaluate("() => window.jupyterapp.commands.execute('runmenu:run-all')")
-    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    open_in_lab(page, address, name)
+    run_and_save(page)
 
     notebook = json.loads((folder / f"{name}.ipynb").read_text())
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
@@ -182,8 +196,23 @@ def test_notebook_in_jupyterlab(page, lab, name):
         page.wait_for_selector(view, timeout=30_000)
         page.wait_for_timeout(500)
         use(page, page.locator(view).first)
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     assert page.complaints == []
+
+
+def test_a_saved_notebook_plays_without_a_kernel(page, lab):
+    address, folder = lab
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}}
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SHORT)], metadata=kernel)
+    nbformat.write(notebook, folder / "saved.ipynb")
+    open_in_lab(page, address, "saved")
+    run_and_save(page)
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    page.wait_for_timeout(500)
+    page.goto(f"{address}lab/tree/notebooks/saved.ipynb?token={TOKEN}&reset")
+    page.wait_for_selector(".av-player output:not(:empty)", timeout=60_000)
+    play(page, page.locator(".av-player"))
 
 
 def test_player_from_disk(offline, tmp_path):
