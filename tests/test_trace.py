@@ -884,3 +884,65 @@ def test_a_function_of_a_notebook_cell(tmp_path, monkeypatch):
     data = notebook.cells[3].outputs[0]["data"]
     assert data["text/plain"] == "<Trace of attend: q, k, scores; 4 assignments>"
     assert "scores[0, 0] = 1.0</td>" in data["text/html"]
+
+
+# The counters of a moment
+
+
+def count(x, n, flag=True, ratio=0.5, name="x"):
+    order, shape, nothing = [2, 0], x.shape, []
+    for i in range(0, n, 2):
+        block = slice(i, i + 2)
+        x[i] = x[i] + 1
+    y = x[block] * ratio
+    return y, order, shape, nothing, flag, name
+
+
+def test_counters_are_the_whole_numbers_and_slices_of_the_moment():
+    traced = trace(count, torch.zeros(5, 3), 5)
+    assert traced.assignments[0].counters == {"n": 5}
+    always = {"n": 5, "order": [2, 0], "shape": (5, 3), "nothing": []}
+    assert [step.counters for step in traced.history("x")[1:]] == [
+        always | {"i": i, "block": slice(i, i + 2)} for i in (0, 2, 4)
+    ]
+    assert traced.history("y")[0].counters == always | {"i": 4, "block": slice(4, 6)}
+
+
+def test_counters_of_variant_1_say_which_cell_was_written():
+    traced = trace(attention_loops, *inputs(1))
+    sizes = {"T_q": T_Q, "T_k": T_K, "d_k": D_MODEL, "d_v": D_MODEL}
+    _, *writes = traced.history("scores")
+    assert [step.counters for step in writes] == [sizes | {"i": i, "j": j} for i in range(T_Q) for j in range(T_K)]
+    for step in writes:
+        assert step.changed.nonzero().tolist() == [[step.counters["i"], step.counters["j"]]]
+    assert all(step.counters == {} for step in traced.assignments[:3])
+
+
+def test_counters_of_the_tiled_version_say_which_block():
+    blocks = [step.counters["block"] for step in trace(attention_tiled, *tiled_inputs()).history("exp")]
+    assert blocks == [slice(0, 4), slice(4, 8)]
+
+
+def test_what_is_no_whole_number_is_no_counter():
+    def others(x):
+        several, mixed, words = [1, 2.0], [x, 1], ["a"]
+        flag, nested, number = True, [(1, 2), [3]], 1.0
+        y = x + len(several) + len(mixed) + len(words) + flag + number
+        return y, nested
+
+    assert trace(others, torch.ones(2)).history("y")[0].counters == {"nested": [(1, 2), [3]]}
+
+
+@pytest.mark.xfail(strict=True, reason="a list is kept itself, and later grows")
+def test_counters_are_copies_that_nothing_later_changes():
+    def collect(x):
+        order, parts = [], []
+        for i in range(3):
+            y = x * i
+            order.append(i)
+            parts.append(y)
+        return order, parts
+
+    seen = [step.counters for step in trace(collect, torch.ones(2)).history("y")]
+    assert [counters["order"] for counters in seen] == [[], [0], [0, 1]]
+    assert [counters.get("parts") for counters in seen] == [[], None, None]  # tensors are no counters

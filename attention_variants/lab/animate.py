@@ -115,9 +115,9 @@ class Animation:
         if path.suffix.lower() == ".mp4":
             write_mp4(path, _with_progress(pictures, len(self), f"writing {path.name}", progress), self.seconds)
         elif path.suffix.lower() == ".gif":
-            write_gif(path, with_one_palette(pictures), self.seconds)
+            write_gif(path, self._with_palette(pictures), self.seconds)
         else:
-            path.write_bytes(encode_png(with_one_palette(pictures), self.seconds))
+            path.write_bytes(encode_png(self._with_palette(pictures), self.seconds))
         return path
 
     def to_html(self, path: str | Path, *, scale: int = 2) -> Path:
@@ -137,7 +137,7 @@ class Animation:
         """
         path = Path(path)
         path.write_text(
-            page("player", self._data(with_one_palette(self.pictures(scale)), scale), title=self._title),
+            page("player", self._data(self._with_palette(self.pictures(scale)), scale), title=self._title),
             encoding="utf-8",
         )
         return path
@@ -166,7 +166,11 @@ class Animation:
 
     @cached_property
     def _painted(self) -> list[Image.Image]:
-        return with_one_palette(self.pictures())
+        return self._with_palette(self.pictures())
+
+    def _with_palette(self, pictures: Sequence[Image.Image]) -> list[Image.Image]:
+        colours = dict.fromkeys(colour for stage in self._stages(1) for colour in stage.palette)
+        return with_one_palette(pictures, list(colours)[:255])
 
     def _together(self) -> list[tuple[Frame, ...]]:
         """The frames of all boards, picture by picture; who is done waits."""

@@ -17,8 +17,6 @@ _Step = TypeVar("_Step")
 
 _LOOKED_AT = 12  # frames that the palette is chosen from
 _COLOURS = 255  # a palette: a third of the bytes of full colour, and heat maps do not show it
-_EXACT = 48  # of these, the commonest colours, unchanged
-_WHITE = 247  # brighter in all three channels than this is white
 _NOTHING = 255  # the place in the palette for what lets the frame before it show
 
 
@@ -201,41 +199,40 @@ def write_mp4(path: Path, frames: Iterable[Image.Image], seconds: Sequence[float
             writer.close()
 
 
-def with_one_palette(frames: Sequence[Image.Image]) -> list[Image.Image]:
-    """Give all frames one palette of 256 colours, so that a colour is the same in each.
+def with_one_palette(
+    frames: Sequence[Image.Image], colours: Sequence[tuple[int, int, int]] | None = None
+) -> list[Image.Image]:
+    """Give all frames one palette, so that a colour is the same in each.
 
     Parameters
     ----------
     frames : sequence of PIL.Image.Image
         In RGB, all of one size.
+    colours : sequence of (int, int, int), optional
+        The palette, of at most 255 colours; by default it is chosen from the frames.
 
     Returns
     -------
     frames : list of PIL.Image.Image
         With a palette.
     """
-    palette = _palette(frames)
+    palette = Image.new("P", (1, 1))
+    chosen = _chosen(frames) if colours is None else [channel for colour in colours for channel in colour]
+    # To the end: the place for what does not change is used too.
+    chosen = [*chosen, *[255] * (3 * (_NOTHING + 1) - len(chosen))]
+    palette.putpalette(chosen)
     painted = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    colours = (palette.getpalette() or [])[: 3 * _COLOURS]
     for frame in painted:
-        frame.putpalette(colours + [0] * (3 * (_NOTHING + 1) - len(colours)))  # to the end: the last place is used too
+        frame.putpalette(chosen)
     return painted
 
 
-def _palette(frames: Sequence[Image.Image]) -> Image.Image:
-    """Choose the palette from a few of the frames, the first and the last among them."""
+def _chosen(frames: Sequence[Image.Image]) -> list[int]:
+    """Choose a palette from a few of the frames, the first and the last among them."""
     few = min(len(frames), _LOOKED_AT)
-    chosen = [frames[round(index * (len(frames) - 1) / max(few - 1, 1))] for index in range(few)]
+    looked_at = [frames[round(index * (len(frames) - 1) / max(few - 1, 1))] for index in range(few)]
     width, height = frames[0].size
     sheet = Image.new("RGB", (width, height * few))
-    for index, frame in enumerate(chosen):
+    for index, frame in enumerate(looked_at):
         sheet.paste(frame, (0, height * index))
-    # Those that fill the most pixels as they are (the ground, letters, what is lit), and the others as near as can be.
-    counts = sorted(sheet.getcolors(sheet.width * sheet.height) or [], reverse=True)
-    exact = np.array([colour for _, colour in counts[:_EXACT]])
-    near = np.reshape(sheet.quantize(_COLOURS - _EXACT).getpalette() or [], (-1, 3))
-    colours = np.concatenate([exact, near])
-    colours[(colours > _WHITE).all(axis=1)] = 255  # Pillow looks colours up a little roughly: the ground stays white
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(colours.ravel().tolist())
-    return palette
+    return (sheet.quantize(_COLOURS).getpalette() or [])[: 3 * _COLOURS]

@@ -1,65 +1,34 @@
 """Paint the frames of an animation: the source with the running line lit on the left, the tensors on the right.
 
-What is multiplied meets: k stands transposed above the scores and q to their left, so that row i of q and column j of k
-cross in cell (i, j); v stands above the context, and the weights to its left.
-
 Painted with Pillow, in whole pixels: a frame takes a few milliseconds, and flat colours make small files.
 """
 
 from __future__ import annotations
 
-import functools
 import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from .colors import BLOCKED, COLORS, INK
+from .layout import LINE, SMALL, TITLE, Box, Layout, font, length
 from .plot import colormap
 from .storyboard import Cells, Frame, Move, Panel, Spot, Storyboard
 
-#: The letters of matplotlib, which come with it: the same on every machine.
-_FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-
-_GROUND, _RULE, _QUIET, _MARK, _BAR = "#FFFFFF", "#D9D9D9", "#6A6A6A", "#FFF1B8", "#B35806"
+_GROUND, _RULE, _QUIET, _MARK, _BAR = "#FFFFFF", "#D8D8D8", "#6A6A6A", "#FCF0B8", "#B45804"
 _HATCH = "#9C9C9C"
-_OPEN = "#CFE0EC"  # where a mask lets through
+_OPEN = "#CCE0EC"  # where a mask lets through
 #: One for each token, where tokens are coloured: Okabe and Ito's again, the yellow left out, and two greys.
 _TOKENS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#B8B8B8", "#666666")
 
 #: What some tensors are drawn like: the colours of what they are a part of, or become.
 _LIKE = {"exp": "weights", "running_sum": "weights", "running_max": "scores", "new_max": "scores"}
-#: The order of the tensors from left to right, and what stands above some of them.
-_BELOW = ("q", "scores", "exp", "weights", "running_max", "running_sum", "context")
-_ABOVE = {"k": "scores", "mask": "weights", "v": "context", "new_max": "running_max", "correction": "running_sum"}
-
-_LARGEST_CELL = 34  # pixels
-_GAP = 14  # pixels between two panels
-_TITLE, _SMALL = 12, 10  # pixels: the size of letters
+#: How many shades the numbers of one tensor have: those of all tensors fit into one palette. Odd, so that 0 is white.
+_SHADES = 27
+_CODE = 11  # pixels: the size of the letters of code
 _CODE_LETTERS = 58  # of a line of code; the rest goes to the next line
-_LINE = 15  # pixels from line to line
-
-
-@dataclass(frozen=True)
-class _Box:
-    """Where a sheet of a panel is painted: its corner, and the width and height of a cell, in pixels."""
-
-    x: float
-    y: float
-    wide: float
-    high: float
-    transposed: bool = False
-
-    def cell(self, row: float, column: float) -> tuple[float, float, float, float]:
-        """The corners of a cell; ``column`` may lie between two."""
-        if self.transposed:
-            row, column = column, row
-        x, y = self.x + column * self.wide, self.y + row * self.high
-        return x, y, x + self.wide, y + self.high
+_HIGHEST = 500  # pixels
 
 
 class Stage:
@@ -100,158 +69,12 @@ class Stage:
         self.maps = {name: _colours(name, board.limits[name]) for name in board.limits}
         self.lines = [(number, part) for number, text in board.lines for part in _wrap(text)]
         letters = max((len(text) for _, text in self.lines), default=0)
-        self.left = round(letters * _font("Mono", 11).getlength("m")) + 38 if self.code else 8
-        self.top = 8 if self.code else 58
+        self.left = round(letters * length("Mono", _CODE, "m")) + 38 if self.code else 8
         self.width = width
-        self.groups: list[tuple[float, float, str]] = []  # what to call the sheets, and where
-        self.boxes, self.titles, bottom = self._layout()
-        self.height = max(bottom, len(self.lines) * _LINE * self.code + 24) + 30
+        self.layout = Layout(board, (self.left, 8 if self.code else 58), width - 8, _HIGHEST, tokens)
+        self.boxes = self.layout.boxes
+        self.height = max(round(self.layout.bottom), len(self.lines) * LINE * self.code + 24) + 30
         self.still = self._still()
-
-    # Where everything stands
-
-    def _layout(self) -> tuple[dict[str, list[_Box]], dict[str, tuple[float, float]], int]:
-        """Find the largest cells with which everything fits."""
-        for cell in np.arange(_LARGEST_CELL, 3, -0.5):
-            boxes, titles, right, bottom = self._place(float(cell))
-            if right <= self.width - 8 and bottom <= 500:
-                break
-        spare = max(self.width - 8 - right, 0) / 2  # in the middle of what is left
-        boxes = {key: [replace(box, x=box.x + spare) for box in sheets] for key, sheets in boxes.items()}
-        titles = {key: (x + spare, y) for key, (x, y) in titles.items()}
-        self.groups = [(x + spare, y, text) for x, y, text in self.groups]
-        return boxes, titles, round(bottom)
-
-    def _place(self, cell: float) -> tuple[dict[str, list[_Box]], dict[str, tuple[float, float]], float, float]:
-        """Place every panel with cells of that size; return also how far right and down it goes."""
-        self.cell = cell
-        first, below, last = self._columns()
-        names = {panel.name for column in below for panel in column}
-        groups = max((panel.sheets for column in below for panel in column), default=1)
-        labelled = max(
-            [_font("Sans", _SMALL).getlength(text) for text in self._labels("query", 1)] if cell >= 9 else [0]
-        )
-        boxes: dict[str, list[_Box]] = {}
-        titles: dict[str, tuple[float, float]] = {}
-        self.groups = []
-        # A panel's title: its name, and its shape below it.
-        self._title_lines = max(len(self._title(panel)) for panel in self.board.panels.values())
-        head = 19.0 + 15 * self._title_lines
-
-        above = max((self._size(column[1])[1] for column in below if len(column) > 1), default=0.0)
-        lower = max((self._size(column[0])[1] for column in below), default=0.0)
-        keys = self._key_labels_height() if "k" in names and "scores" in names else 0.0
-        upper = head + keys if above else 0.0
-        bottom = float(self.top)
-
-        x = self.left + labelled + 6
-        y = float(self.top)
-        for panel in first:  # what comes in, one below the other
-            titles[panel.key] = (x, y)
-            boxes[panel.key] = list(self._sheets(panel, x, y + head, 0.4 * cell))
-            y = max(y, boxes[panel.key][-1].y + self._size(panel)[1]) + 4
-        if first:
-            bottom = max(bottom, y)
-            x = max(x + self._wide(panel) for panel in first) + _GAP + labelled
-
-        start = float(self.top)
-        for group in range(groups):
-            y = start
-            corner = x
-            room = (upper if group == 0 else 8 + keys * (group > 0) * 0) if above else 0.0
-            title = head if group == 0 or above else 8.0
-            if group and above:
-                title = 8.0
-            for column in below:
-                for panel, at in zip(column, (y + room + above + title, y + room), strict=False):
-                    if group >= panel.sheets:
-                        continue
-                    at = at if panel is column[0] else y + room + above - self._size(panel)[1]
-                    boxes.setdefault(panel.key, []).append(self._box(panel, corner, at))
-                    if group == 0:
-                        titles[panel.key] = (corner, at - head - (keys if panel.name == "k" and keys else 0))
-                corner += max(self._wide(panel) for panel in column) + _GAP
-            if groups > 1 and above:
-                self.groups.append((x, y + room, f"{self.board.sheet} {group}"))
-            start = y + room + above + title + lower + 8
-        bottom = max(bottom, start)
-        if below:
-            x = corner
-        for panel in last:  # what goes out
-            middle = self.top + (start - self.top - self._size(panel)[1] - head) / 2
-            titles[panel.key] = (x, middle)
-            boxes[panel.key] = list(self._sheets(panel, x, middle + head, 0.4 * cell))
-            x += self._wide(panel) + _GAP
-        return boxes, titles, x - _GAP, bottom
-
-    def _columns(self) -> tuple[list[Panel], list[list[Panel]], list[Panel]]:
-        """What stands at the left, in columns in the middle (each with what is above it), and at the right."""
-        by_name: dict[str, list[Panel]] = {}
-        for panel in self.board.panels.values():
-            by_name.setdefault(panel.name, []).append(panel)
-        first = [panels[0] for panels in by_name.values() if len(panels) > 1 and panels[0].argument]
-        last = [panels[-1] for panels in by_name.values() if len(panels) > 1 and not panels[0].argument]
-        middle = [panel for panels in by_name.values() for panel in panels if panel not in (*first, *last)]
-        order = {name: number for number, name in enumerate(_BELOW)}
-        lower = {panel.name for panel in middle}
-        above = {panel.name: _ABOVE[panel.name] for panel in middle if _ABOVE.get(panel.name) in lower - {panel.name}}
-        if "exp" in lower and all(panel.rows == 1 for panel in middle if panel.name == "exp") and "weights" in lower:
-            above["exp"] = "weights"  # one row of it at a time, above the row that it becomes
-        if "mask" in lower and "weights" not in lower and "exp" in lower:
-            above["mask"] = "exp"
-        columns = []
-        for panel in sorted(middle, key=lambda panel: order.get(panel.name, len(order))):
-            if panel.name not in above:
-                columns.append([panel, *(other for other in middle if above.get(other.name) == panel.name)][:2])
-        placed = [panel for column in columns for panel in column]
-        columns += [[panel] for panel in middle if panel not in placed]
-        return first, columns, last
-
-    def _transposed(self, panel: Panel) -> bool:
-        return panel.name == "k" and any(p is panel for column in self._columns()[1] for p in column[1:])
-
-    def _unit(self, panel: Panel) -> float:
-        """The width of a feature, in cells: many features share the room of about as many as there are tokens."""
-        features = panel.name in ("q", "k", "v", "context")
-        return min(1.0, min(max(panel.rows, 6), 10) / panel.columns) if features else 1.0
-
-    def _size(self, panel: Panel) -> tuple[float, float]:
-        """The width and height of one sheet in pixels."""
-        wide, high = panel.columns * self._unit(panel) * self.cell, panel.rows * self.cell
-        return (high, wide) if self._transposed(panel) else (wide, high)
-
-    def _wide(self, panel: Panel) -> float:
-        """The width of a panel or of its title, whichever is wider."""
-        name = max(_font("Sans-Bold", _TITLE).getlength(line) for line in self._title(panel)) + 14
-        return max(self._size(panel)[0], name, _font("Sans", _SMALL).getlength(str(panel.shape)))
-
-    def _title(self, panel: Panel) -> list[str]:
-        """The name of a panel; over a narrow one, a word on each line."""
-        name = panel.name + "ᵀ" * self._transposed(panel)
-        return name.split("_") if panel.columns == 1 else [name]
-
-    def _box(self, panel: Panel, x: float, y: float) -> _Box:
-        wide, high = self._unit(panel) * self.cell, self.cell
-        if self._transposed(panel):
-            return _Box(x, y, high, wide, transposed=True)
-        return _Box(x, y, wide, high)
-
-    def _sheets(self, panel: Panel, x: float, y: float, gap: float) -> Iterator[_Box]:
-        for _ in range(panel.sheets):
-            yield self._box(panel, x, y)
-            y += self._size(panel)[1] + gap
-
-    def _labels(self, kind: str, count: int) -> list[str]:
-        tokens = self.tokens[0 if kind == "query" else 1]
-        if tokens is not None:
-            return [*tokens]
-        return [str(number) for number in range(count)]
-
-    def _key_labels_height(self) -> float:
-        if self.cell < 9:
-            return 0.0
-        tokens = self.tokens[1]
-        return max(_font("Sans", _SMALL).getlength(text) for text in tokens) + 4 if tokens else 12.0
 
     # What is painted once
 
@@ -264,53 +87,57 @@ class Stage:
             pen.line((self.left - 12, 8, self.left - 12, self.height - 34), _RULE)
         else:
             pen.text((8, 8), self.title, "Sans-Bold", 13)
-        for key, (x, y) in self.titles.items():
-            panel = self.board.panels[key]
-            swatch = COLORS.get(panel.name) or COLORS.get(_LIKE.get(panel.name, ""), _HATCH)
-            lines = self._title(panel)
-            y += 15 * (self._title_lines - len(lines))  # its shape stands on the panel
-            pen.fill((x, y + 3, x + 9, y + 12), swatch)
-            for line in lines:
-                pen.text((x + 13, y), line, "Sans-Bold", _TITLE)
-                y += 15
-            shape = str(panel.shape[::-1] if self._transposed(panel) and len(panel.shape) == 2 else panel.shape)
-            pen.text((x, y), shape, "Sans", _SMALL, _QUIET)
-        for x, y, text in self.groups:
-            pen.text((x, y), text, "Sans-Bold", 11, _QUIET)
+        for key, corner in self.layout.titles.items():
+            self._title(pen, self.board.panels[key], corner)
+        for x, y, text in self.layout.groups:
+            pen.text((x, y), text, "Sans-Bold", _CODE, _QUIET)
         for key, boxes in self.boxes.items():
             panel = self.board.panels[key]
             for box in boxes:
-                pen.outline(self._edges(panel, box), _RULE)
-            self._label(pen, panel, boxes)
+                x, y, _, _ = box.cell(0, 0)
+                _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
+                pen.outline((x - 1, y - 1, right, bottom), _RULE)
+            self._labels(pen, panel, boxes)
         return image
 
-    def _label(self, pen: _Pen, panel: Panel, boxes: list[_Box]) -> None:
-        """Write the words of the queries beside the first panel that has them, and those of the keys above k."""
+    def _title(self, pen: _Pen, panel: Panel, corner: tuple[float, float]) -> None:
+        """The name of a panel after a spot of its colour, and its shape as it is drawn."""
+        lines, shape = self.layout.title(panel), panel.shape
+        if self.layout.is_transposed(panel) and len(shape) == 2:
+            shape = shape[::-1]
+        x, y = corner
+        y += LINE * (self.layout.title_lines - len(lines))  # the shape stands right above the panel
+        pen.fill((x, y + 3, x + 9, y + 12), COLORS.get(_LIKE.get(panel.name, panel.name), _HATCH))
+        for line in lines:
+            pen.text((x + 13, y), line, "Sans-Bold", TITLE)
+            y += LINE
+        pen.text((x, y), str(shape), "Sans", SMALL, _QUIET)
+
+    def _labels(self, pen: _Pen, panel: Panel, boxes: list[Box]) -> None:
+        """The words of the queries beside q, or else beside what stands first, and those of the keys above k."""
+        if self.layout.is_transposed(panel):
+            for row, text in enumerate(self.layout.labels("key", panel.rows)):
+                x, y, right, _ = boxes[0].cell(row, 0)
+                if self.tokens[1] is None:
+                    pen.text(((x + right) / 2, y - 3), text, "Sans", SMALL, _QUIET, anchor="mb")
+                else:
+                    pen.upright(((x + right) / 2, y - 3), text, "Sans", SMALL, _QUIET)
+            return
+        has_q = any(other.name == "q" for other in self.board.panels.values())
         leftmost = min(box.x for boxes in self.boxes.values() for box in boxes)
-        firsts = [key for key, boxes in self.boxes.items() if self.board.panels[key].name == "q"]
-        if self.cell >= 9 and (panel.key in firsts or (not firsts and boxes[0].x == leftmost)):
+        if panel.name == "q" or (not has_q and boxes[0].x == leftmost):
             kind = "key" if panel.name in ("k", "v") else "query"
             for box in boxes:
-                for row, text in zip(range(panel.rows), self._labels(kind, panel.rows), strict=False):
+                for row, text in zip(range(panel.rows), self.layout.labels(kind, panel.rows), strict=False):
                     _, top, _, bottom = box.cell(row, 0)
-                    pen.text((box.x - 5, (top + bottom) / 2), text, "Sans", _SMALL, _QUIET, anchor="rm")
-        if self._transposed(panel) and self.cell >= 9:
-            box = boxes[0]
-            for row, text in zip(range(panel.rows), self._labels("key", panel.rows), strict=False):
-                x, top, right, _ = box.cell(row, 0)
-                pen.upright(((x + right) / 2, top - 3), text, "Sans", _SMALL, _QUIET, turned=self.tokens[1] is not None)
+                    pen.text((box.x - 5, (top + bottom) / 2), text, "Sans", SMALL, _QUIET, anchor="rm")
 
     def _code_line(self, pen: _Pen, position: int, text: str, *, lit: bool = False) -> None:
-        y = 12 + position * _LINE
+        y = 12 + position * LINE
         if lit:
-            pen.fill((4, y - 1, self.left - 14, y + _LINE - 1), _MARK)
-            pen.fill((4, y - 1, 7, y + _LINE - 1), _BAR)
-        pen.text((12, y), text, "Mono", 11)
-
-    def _edges(self, panel: Panel, box: _Box) -> tuple[float, float, float, float]:
-        x, y, _, _ = box.cell(0, 0)
-        _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
-        return x - 1, y - 1, right, bottom
+            pen.fill((4, y - 1, self.left - 14, y + LINE - 1), _MARK)
+            pen.fill((4, y - 1, 7, y + LINE - 1), _BAR)
+        pen.text((12, y), text, "Mono", _CODE)
 
     # What is painted for each frame
 
@@ -336,15 +163,12 @@ class Stage:
         elif lines:
             pen.fill((8, 28, self.width - 8, 46), _MARK)
             text = " ".join(text.strip() for _, text in lines)
-            pen.text((12, 30), _cut(text, int((self.width - 24) / 6.7)), "Mono", 11)
+            pen.text((12, 30), _cut(text, self.width - 24), "Mono", _CODE)
         for key, cells in frame.cells.items():
             self._cells(pen, self.board.panels[key], cells)
         for move in frame.moves:
             self._moving(pen, move)
-        room = self.width - self.left - 8
-        while frame.caption and _font("Mono", 11).getlength(frame.caption) > room:
-            frame = replace(frame, caption=frame.caption[:-2] + "…")
-        pen.text((self.left, self.height - 24), frame.caption, "Mono", 11)
+        pen.text((self.left, self.height - 24), _cut(frame.caption, self.width - self.left - 8), "Mono", _CODE)
         return image
 
     def colours(self, panel: Panel, cells: Cells) -> np.ndarray:
@@ -359,17 +183,29 @@ class Stage:
         -------
         colours : int array of shape (sheets, rows, columns, 3)
         """
-        rgb = _look_up(self.maps[panel.name], cells.value)
-        if self.by_token:
-            came_in = cells.origin >= 0
-            rgb[came_in] = self._token_colours(panel.name, cells.origin[came_in])
-        return rgb
+        return self._shades(panel.name, cells.value, cells.origin)
 
-    def _token_colours(self, name: str, origin: np.ndarray) -> np.ndarray:
-        """The colours of the tokens that numbers came in with."""
-        width = self._argument_width(name)
-        palette = np.array([_rgb(colour) for colour in _TOKENS])
-        return palette[origin // width % len(_TOKENS)]
+    @property
+    def palette(self) -> list[tuple[int, int, int]]:
+        """Every colour that is painted, and steps between letters and their ground."""
+        flat = (_RULE, _BAR, _HATCH, _OPEN, BLOCKED, "#000000", *COLORS.values())
+        letters = [
+            tuple(round(a + (b - a) * step / steps) for a, b in zip(_rgb(ground), _rgb(INK), strict=True))
+            for ground, steps in ((_GROUND, 23), (_MARK, 9))
+            for step in range(steps + 1)
+        ]
+        tables = [table for table, *_ in self.maps.values()] + [_token_colours()] * self.by_token
+        shades = [tuple(colour) for table in tables for colour in table.tolist()]
+        return list(dict.fromkeys([*letters, *map(_rgb, flat), *shades]))
+
+    def _shades(self, name: str, value: np.ndarray, origin: np.ndarray) -> np.ndarray:
+        """The colours of numbers: by their size, or by the row in which they came in."""
+        rgb = _look_up(self.maps[name], value)
+        if self.by_token:
+            came_in = origin >= 0
+            rows = origin[came_in] // self._argument_width(name)
+            rgb[came_in] = _token_colours()[rows % len(_TOKENS)]
+        return rgb
 
     def _argument_width(self, name: str) -> int:
         return next(panel.columns for panel in self.board.panels.values() if panel.name == name)
@@ -397,11 +233,7 @@ class Stage:
     def _moving(self, pen: _Pen, move: Move) -> None:
         starts, ends = self._corners(move.start), self._corners(move.end)
         now = starts + (ends - starts) * move.progress
-        name = move.name
-        rgb = _look_up(self.maps[name], move.value)
-        if self.by_token:
-            came_in = move.origin >= 0
-            rgb[came_in] = self._token_colours(name, move.origin[came_in])
+        name, rgb = move.name, self._shades(move.name, move.value, move.origin)
         for corners, colour, origin in zip(now.tolist(), rgb.tolist(), move.origin.tolist(), strict=True):
             x, y, right, bottom = corners
             pen.fill((x, y, right - 1, bottom - 1), tuple(colour))
@@ -414,7 +246,7 @@ class Stage:
         corners = []
         for sheet, row, column in spot.cells.tolist():
             box = boxes[sheet]
-            gap = 0.45 * self.cell * (column // spot.group) if spot.group else 0.0
+            gap = 0.45 * self.layout.cell * (column // spot.group) if spot.group else 0.0
             x, y, right, bottom = box.cell(row, column)
             corners.append((x + gap, y, right + gap, bottom))
         return np.array(corners)
@@ -459,47 +291,52 @@ class _Pen:
             self.draw.line((x0, y0, x1, y1), fill=_HATCH, width=self.scale)
 
     def text(
-        self, at: tuple[float, float], text: str, font: str, size: int, colour: str = INK, anchor: str = "la"
+        self, at: tuple[float, float], text: str, letters: str, size: int, colour: str = INK, anchor: str = "la"
     ) -> None:
         x, y = self._corners(at)
-        self.draw.text((x, y), text, font=_font(font, size * self.scale), fill=colour, anchor=anchor)
+        self.draw.text((x, y), text, font=font(letters, size * self.scale), fill=colour, anchor=anchor)
 
-    def upright(self, at: tuple[float, float], text: str, font: str, size: int, colour: str, *, turned: bool) -> None:
-        """Write above a point: upwards if ``turned``."""
-        if not turned:
-            self.text(at, text, font, size, colour, anchor="mb")
-            return
-        letters = _font(font, size * self.scale)
-        _, top, right, bottom = letters.getbbox(text, anchor="ls")
+    def upright(self, at: tuple[float, float], text: str, letters: str, size: int, colour: str) -> None:
+        """Write upwards from a point."""
+        large = font(letters, size * self.scale)
+        _, top, right, bottom = large.getbbox(text, anchor="ls")
         strip = Image.new("RGB", (round(right) + 2, round(bottom - top) + 2), _GROUND)
-        ImageDraw.Draw(strip).text((0, 1 - top), text, font=letters, fill=colour, anchor="ls")
+        ImageDraw.Draw(strip).text((0, 1 - top), text, font=large, fill=colour, anchor="ls")
         strip = strip.transpose(Image.Transpose.ROTATE_90)
         x, y = self._corners(at)
         self.image.paste(strip, (x - strip.width // 2, y - strip.height))
 
 
-@functools.cache
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    file = {"Mono": "DejaVuSansMono.ttf", "Sans": "DejaVuSans.ttf", "Sans-Bold": "DejaVuSans-Bold.ttf"}[name]
-    return ImageFont.truetype(str(_FONTS / file), size)
-
-
 def _colours(name: str, limit: float) -> tuple[np.ndarray, float, float]:
-    """256 colours for the numbers from a lowest to a highest one."""
+    """The colours for the numbers from a lowest to a highest one, which stand for the first and the last."""
     known = _LIKE.get(name, name)
     if name == "mask":  # what it blocks is hatched
-        return np.array([_rgb(_OPEN)] * 256, dtype=np.uint8), 0.0, 1.0
+        return np.array([_rgb(_OPEN)] * _SHADES, dtype=np.uint8), 0.0, 1.0
     sequential = known == "weights"
-    colours = colormap(known if known in COLORS else "difference")(np.linspace(0, 1, 256))[:, :3]
-    table = np.round(255 * colours).astype(np.uint8)
+    colours = colormap(known if known in COLORS else "difference")(np.linspace(0, 1, _SHADES))[:, :3]
+    table = _snapped(255 * colours)
     highest = 1.0 if name in ("weights", "exp") else limit or 1.0
     return table, 0.0 if sequential else -highest, highest
+
+
+def _token_colours() -> np.ndarray:
+    return _snapped(np.array([_rgb(colour) for colour in _TOKENS]))
+
+
+def _snapped(colours: np.ndarray) -> np.ndarray:
+    """Take the nearest of the colours that Pillow finds exactly when it looks them up in a palette.
+
+    It goes in steps of 4 in each channel; and the ground must have no neighbour, to stay white.
+    """
+    near = np.minimum(4 * np.round(np.asarray(colours) / 4), 252).astype(np.uint8)
+    near[(near >= 244).all(axis=-1)] = 255
+    return near
 
 
 def _look_up(colours: tuple[np.ndarray, float, float], value: np.ndarray) -> np.ndarray:
     table, low, high = colours
     share = (np.nan_to_num(value, nan=low, posinf=high, neginf=low) - low) / (high - low)
-    rgb = table[np.clip(np.round(255 * share), 0, 255).astype(int)]
+    rgb = table[np.clip(np.round((_SHADES - 1) * share), 0, _SHADES - 1).astype(int)]
     rgb[~np.isfinite(value)] = 0
     return rgb
 
@@ -514,5 +351,7 @@ def _wrap(text: str) -> list[str]:
     return textwrap.wrap(text, _CODE_LETTERS, subsequent_indent=indent, drop_whitespace=False) or [""]
 
 
-def _cut(text: str, letters: int) -> str:
+def _cut(text: str, room: float) -> str:
+    """Cut a line of code to so many pixels."""
+    letters = int(room / length("Mono", _CODE, "m"))
     return text if len(text) <= letters else text[: letters - 1] + "…"
