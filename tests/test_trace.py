@@ -933,7 +933,6 @@ def test_what_is_no_whole_number_is_no_counter():
     assert trace(others, torch.ones(2)).history("y")[0].counters == {"nested": [(1, 2), [3]]}
 
 
-@pytest.mark.xfail(strict=True, reason="a list is kept itself, and later grows")
 def test_counters_are_copies_that_nothing_later_changes():
     def collect(x):
         order, parts = [], []

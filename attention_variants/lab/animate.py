@@ -148,7 +148,7 @@ class Animation:
         frames, seconds = self._painted, self.seconds
         png = encode_png(frames, seconds)
         while len(png) > MOST_BYTES and len(frames) > 2:  # every second frame stays, and the last
-            stay = [index % 2 == 1 or index == len(frames) - 1 for index in range(len(frames))]
+            stay = [index % 2 == 0 or index == len(frames) - 1 for index in range(len(frames))]
             frames = list(itertools.compress(frames, stay))
             seconds = list(itertools.compress(seconds, stay))
             png = encode_png(frames, seconds)
@@ -266,23 +266,26 @@ def animate(
     <Animation of attention_loops: 89 frames>
     """
     functions = [function] if beside is None else [function, beside]
-    if titles is not None and len(titles) != len(functions):
-        raise ValueError(f"animate: titles must be {len(functions)}, one for each function; got {len(titles)}.")
+    if titles is not None and (isinstance(titles, str) or len(titles) != len(functions)):
+        raise ValueError(f"animate: titles must be {len(functions)}, one for each function; got {titles!r}.")
     if max_frames > MOST_FRAMES:
         raise ValueError(f"animate: max_frames must be at most {MOST_FRAMES}; got {max_frames}.")
     names = [names] if isinstance(names, str) else names
     words = (tokens if query_tokens is None else query_tokens, tokens if key_tokens is None else key_tokens)
-    boards = []
+    boards, results = [], []
     for each in functions:
-        if isinstance(each, int):
-            each = get_variant(each)
-        steps = trace(*_watchable(each, args, kwargs)) if each is multihead_attention_fused else None
-        steps = steps or trace(each, *args, **kwargs)
+        each = get_variant(each) if isinstance(each, int) else each
+        fused = each is multihead_attention_fused
+        call, num_heads = _watchable(args, kwargs) if fused else ((each, *args), 1)
+        steps = trace(*call, **({} if fused else kwargs))
         board = storyboard(steps, names, max_frames=max_frames, query_tokens=words[0], key_tokens=words[1])
+        if num_heads > 1:
+            board = replace(board, sheet="head")
         _check_words(board, words)
         boards.append(board)
+        results.append(steps.result)
     if len(boards) > 1:
-        boards = _compared(boards)
+        boards = _compared(boards, results)
 
     def stages(scale: int) -> list[Stage]:
         alone = len(boards) == 1
@@ -302,8 +305,8 @@ def animate(
     return Animation(boards, stages)
 
 
-def _watchable(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """Variant 7's call as one of the tiled version, which goes through the same blocks in Python."""
+def _watchable(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], int]:
+    """Variant 7's call as one of the tiled version, which goes through the same blocks in Python; and its heads."""
 
     def arguments(
         q: Tensor,
@@ -315,16 +318,18 @@ def _watchable(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tu
         dropout_p: float = 0.0,
         need_weights: bool = True,
         is_causal: bool = False,
-    ) -> tuple[Any, ...]:
+    ) -> tuple[tuple[Any, ...], int]:
         check_inputs(7, q, k, v, mask, num_heads, dropout_p)
         if dropout_p:
             raise ValueError(f"animate: dropout is not drawn; got dropout_p={dropout_p}, leave it at 0.")
         if is_causal:
             causal = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
             mask = causal if mask is None else mask & causal
+        if num_heads == 1 and mask is not None and mask.ndim > 2:
+            mask = mask.squeeze(-3)  # the tiled version has no axis for heads
         if num_heads > 1:  # (..., T, d_model) -> (..., H, T, d_k)
             q, k, v = (x.unflatten(-1, (num_heads, -1)).transpose(-3, -2) for x in (q, k, v))
-        return attention_tiled, q, k, v, mask
+        return (attention_tiled, q, k, v, mask), num_heads
 
     return arguments(*args, **kwargs)
 
@@ -337,21 +342,32 @@ def _check_words(board: Storyboard, words: tuple[Sequence[str] | None, Sequence[
             raise ValueError(f"animate: {kind} tokens must be {rows}, one for each row of {name}; got {len(tokens)}.")
 
 
-def _compared(boards: list[Storyboard]) -> list[Storyboard]:
-    """Let the last caption of each say where the two differ."""
-    ends = [board.frames[-1].cells for board in boards]
-    shapes = [{key: board.panels[key].shape for key in end} for board, end in zip(boards, ends, strict=True)]
-    shared = [key for key in shapes[0] if shapes[0][key] == shapes[1].get(key)]
-    said = []
-    for key in shared:
-        one, other = (end[key] for end in ends)
-        if not (one.there.all() and other.there.all()):
-            continue  # its numbers have moved on
-        close = np.isclose(one.value, other.value, rtol=1e-4, atol=1e-5, equal_nan=True)
-        name = boards[0].panels[key].name
-        if not close.all():
+def _compared(boards: list[Storyboard], results: Sequence[Any]) -> list[Storyboard]:
+    """Let the last caption of each say where the two differ: in what is still drawn, and in what they returned."""
+    one, other = (board.frames[-1].cells for board in boards)
+    pairs = {
+        board.panels[key].name: (one[key].value, other[key].value)
+        for board in boards[:1]
+        for key, panel in board.panels.items()
+        if not panel.argument
+        and key in one
+        and key in other
+        and panel.shape == boards[1].panels[key].shape
+        and one[key].there.all()
+        and other[key].there.all()
+    }
+    returned = [[x for x in (r if isinstance(r, tuple) else (r,)) if isinstance(x, Tensor)] for r in results]
+    for number, (a, b) in enumerate(zip(*returned, strict=False), start=1):
+        if a.shape == b.shape:
+            pairs.setdefault(f"result {number}", (a.detach().numpy(force=True), b.detach().numpy(force=True)))
+    said, differ = [], False
+    for name, (a, b) in pairs.items():
+        close = np.isclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)
+        differ |= not close.all()
+        if not close.all() and not name.startswith("result"):
             said.append(f"{int((~close).sum())} of {close.size} numbers of {name} differ")
-    caption = "returned; " + ("; ".join(said) or "both have the same numbers") if shared else "returned"
+    verdict = "; ".join(said) or ("the results differ" if differ else "both have the same numbers")
+    caption = f"returned; {verdict}" if pairs else "returned"
     return [replace(board, frames=(*board.frames[:-1], replace(board.frames[-1], caption=caption))) for board in boards]
 
 

@@ -25,6 +25,8 @@ _FILES = {"Mono": "DejaVuSansMono.ttf", "Sans": "DejaVuSans.ttf", "Sans-Bold": "
 #: The order of the tensors from left to right, and what stands above some of them.
 _BELOW = ("q", "scores", "exp", "weights", "running_max", "running_sum", "context")
 _ABOVE = {"k": "scores", "mask": "weights", "v": "context", "new_max": "running_max", "correction": "running_sum"}
+#: Those whose columns are features.
+_FEATURES = ("q", "k", "v", "context")
 
 # All lengths are in pixels.
 TITLE, SMALL, LINE = 12, 10, 15  # letters of a title, letters of a label, from line to line
@@ -137,6 +139,8 @@ class Layout:
         placed = [panel for column in self.columns for panel in column]
         self.columns += [[panel] for panel in middle if panel not in placed]
         self.over = [column[1] for column in self.columns if len(column) > 1]
+        tokens = [panel.rows for panel in self.board.panels.values() if panel.name in _FEATURES]
+        self.room = min(max([6, *tokens]), 10)
         self.title_lines = max(len(self.title(panel)) for panel in self.board.panels.values())
 
     # What a panel looks like
@@ -159,8 +163,7 @@ class Layout:
 
     def _unit(self, panel: Panel) -> float:
         """The width of a feature, in cells: many features share the room of about as many as there are tokens."""
-        has_features = panel.name in ("q", "k", "v", "context")
-        return min(1.0, min(max(panel.rows, 6), 10) / panel.columns) if has_features else 1.0
+        return min(1.0, self.room / panel.columns) if panel.name in _FEATURES else 1.0
 
     def _box(self, panel: Panel, x: float, y: float) -> Box:
         wide, high = self._unit(panel) * self.cell, self.cell

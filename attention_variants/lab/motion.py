@@ -218,12 +218,10 @@ def with_one_palette(
     """
     palette = Image.new("P", (1, 1))
     chosen = _chosen(frames) if colours is None else [channel for colour in colours for channel in colour]
-    # To the end: the place for what does not change is used too.
-    chosen = [*chosen, *[255] * (3 * (_NOTHING + 1) - len(chosen))]
     palette.putpalette(chosen)
     painted = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    for frame in painted:
-        frame.putpalette(chosen)
+    for frame in painted:  # to the end, but not before: the last place is for what does not change, and no colour
+        frame.putpalette([*chosen, *[255] * (3 * (_NOTHING + 1) - len(chosen))])
     return painted
 
 

@@ -12,7 +12,7 @@ import io
 import math
 import textwrap
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -46,39 +46,32 @@ class RunningCode:
         # As many empty lines before it as in its file: then all line numbers agree.
         self.source = "\n" * (trace.first_line - 1) + textwrap.dedent(trace.source)
         self.function: Any = None
+        self.nodes: list[Any] = []
         try:
             tree = ast.parse(self.source)
         except SyntaxError:  # a lambda amid an expression
             return
         self.function = next((node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)), None)
-
-    @property
-    def last(self) -> int:
-        """The line that returns; 0 where no source is to be had."""
-        returns = [node.lineno for node in self._nodes() if isinstance(node, ast.Return)]
-        return max(returns, default=0)
-
-    def _nodes(self) -> Iterator[Any]:
-        return ast.walk(self.function) if self.function else iter(())
+        self.nodes = list(ast.walk(self.function)) if self.function else []
 
     @functools.cache  # noqa: B019 -- it lives no longer than the making of one animation
     def statement(self, line: int) -> Any:
         """The innermost statement of a line."""
         around = [
             node
-            for node in self._nodes()
+            for node in self.nodes
             if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno)
         ]
-        return max(around, key=lambda node: (node.lineno, -(node.end_lineno or 0)), default=None)
+        return max(around, key=lambda node: (node.lineno, node.col_offset), default=None)
 
     @functools.cache  # noqa: B019
-    def loops(self, line: int) -> list[ast.For]:
+    def loops(self, line: int) -> list[ast.For | ast.While]:
         """The loops around a line, the outermost first; the line of a loop is within it."""
         return sorted(
             (
                 node
-                for node in self._nodes()
-                if isinstance(node, ast.For) and node.lineno <= line <= (node.end_lineno or node.lineno)
+                for node in self.nodes
+                if isinstance(node, ast.For | ast.While) and node.lineno <= line <= (node.end_lineno or node.lineno)
             ),
             key=lambda node: node.lineno,
         )
@@ -165,20 +158,19 @@ class RunningCode:
 
     def with_numbers(self, statement: Any, step: Assignment) -> str:
         """The statement as it stands in the source, with its counters replaced by what they stood for."""
-        text = self._segment(statement)
-        if "\n" in text:
-            return text.splitlines()[0]
-        counting = {
-            node.id for loop in self.loops(step.line) for node in ast.walk(loop.target) if isinstance(node, ast.Name)
-        }
+        text = self._segment(statement).encode()  # as Python counts columns
+        if b"\n" in text:
+            return text.splitlines()[0].decode()
+        targets = [loop.target for loop in self.loops(step.line) if isinstance(loop, ast.For)]
+        counting = {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
         names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
         for node in sorted(names, key=lambda node: node.col_offset, reverse=True):
             value = step.counters.get(node.id)
             if isinstance(value, slice) or (node.id in counting and value is not None):
                 number = f"{value.start}:{value.stop}" if isinstance(value, slice) else str(value)
                 start = node.col_offset - statement.col_offset
-                text = f"{text[:start]}{number}{text[start + len(node.id) :]}"
-        return text
+                text = text[:start] + number.encode() + text[start + len(node.id.encode()) :]
+        return text.decode()
 
     def chain(self, step: Assignment, values: Mapping[str, Tensor]) -> tuple[str, list[tuple[str, Tensor]]] | None:
         """Follow ``name = other.view(...).transpose(...)`` link by link.
@@ -216,13 +208,24 @@ class RunningCode:
                 return None
             if attribute != "contiguous":
                 followed.append((f"{said}:  {before} → {tuple(now.shape)}", now))
-        same = followed and torch.equal(root.flatten()[now.flatten()], step.value.flatten())
+        same = followed and _equal(root.flatten()[now.flatten()], step.value.flatten())
         return (node.id, followed) if same else None
 
 
 def _called(node: ast.Call) -> str:
     """The name of the function or method that is called."""
     return str(getattr(node.func, "attr", None) or getattr(node.func, "id", ""))
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors hold the same numbers, NaN being equal to NaN."""
+    return np.array_equal(cells_of(a), cells_of(b), equal_nan=True)
+
+
+@functools.lru_cache(maxsize=256)
+def _index(node: ast.Subscript) -> ast.expr:
+    """The index of something that is called _ here: of an index by other tensors, the names are not found."""
+    return ast.Subscript(ast.Name("_", ast.Load()), node.slice, ast.Load())
 
 
 @functools.lru_cache(maxsize=256)
@@ -239,9 +242,8 @@ def _region(node: ast.Subscript, counters: Mapping[str, Any], value: Tensor) -> 
     """The cells that an index such as ``[i, j]`` or ``[..., block, :]`` chooses; all, if it is of another kind."""
     region = np.zeros(value.numel(), dtype=bool)
     indices = np.arange(value.numel()).reshape(tuple(value.shape))
-    assert isinstance(node.value, ast.Name)
     try:
-        region[_run(node, {node.value.id: indices, **counters})] = True
+        region[_run(_index(node), {"_": indices, **counters})] = True
     except Exception:  # an index that takes more than whole numbers: another tensor, a call
         region[:] = True
     shape = cells_of(value).shape

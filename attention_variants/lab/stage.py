@@ -329,14 +329,14 @@ def _snapped(colours: np.ndarray) -> np.ndarray:
     It goes in steps of 4 in each channel; and the ground must have no neighbour, to stay white.
     """
     near = np.minimum(4 * np.round(np.asarray(colours) / 4), 252).astype(np.uint8)
-    near[(near >= 244).all(axis=-1)] = 255
+    near[(near >= 248).all(axis=-1)] = 255
     return near
 
 
 def _look_up(colours: tuple[np.ndarray, float, float], value: np.ndarray) -> np.ndarray:
     table, low, high = colours
-    share = (np.nan_to_num(value, nan=low, posinf=high, neginf=low) - low) / (high - low)
-    rgb = table[np.clip(np.round((_SHADES - 1) * share), 0, _SHADES - 1).astype(int)]
+    share = (np.clip(np.nan_to_num(value, nan=low), low, high) - low) / (high - low)
+    rgb = table[np.round((_SHADES - 1) * share).astype(int)]
     rgb[~np.isfinite(value)] = 0
     return rgb
 

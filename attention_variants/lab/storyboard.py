@@ -69,7 +69,7 @@ class Cells:
     Attributes
     ----------
     value : float array
-        The numbers of the tensor; NaN where there is none.
+        The numbers of the tensor; where there is none now, the last one, or NaN.
     there : boolean array
         Where there is a number at this moment.
     blocked : boolean array
@@ -270,6 +270,12 @@ class _Director:
         self.trace, self.tokens = trace, tokens
         self.code = RunningCode(trace)
         self.assignments = [step for step in trace if step.value.ndim and step.value.numel()]
+        for step in self.assignments:
+            if step.value.is_complex() or step.value.is_meta or step.value.layout != torch.strided:
+                raise ValueError(
+                    f"animate draws dense tensors of real numbers; {step.name} of {trace.name} is "
+                    f"{step.dtype}, {step.value.layout}, on the device {step.value.device}."
+                )
         known = list(dict.fromkeys(step.name for step in self.assignments))
         if names is not None:
             for name in names:
@@ -277,8 +283,11 @@ class _Director:
                     raise ValueError(f"animate: {trace.name} held no tensor named {name!r}, only {', '.join(known)}.")
             self.assignments = [step for step in self.assignments if step.name in names]
         # A mask that blocks nothing has nothing to say.
-        through = {step.name for step in self.assignments if step.value.dtype == torch.bool and step.value.all()}
-        self.assignments = [step for step in self.assignments if step.name not in through]
+        open_, closed = set[str](), set[str]()
+        for step in self.assignments:
+            is_open = step.value.dtype == torch.bool and bool(step.value.all())
+            (open_ if is_open else closed).add(step.name)
+        self.assignments = [step for step in self.assignments if step.name not in open_ - closed]
         if not self.assignments:
             raise ValueError(f"animate: {trace.name} held no tensor with numbers to draw.")
         self.keys = next((step.shape[-2] for step in trace if step.name == "k" and step.value.ndim > 1), None)
@@ -289,6 +298,8 @@ class _Director:
         self.current: dict[str, _Place] = {}
         self.values: dict[str, Tensor] = {}
         self.frames: list[Frame] = []
+        #: Of a loop that does not count: what its turn now has done, and how many turns went before.
+        self.came: dict[int, tuple[set[tuple[str, int]], int]] = {}
 
     def run(self, max_frames: int) -> None:
         moments = list(self._moments())
@@ -297,8 +308,8 @@ class _Director:
         self.tweens = min(8, max(2, (max_frames - still) // (2 * moving or 1) - 1))
         for moment in moments:
             self._play(moment)
-        last = self.code.last
-        self._emit(range(last, last + 1) if last else range(0), "returned", {}, "end")
+        last = self.trace.last_line
+        self._emit(range(last, last + 1), "returned", {}, "end")
 
     def limits(self) -> dict[str, float]:
         """The largest magnitude of each name over time, what a mask put there left out."""
@@ -313,7 +324,7 @@ class _Director:
 
     def _places(self) -> list[_Place]:
         at_line = Counter((step.name, step.line) for step in self.assignments if step.kind == "assign")
-        loop, turns = self._stacking_loop(at_line)
+        self.stacking, turns = self._stacking_loop(at_line)
         seen: Counter[tuple[str, int]] = Counter()
         places = []
         for step in self.assignments:
@@ -321,7 +332,7 @@ class _Director:
             sheets = np.arange(math.prod(shape[:-2]))
             columns, alone = slice(None), False
             block = self._block(step)
-            if step.kind == "assign" and loop and loop[0] <= step.line <= loop[1] and len(shape) > 1:
+            if step.kind == "assign" and len(shape) > 1 and self._is_stacked(step):
                 # The turns of a loop over heads become the sheets that they are stacked to.
                 sheets = sheets * turns + seen[step.name, step.line]
                 seen[step.name, step.line] += 1
@@ -448,8 +459,10 @@ class _Director:
         if place.alone:
             state.there[:] = False
         blocked = value == 0 if step.value.dtype == torch.bool else _filled(value, step.value)
-        if step.name == "weights" and "mask" in self.values:
-            blocked = blocked | self._masked(place, value)
+        if kept:
+            blocked = state.blocked[place.sheets, :, place.columns]
+        elif step.name == "weights" and "mask" in self.values:
+            blocked = blocked | (_blocked_by(self.values["mask"], step.value) & (value == 0))
         origin: np.ndarray | int = -1
         if step.kind == "argument":
             origin = np.arange(value.size).reshape(value.shape)
@@ -464,16 +477,6 @@ class _Director:
         state.shown = None
         self.current[step.name], self.values[step.name] = place, step.value
         return kept
-
-    def _masked(self, place: _Place, value: np.ndarray) -> np.ndarray:
-        """Where the mask lets nothing through and the weight is indeed 0."""
-        mask, shape = self.values["mask"], self.panels[place.key].shape
-        try:
-            blocked = ~mask.expand(*shape[: len(shape) - 2], *value.shape[-2:])
-            blocked = blocked.reshape(-1, *value.shape[-2:])
-        except RuntimeError:  # a mask of another kind
-            return np.zeros(value.shape, dtype=bool)
-        return blocked.numpy()[place.sheets] & (value == 0)
 
     def _emit(
         self,
@@ -496,14 +499,23 @@ class _Director:
     def _turn(self, step: Assignment) -> tuple[Any, ...]:
         """Of a line that runs again and again: the outermost loop, its turn now, and its first turn."""
         loops = self.code.loops(step.line)
-        if not loops or step.line == loops[0].lineno or self.drawn[step.name].sheets.size > 1:
+        if not loops or step.line == loops[0].lineno or self._is_stacked(step):
             return ()
-        counter = loops[0].target
-        if not isinstance(counter, ast.Name) or counter.id not in step.counters:
-            return ()
-        now = step.counters[counter.id]
-        first = next((f.turn[2] for f in self.frames if f.turn and f.turn[0] == loops[0].lineno), now)
-        return loops[0].lineno, now, first
+        loop = loops[0]
+        if isinstance(loop, ast.For) and isinstance(loop.target, ast.Name) and loop.target.id in step.counters:
+            now = step.counters[loop.target.id]
+        else:  # a loop that does not count: what comes again begins another turn
+            came, count = self.came.setdefault(loop.lineno, (set(), 0))
+            if (step.name, step.line) in came:
+                came, count = set(), count + 1
+            self.came[loop.lineno] = (came | {(step.name, step.line)}, count)
+            now = count
+        first = next((f.turn[2] for f in self.frames if f.turn and f.turn[0] == loop.lineno), now)
+        return loop.lineno, now, first
+
+    def _is_stacked(self, step: Assignment) -> bool:
+        """Whether it stands in the loop whose turns are drawn as sheets."""
+        return self.stacking is not None and self.stacking[0] <= step.line <= self.stacking[1]
 
     def _caption(self, steps: list[Assignment], moved: bool) -> str:
         first, names = steps[0], _list([step.name for step in steps])
@@ -522,7 +534,8 @@ class _Director:
             return f"{names}: nothing yet, the lowest number there is"
         if filled.any():
             return f"{names}: {int(filled.sum())} of {filled.size} cells are blocked"
-        count = sum(step.value.numel() for step in steps)
+        changes = [step.value if step.changed is None else step.changed for step in steps]
+        count = sum(int(change.sum()) if change.dtype == torch.bool else change.numel() for change in changes)
         return f"{names}: {count} number{'s' * (count > 1)} at once"
 
     def _words(self, where: np.ndarray) -> str:
@@ -557,11 +570,10 @@ class _Director:
     def _journey_of_numbers(self, step: Assignment, place: _Place) -> _Journey | None:
         """Another way than by views, such as ``split`` or ``cat``: the numbers are looked for in an older panel."""
         for key, state in self.states.items():
-            found = None
+            cells = None
             if self.panels[key].name == step.name and key != place.key:
-                found = _find(cells_of(step.value).ravel(), state.value.ravel())
-            if found is not None:
-                cells = np.stack(np.unravel_index(found, state.value.shape), axis=1)
+                cells = _find(cells_of(step.value), state.value, ~state.there)
+            if cells is not None:
                 spots = [Spot(key, cells), Spot(place.key, _all_cells(self.panels[place.key], place))]
                 return self._set_out(step.name, spots, [self.code.line(step.line)])
         return None
@@ -612,26 +624,60 @@ def _filled(cells: np.ndarray, tensor: Tensor) -> np.ndarray:
     return cells <= torch.finfo(tensor.dtype).min
 
 
+def _blocked_by(mask: Tensor, weights: Tensor) -> np.ndarray:
+    """Where a mask lets nothing through; nowhere, if it is of another kind or shape."""
+    if mask.dtype != torch.bool:
+        return np.zeros(cells_of(weights).shape, dtype=bool)
+    try:
+        return cells_of(mask.expand(weights.shape)) == 0
+    except RuntimeError:
+        return np.zeros(cells_of(weights).shape, dtype=bool)
+
+
 def _all_cells(panel: Panel, place: _Place) -> np.ndarray:
     """Every cell of a place as (sheet, row, column), in the order of the tensor's elements."""
     columns = range(*place.columns.indices(panel.columns))
     return np.array(list(itertools.product(place.sheets, range(panel.rows), columns)))
 
 
-def _find(wanted: np.ndarray, there: np.ndarray) -> np.ndarray | None:
-    """Where each number stands among others, equal ones taken in turn; None if one is missing."""
+def _find(wanted: np.ndarray, there: np.ndarray, taken: np.ndarray) -> np.ndarray | None:
+    """Where the numbers of one panel stand among those of another, as (n, 3) cells; None if one of them does not.
+
+    ``split`` and ``cat`` move columns together, so those are looked for first, and then number by number, equal ones
+    in turn. What is ``taken`` has gone elsewhere.
+    """
+    width = min(wanted.shape[2], there.shape[2])
+    places = [(sheet, column) for sheet in range(there.shape[0]) for column in range(0, there.shape[2], width)]
+    found = np.empty((*wanted.shape, 3), dtype=int)
+    rows = np.arange(wanted.shape[1])[:, None]
+    for sheet, column in itertools.product(range(wanted.shape[0]), range(0, wanted.shape[2], width)):
+        columns = wanted[sheet, :, column : column + width]
+        for other, start in places:
+            part = (other, slice(None), slice(start, start + width))
+            if np.array_equal(there[part], columns, equal_nan=True) and not taken[part].any():
+                found[sheet, :, column : column + width] = np.stack(
+                    np.broadcast_arrays(other, rows, start + np.arange(width)), axis=-1
+                )
+                places.remove((other, start))
+                break
+        else:
+            return _find_numbers(wanted, there)
+    return found.reshape(-1, 3)
+
+
+def _find_numbers(wanted: np.ndarray, there: np.ndarray) -> np.ndarray | None:
     where: dict[float, list[int]] = {}
-    for position, number in enumerate(there.tolist()):
+    for position, number in enumerate(there.ravel().tolist()):
         where.setdefault(number, []).append(position)
-    taken: Counter[float] = Counter()
+    turn: Counter[float] = Counter()
     found = []
-    for number in wanted.tolist():
+    for number in wanted.ravel().tolist():
         if number not in where:
             return None
         positions = where[number]
-        found.append(positions[taken[number] % len(positions)])
-        taken[number] += 1
-    return np.array(found)
+        found.append(positions[turn[number] % len(positions)])
+        turn[number] += 1
+    return np.stack(np.unravel_index(found, there.shape), axis=1)
 
 
 def _thin(frames: list[Frame], most: int) -> list[Frame]:
@@ -639,6 +685,7 @@ def _thin(frames: list[Frame], most: int) -> list[Frame]:
     if len(frames) <= most:
         return frames
     last_of = {frame.turn[:2]: index for index, frame in enumerate(frames) if frame.turn}
+    last_of_loop = {frame.turn[0]: index for index, frame in enumerate(frames) if frame.turn}
     keep = [
         not frame.turn or frame.turn[1] == frame.turn[2] or last_of[frame.turn[:2]] == index
         for index, frame in enumerate(frames)
@@ -647,6 +694,7 @@ def _thin(frames: list[Frame], most: int) -> list[Frame]:
         steps = [index for index, frame in enumerate(frames) if frame.turn and keep[index]]
         others = sum(keep) - len(steps)
         chosen = {steps[round(i)] for i in np.linspace(0, len(steps) - 1, max(most - others, 1))} if steps else set()
+        chosen |= {index for index, frame in enumerate(frames) if frame.turn and index == last_of_loop[frame.turn[0]]}
         keep = [kept and (not frames[index].turn or index in chosen) for index, kept in enumerate(keep)]
     if sum(keep) > most:
         stay = np.flatnonzero(keep)
@@ -657,15 +705,16 @@ def _thin(frames: list[Frame], most: int) -> list[Frame]:
     for frame, kept in zip(frames, keep, strict=True):
         if not kept:
             skipped.append(frame)
-            continue
-        thinned.append(_together(frame, [other for other in skipped if other.turn]) if frame.turn else frame)
-        skipped = []
+        elif frame.turn:
+            thinned.append(_together(frame, [other for other in skipped if other.lines == frame.lines]))
+            skipped = [other for other in skipped if other.lines != frame.lines]
+        else:
+            thinned.append(frame)
     return thinned
 
 
 def _together(frame: Frame, before: list[Frame]) -> Frame:
     """Let one frame stand for the steps before it too: what they lit is lit."""
-    before = [other for other in before if other.lines == frame.lines]
     if not before:
         return frame
     cells = dict(frame.cells)
@@ -673,7 +722,8 @@ def _together(frame: Frame, before: list[Frame]) -> Frame:
         for key, there in other.cells.items():
             if there.lit.any():
                 cells[key] = replace(cells[key], lit=cells[key].lit | there.lit)
-    return replace(frame, cells=cells, caption=f"{frame.caption}   and {len(before)} steps before it", seconds=0.35)
+    steps = f"{len(before)} step{'s' * (len(before) > 1)}"
+    return replace(frame, cells=cells, caption=f"{frame.caption}   and {steps} before it", seconds=0.35)
 
 
 def _list(names: Sequence[str]) -> str:

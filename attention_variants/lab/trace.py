@@ -6,6 +6,7 @@ The pictures are made from this, so that they show what the running code did and
 from __future__ import annotations
 
 import ast
+import copy
 import functools
 import inspect
 import linecache
@@ -100,6 +101,8 @@ class Trace:
         Arguments first, then in the order of execution.
     result : object
         What the call returned: itself, not a copy, with its autograd graph.
+    last_line : int
+        The number of the line that returned it.
     """
 
     function: Callable[..., Any]
@@ -108,6 +111,7 @@ class Trace:
     first_line: int
     assignments: tuple[Assignment, ...]
     result: Any
+    last_line: int
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -256,7 +260,7 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Trace:
             f"wrapper may have answered for it, it may have run in another thread, or a debugger stopped in it. "
             f"Pass the function itself, without what wraps it."
         )
-    return Trace(function, name, source, first_line, tuple(recorder.assignments), result)
+    return Trace(function, name, source, first_line, tuple(recorder.assignments), result, recorder.line)
 
 
 class _Recorder:
@@ -301,14 +305,14 @@ class _Recorder:
             if name not in self.held or self.held[name][0] is not tensor:
                 changes[name] = None
                 continue
-            _, version, copy = self.held[name]
-            changed = _difference(tensor, copy)
+            _, version, before = self.held[name]
+            changed = _difference(tensor, before)
             if changed is not None:
                 changes[name] = changed
                 written.add(_memory(tensor))
             elif _version(tensor) != version:
                 touched.append(name)
-                self.held[name] = (tensor, _version(tensor), copy)
+                self.held[name] = (tensor, _version(tensor), before)
         for name in touched:
             # The counter is shared by all views of one memory. If one of them changed, the write was there;
             # if none did, the numbers written were those already there.
@@ -329,10 +333,10 @@ class _Recorder:
         line = self.parameter_lines.get(name, self.line) if kind == "argument" else self.line
         code = linecache.getline(self.code.co_filename, line, frame.f_globals).strip()
         with torch.inference_mode(False):  # so that the copies made in inference mode are ordinary tensors
-            copy = tensor.detach().clone()
-        self.held[name] = (tensor, _version(tensor), copy)
-        counters = {name: value for name, value in frame.f_locals.items() if _counts(value)}
-        self.assignments.append(Assignment(name, copy, line, code, kind, changed, counters))
+            value = tensor.detach().clone()
+        self.held[name] = (tensor, _version(tensor), value)
+        counters = {name: copy.deepcopy(value) for name, value in frame.f_locals.items() if _counts(value)}
+        self.assignments.append(Assignment(name, value, line, code, kind, changed, counters))
 
 
 def _version(tensor: Tensor) -> int | None:

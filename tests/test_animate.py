@@ -1,0 +1,815 @@
+"""What an animation paints is what its frames hold, it is kept in files that others can read, and it stays small."""
+
+import base64
+import functools
+import importlib
+import io
+import itertools
+import json
+import re
+import subprocess
+import sys
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import attention_variants as av
+from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+from attention_variants.lab.animate import Animation, animate
+from attention_variants.lab.colors import BLOCKED, INK
+from attention_variants.lab.plot import colormap
+from attention_variants.lab.trace import trace
+from attention_variants.variants import VARIANTS, attention_loops, attention_matmul, attention_tiled
+
+B, T_Q, T_K, H, D_MODEL = 2, 5, 7, 2, 8
+CAUSAL = torch.ones(T_Q, T_K, dtype=torch.bool).tril(1)
+QUERIES, KEYS = ["it", "was", "too", "tired", "."], ["[CLS]", "the", "animal", "crossed", "the", "street", "[SEP]"]
+WHITE = (255, 255, 255)
+#: How far off a channel may be, of 255: a number is painted in the nearest of some shades.
+SHADE = 20
+
+
+@pytest.fixture
+def module():
+    return importlib.import_module("attention_variants.lab.animate")  # the function has the module's name
+
+
+def qkv(*batch, d=D_MODEL, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(*batch, rows, d, generator=generator).to(dtype) for rows in (T_Q, T_K, T_K)]
+
+
+def call(variant):
+    """The arguments for a variant: a batch for 3 and 4, a mask from 4, two heads from 5."""
+    args = qkv(*[B] * (variant in (3, 4)))
+    return args + [CAUSAL] * (variant >= 4) + [H] * (variant >= 5)
+
+
+@functools.cache
+def animation(variant):
+    words = {"query_tokens": QUERIES, "key_tokens": KEYS}
+    return animate(variant, *call(variant), **words, max_frames=48 if variant > 4 else 120)  # numbers move in 3 steps
+
+
+@functools.cache
+def painted(variant):
+    pictures = animation(variant).pictures()
+    return pictures, [np.asarray(picture) for picture in pictures]
+
+
+def rgb(colour):
+    return tuple(int(colour[at : at + 2], 16) for at in (1, 3, 5))
+
+
+# ------------------------------------------------------------------------------------------------------- pixels
+
+
+def centres(box, rows, columns):
+    """The pixel in the middle of every cell of a sheet."""
+    corners = np.array([[box.cell(row, column) for column in range(columns)] for row in range(rows)])
+    return (corners[..., 0] + corners[..., 2]) / 2, (corners[..., 1] + corners[..., 3]) / 2
+
+
+def covered(stage, frame, x, y):
+    """Where numbers on their way lie over a point."""
+    over = np.zeros(x.shape, dtype=bool)
+    for move in frame.moves:
+        start, end = stage._corners(move.start), stage._corners(move.end)
+        for left, top, right, bottom in start + (end - start) * move.progress:
+            over |= (left - 1 <= x) & (x <= right) & (top - 1 <= y) & (y <= bottom)
+    return over
+
+
+#: What is drawn in the colours of another, between 0 and the second or on both sides of 0.
+COLOURS = {
+    **{"q": "q", "k": "k", "v": "v", "scores": "scores", "context": "context", "weights": "weights", "exp": "weights"},
+    **{"running_max": "scores", "new_max": "scores", "running_sum": "weights", "correction": "difference"},
+}
+
+
+def largest(steps):
+    """The largest magnitude that each name ever held, what stands for nothing left out."""
+    found = {}
+    for step in steps:
+        numbers = step.value.double().abs()
+        numbers = numbers[numbers < 1e30]
+        found[step.name] = max(found.get(step.name, 0.0), numbers.max().item() if numbers.numel() else 0.0)
+    return found
+
+
+def colours(name, value, limit):
+    if name in ("weights", "exp"):
+        share = value
+    elif name == "running_sum":
+        share = value / limit
+    else:
+        share = (value / limit + 1) / 2
+    return 255 * colormap(COLOURS[name])(np.clip(share, 0, 1))[..., :3]
+
+
+def traced(variant):
+    """The variant's trace; of the seventh, that of the tiled version on its heads."""
+    args = call(variant)
+    if variant < 7:
+        return trace(VARIANTS[variant], *args)
+    q, k, v, mask, heads = args
+    return trace(attention_tiled, *(x.unflatten(-1, (heads, -1)).transpose(-3, -2) for x in (q, k, v)), mask)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_cell_of_every_frame_has_the_colour_of_its_number(variant):
+    board = animation(variant).boards[0]
+    (stage,) = animation(variant)._stages(1)
+    limits = largest(traced(variant))
+    seen = 0
+    for frame, picture in zip(board.frames, painted(variant)[1], strict=True):
+        for key, panel in board.panels.items():
+            cells = frame.cells.get(key)
+            assert len(stage.boxes[key]) == panel.sheets
+            for sheet, box in enumerate(stage.boxes[key]):
+                x, y = centres(box, panel.rows, panel.columns)
+                shown = picture[np.floor(y).astype(int), np.floor(x).astype(int)].astype(int)
+                free = ~covered(stage, frame, x, y)
+                there = cells.there[sheet] if cells is not None else np.zeros(x.shape, dtype=bool)
+                where = f"{frame.caption}: {key}, sheet {sheet}"
+                assert (shown[free & ~there] == WHITE).all(), where
+                if not there.any():
+                    continue
+                blocked = cells.blocked[sheet]
+                hatched = np.isin(shown, [0xEC, 0x9C]).all(axis=-1)
+                np.testing.assert_array_equal(hatched[free & there], blocked[free & there], err_msg=where)
+                filled = free & there & ~blocked
+                if panel.name == "mask":
+                    assert len(np.unique(shown[filled], axis=0)) <= 1, where
+                    continue
+                expected = colours(panel.name, cells.value[sheet][filled], limits[panel.name])
+                np.testing.assert_allclose(shown[filled], expected, atol=SHADE, err_msg=where)
+                seen += int(filled.sum())
+    assert seen > 4 * 100  # the test has looked at something
+
+
+@pytest.mark.parametrize("variant", [5, 6])
+def test_numbers_on_their_way_are_painted_where_they_are(variant):
+    board = animation(variant).boards[0]
+    (stage,) = animation(variant)._stages(1)
+    limits = largest(traced(variant))
+    legs = 0
+    for frame, picture in zip(board.frames, painted(variant)[1], strict=True):
+        for move in frame.moves:
+            if move.progress < 1 or move.end.group or move.name == "mask":
+                continue
+            legs += 1
+            for sheet, box in enumerate(stage.boxes[move.end.key]):
+                here = move.end.cells[:, 0] == sheet
+                panel = board.panels[move.end.key]
+                x, y = centres(box, panel.rows, panel.columns)
+                rows, columns = move.end.cells[here, 1], move.end.cells[here, 2]
+                shown = picture[y[rows, columns].astype(int), x[rows, columns].astype(int)]
+                np.testing.assert_allclose(shown, colours(move.name, move.value[here], limits[move.name]), atol=SHADE)
+    assert legs == (7 if variant == 5 else 4)
+
+
+@pytest.mark.parametrize("variant", [4, 7])
+def test_a_blocked_cell_is_hatched_and_has_no_colour(variant):
+    board = animation(variant).boards[0]
+    (stage,) = animation(variant)._stages(1)
+    picture = painted(variant)[1][-2]
+    (key,) = [key for key, panel in board.panels.items() if panel.name == "mask" and panel.argument]
+    box = stage.boxes[key][0]
+    hatched = np.zeros(CAUSAL.shape, dtype=bool)
+    for row, column in np.ndindex(*CAUSAL.shape):
+        x, y, right, bottom = (round(number) for number in box.cell(row, column))
+        inside = {tuple(pixel) for pixel in picture[y + 2 : bottom - 2, x + 2 : right - 2].reshape(-1, 3).tolist()}
+        hatched[row, column] = len(inside) == 2
+        if hatched[row, column]:
+            assert rgb(BLOCKED) in inside
+        elif board.name == "attention_masked":
+            assert len(inside) == 1
+    if variant == 4:
+        np.testing.assert_array_equal(hatched, ~CAUSAL)
+    else:  # the mask has gone to its heads
+        assert not hatched.any()
+
+
+@pytest.mark.parametrize("variant", [2, 4])
+def test_what_is_lit_has_a_line_around_it_and_nothing_else_has(variant):
+    board = animation(variant).boards[0]
+    (stage,) = animation(variant)._stages(1)
+    for frame, picture in zip(board.frames, painted(variant)[1], strict=True):
+        inked = (picture == rgb(INK)).all(axis=-1)
+        for key, cells in frame.cells.items():
+            panel = board.panels[key]
+            for sheet, box in enumerate(stage.boxes[key]):
+                lit = cells.lit[sheet]
+                x, y = centres(box, panel.rows, panel.columns)
+                x, y = np.unique(x), np.unique(y)
+                wide, high = (abs(box.cell(0, 0)[at + 2] - box.cell(0, 0)[at]) for at in (0, 1))
+                area = inked[
+                    int(y[0] - high / 2) - 1 : int(y[-1] + high / 2) + 1,
+                    int(x[0] - wide / 2) - 1 : int(x[-1] + wide / 2) + 1,
+                ]
+                assert area.any() == lit.any(), (frame.caption, key, sheet)
+                if lit.any() and not lit.all():  # it runs round just the lit cells
+                    rows, columns = np.nonzero(lit)
+                    corners = np.array([box.cell(*cell) for cell in zip(rows, columns, strict=True)])
+                    (left, top), (right, bottom) = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
+                    ys, xs = np.nonzero(area)
+                    ys, xs = ys + int(y[0] - high / 2) - 1, xs + int(x[0] - wide / 2) - 1
+                    assert left - 4 <= xs.min() <= left
+                    assert top - 4 <= ys.min() <= top
+                    assert right - 2 <= xs.max() <= right + 4
+                    assert bottom - 2 <= ys.max() <= bottom + 4
+
+
+@pytest.mark.parametrize("variant", [1, 4])
+def test_the_running_line_is_lit_and_the_lower_the_later_it_stands(variant):
+    heights = {}
+    (stage,) = animation(variant)._stages(1)
+    ground = np.asarray(stage.still)[:, :8]  # at the edge, beside the code
+    assert min(box.x for boxes in stage.boxes.values() for box in boxes) > 8
+    for frame, picture in zip(animation(variant).frames, painted(variant)[1], strict=True):
+        marked = (picture[:, :8] != ground).any(axis=(1, 2))
+        rows = np.flatnonzero(marked)
+        assert len(rows)
+        heights.setdefault(frame.lines[0], set()).add((rows.min(), rows.max()))
+    assert all(len(found) == 1 for found in heights.values())
+    ordered = [next(iter(heights[line])) for line in sorted(heights)]
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(ordered))
+
+
+def test_every_size_of_pixels_shows_the_same():
+    moving = animate(2, *qkv())
+    (stage,) = moving._stages(1)
+    once, twice = moving.pictures(), moving.pictures(2)
+    for small, large in zip(once, twice, strict=True):
+        assert large.size == (2 * small.width, 2 * small.height)
+        for key, panel in moving.boards[0].panels.items():
+            x, y = (place.ravel() for place in centres(stage.boxes[key][0], panel.rows, panel.columns))
+            one = np.asarray(small)[y.astype(int), x.astype(int)]
+            two = np.asarray(large)[(2 * y).astype(int), (2 * x).astype(int)]
+            np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_pictures_are_of_one_size_and_panels_do_not_overlap(variant):
+    pictures, _ = painted(variant)
+    assert {(picture.size, picture.mode) for picture in pictures} == {(pictures[0].size, "RGB")}
+    assert len(pictures) == len(animation(variant)) == len(animation(variant).frames)
+    (stage,) = animation(variant)._stages(1)
+    width, height = pictures[0].size
+    taken = np.zeros((height, width), dtype=int)
+    for key, panel in animation(variant).boards[0].panels.items():
+        for box in stage.boxes[key]:
+            left, top, *_ = box.cell(0, 0)
+            *_, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
+            assert 0 <= left < right <= width
+            assert 0 <= top < bottom <= height
+            taken[round(top) : round(bottom), round(left) : round(right)] += 1
+    assert taken.max() == 1
+
+
+def test_what_is_multiplied_meets():
+    (stage,) = animation(2)._stages(1)
+    boxes = {key: sheets[0] for key, sheets in stage.boxes.items()}
+    for i, j in np.ndindex(T_Q, T_K):
+        x, y, right, bottom = boxes["scores"].cell(i, j)
+        assert boxes["q"].cell(i, 0)[1::2] == pytest.approx((y, bottom))  # to the left, at the same height
+        assert boxes["k"].cell(j, 0)[::2] == pytest.approx((x, right))  # above, in the same column
+        assert boxes["q"].cell(i, D_MODEL - 1)[2] < x
+        assert boxes["k"].cell(j, D_MODEL - 1)[3] < y
+        assert boxes["weights"].cell(i, j)[1::2] == pytest.approx((y, bottom))
+        assert boxes["v"].cell(j, 0)[0] == pytest.approx(boxes["context"].cell(i, 0)[0])
+        assert boxes["v"].cell(j, 0)[3] < boxes["context"].cell(i, 0)[1]
+
+
+def passes(x):
+    y = x * 1
+    return y
+
+
+def centre(moving, picture, key, row, column):
+    box = moving._stages(1)[0].boxes[key][0]
+    x, y, right, bottom = box.cell(row, column)
+    return picture.getpixel((int((x + right) / 2), int((y + bottom) / 2)))
+
+
+def test_nan_is_black_and_zero_is_white():
+    moving = animate(passes, torch.tensor([[float("nan"), 0.0, 2.0], [-1.0, float("inf"), -2.0]]))
+    *_, last = moving.pictures()
+    shown = {cell: centre(moving, last, "y", *cell) for cell in np.ndindex(2, 3)}
+    assert shown[0, 0] == (0, 0, 0)
+    assert max(255 - part for part in shown[0, 1]) <= 3  # white
+    np.testing.assert_allclose(shown[0, 2], 255 * np.array(colormap("difference")(1.0)[:3]), atol=2)
+    np.testing.assert_allclose(shown[1, 2], 255 * np.array(colormap("difference")(0.0)[:3]), atol=2)
+
+
+def test_zeros_alone_and_whole_numbers_are_painted():
+    for x in (torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.int64), torch.ones(2, 3, dtype=torch.bool) ^ True):
+        assert len(animate(passes, x).pictures()) == 3
+
+
+def test_a_mask_in_float64_is_painted():
+    animate(4, *qkv(B, dtype=torch.float64), CAUSAL).pictures()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_short_dtypes_and_rows_without_a_key_are_painted(dtype):
+    mask = CAUSAL.clone()
+    mask[2] = False
+    assert len(animate(4, *qkv(B, dtype=dtype), mask).pictures()) == 7
+
+
+# ---------------------------------------------------------------------------------------------- tokens in colour
+
+
+@functools.cache
+def by_token():
+    wrong = MISCONCEPTIONS["view_without_transpose"].function
+    args = [*qkv(), None, H]
+    return animate(6, *args, beside=wrong, by_token=True, titles=["right", "wrong"], names=["q", "context"])
+
+
+def test_by_token_a_number_keeps_the_colour_of_its_row():
+    moving = by_token()
+    first, *_, last = (np.asarray(picture) for picture in moving.pictures())
+    offset = 0
+    mixed = []
+    for board, stage in zip(moving.boards, moving._stages(1), strict=True):
+
+        def colour(picture, key, sheet, row, column, stage=stage, offset=offset):
+            x, y, *_ = stage.boxes[key][sheet].cell(row, column)
+            return tuple(picture[round(y) + 2, round(x) + 2 + offset].tolist())  # beside the letters
+
+        tokens = [{colour(first, "q", 0, row, column) for column in range(D_MODEL)} for row in range(T_Q)]
+        assert all(len(found) == 1 for found in tokens)
+        assert len(set.union(*tokens)) == T_Q
+        key = next(key for key, panel in board.panels.items() if panel.shape == (H, T_Q, 4) and panel.name == "q")
+        elements = torch.arange(T_Q * D_MODEL).view(T_Q, D_MODEL)
+        wrong = board.name == "view_without_transpose"
+        places = elements.view(H, T_Q, 4) if wrong else elements.view(T_Q, H, 4).transpose(0, 1)
+        for sheet, row, column in np.ndindex(H, T_Q, 4):
+            token = places[sheet, row, column].item() // D_MODEL
+            assert {colour(last, key, sheet, row, column)} == tokens[token]
+        mixed.append((places // D_MODEL != torch.arange(T_Q)[:, None]).any().item())
+        offset += stage.width
+    assert mixed == [False, True]
+
+
+def test_beside_each_other_the_last_caption_counts_what_differs():
+    moving = by_token()
+    right, wrong = (board.frames[-1] for board in moving.boards)
+    elements = torch.arange(T_Q * D_MODEL).view(T_Q, D_MODEL)
+    moved = (elements.view(H, T_Q, 4) != elements.view(T_Q, H, 4).transpose(0, 1)).sum()
+    context = [
+        function(*qkv(), None, H)[0] for function in (VARIANTS[6], MISCONCEPTIONS["view_without_transpose"].function)
+    ]
+    differ = (~torch.isclose(*context, rtol=1e-4, atol=1e-5)).sum()
+    expected = f"returned; {moved} of 40 numbers of q differ; {differ} of 40 numbers of context differ"
+    assert right.caption == wrong.caption == expected
+
+
+def test_variants_5_and_6_have_the_same_numbers():
+    moving = animate(5, *call(5), beside=6)
+    assert [board.frames[-1].caption for board in moving.boards] == ["returned; both have the same numbers"] * 2
+    assert repr(moving) == (f"<Animation of multihead_attention_loop beside multihead_attention: {len(moving)} frames>")
+    assert len(moving) == max(len(board.frames) for board in moving.boards)
+    assert moving.frames == moving.boards[0].frames
+    for at, seconds in enumerate(moving.seconds):
+        playing = [board.frames[at].seconds for board in moving.boards if at < len(board.frames)]
+        assert seconds == max(playing)
+
+
+def test_who_is_done_waits():
+    moving = animate(2, *qkv(), beside=1, max_frames=20)
+    lengths = [len(board.frames) for board in moving.boards]
+    assert lengths[0] == 5 < lengths[1]
+    pictures = moving.pictures()
+    assert len(pictures) == lengths[1]
+    half = pictures[0].width // 2
+    assert pictures[0].width == sum(stage.width for stage in moving._stages(1))
+    left = [np.asarray(picture)[:, :half] for picture in pictures]
+    for other in left[5:]:
+        np.testing.assert_array_equal(other, left[4])
+    right = [np.asarray(picture)[:, half:] for picture in pictures]
+    assert not any(np.array_equal(one, other) for one, other in itertools.pairwise(right))
+
+
+def softmax_elsewhere(q, k, v):
+    out = torch.softmax(q @ k.T, dim=-1) @ v
+    return out
+
+
+def test_functions_without_a_common_result_are_not_said_to_have_the_same_numbers():
+    moving = animate(2, *qkv(), beside=softmax_elsewhere)
+    assert "same numbers" not in moving.frames[-1].caption
+
+
+def test_nan_in_both_is_no_difference():
+    q, k, v = qkv()
+    v[1, 2] = float("nan")
+    moving = animate(2, q, k, v, beside=3)
+    assert moving.frames[-1].caption == "returned; both have the same numbers"
+
+
+# ---------------------------------------------------------------------------------------------------- as a PNG
+
+
+def played(png):
+    """The still picture, and the frames as a viewer shows them with their durations in ms."""
+    frames, durations = [], []
+    with Image.open(io.BytesIO(png)) as picture:
+        assert (picture.format, picture.default_image, picture.info["loop"]) == ("PNG", True, 0)
+        still = np.asarray(picture.convert("RGB"))
+        for index in range(1, picture.n_frames):
+            picture.seek(index)
+            frames.append(np.asarray(picture.convert("RGB")))
+            durations.append(picture.info["duration"])
+    return still, frames, durations
+
+
+def check_alike(shown, pictures):
+    """Alike but for the palette, in which each colour has the same place in all frames."""
+    assert len(shown) == len(pictures)
+    places = set()
+    for one, picture in zip(shown, map(np.asarray, pictures), strict=True):
+        off = np.abs(one.astype(int) - picture).max(axis=-1)
+        assert off.mean() < 1
+        assert np.percentile(off, 99) <= 48  # the edges of letters
+        both = np.concatenate([picture, one], axis=-1).reshape(-1, 6).astype(np.int64)
+        places |= set(np.unique(both @ 256 ** np.arange(6)).tolist())
+    assert len(places) == len({place % 256**3 for place in places})
+
+
+@pytest.mark.parametrize("variant", [2, 4])
+def test_the_stored_picture_plays_every_frame_and_is_the_last_where_nothing_plays(variant):
+    still, frames, durations = played(animation(variant).png)
+    check_alike(frames, painted(variant)[0])
+    np.testing.assert_array_equal(still, frames[-1])
+    assert durations == [round(1000 * seconds) for seconds in animation(variant).seconds]
+    assert animation(variant).seconds == [frame.seconds for frame in animation(variant).frames]
+
+
+def test_the_cells_of_the_stored_picture_have_the_colours_of_their_numbers():
+    board = animation(4).boards[0]
+    (stage,) = animation(4)._stages(1)
+    limits = largest(traced(4))
+    _, frames, _ = played(animation(4).png)
+    for frame, picture in zip(board.frames, frames, strict=True):
+        for key, cells in frame.cells.items():
+            for sheet, box in enumerate(stage.boxes[key]):
+                panel = board.panels[key]
+                x, y = centres(box, panel.rows, panel.columns)
+                filled = cells.there[sheet] & ~cells.blocked[sheet]
+                if panel.name != "mask":
+                    shown = picture[y.astype(int), x.astype(int)][filled]
+                    expected = colours(panel.name, cells.value[sheet][filled], limits[panel.name])
+                    np.testing.assert_allclose(shown, expected, atol=SHADE + 3)
+
+
+def test_the_sizes_of_the_notebook_stay_small():
+    tired = av.load_example("tired")
+    moving = av.animate(1, *tired.head(1), tokens=tired.tokens)
+    assert len(tired.tokens) == 16
+    assert len(moving) <= 120
+    assert len(moving.png) <= 400_000
+    _, frames, durations = played(moving.png)
+    assert len(frames) == len(moving)  # none had to go
+    assert durations == [round(1000 * seconds) for seconds in moving.seconds]
+    assert {frame.shape[1] for frame in frames} == {960}
+
+
+def test_the_example_of_the_docstring():
+    example = av.load_example("Dog bites")
+    moving = av.animate(1, *example.head(1), tokens=example.tokens)
+    assert repr(moving) == "<Animation of attention_loops: 89 frames>"
+    assert len(example.tokens) == 6
+    assert isinstance(moving, Animation)
+    assert "(dog → bites)" in " ".join(frame.caption.lower() for frame in moving.frames)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.4])
+def test_what_is_too_large_for_a_notebook_loses_frames_but_not_the_last(module, monkeypatch, share):
+    moving = animate(1, *qkv(d=2), max_frames=12, names="scores")
+    whole = moving.png
+    _, frames, _ = played(whole)
+    del moving.png
+    monkeypatch.setattr(module, "MOST_BYTES", int(share * len(whole)))
+    still, fewer, durations = played(moving.png)
+    assert 2 <= len(fewer) < len(frames)
+    assert len(moving.png) <= share * len(whole) or len(fewer) == 2
+    np.testing.assert_array_equal(still, frames[-1])
+    np.testing.assert_array_equal(fewer[-1], frames[-1])
+    assert durations[-1] == 2500
+    where = [next(at for at, frame in enumerate(frames) if np.array_equal(frame, other)) for other in fewer]
+    assert where == sorted(set(where))
+
+
+def test_a_budget_that_cannot_be_met_ends_with_two_frames(module, monkeypatch):
+    monkeypatch.setattr(module, "MOST_BYTES", 1)
+    assert len(played(animate(2, *qkv()).png)[1]) == 2
+
+
+# ------------------------------------------------------------------------------------------------------- saving
+
+
+@functools.cache
+def short():
+    return animate(2, *qkv(), max_frames=3, names=["q", "k", "scores"])
+
+
+def test_a_gif_plays_every_frame(tmp_path):
+    path = short().save(tmp_path / "steps.GIF", progress=False)
+    assert path == tmp_path / "steps.GIF"
+    with Image.open(path) as gif:
+        assert (gif.format, gif.info["loop"], gif.n_frames) == ("GIF", 0, len(short()))
+        frames, durations = [], []
+        for index in range(gif.n_frames):
+            gif.seek(index)
+            frames.append(np.asarray(gif.convert("RGB")))
+            durations.append(gif.info["duration"])
+    check_alike(frames, short().pictures())
+    assert durations == [1000 * seconds for seconds in short().seconds]
+
+
+def test_a_png_is_saved_in_any_size(tmp_path):
+    moving = animate(passes, torch.tensor([[1.0, -2.0, 0.5], [0.0, 2.0, 1.5]]), names="y")
+    path = moving.save(str(tmp_path / "steps.png"), scale=2, progress=False)
+    still, frames, durations = played(path.read_bytes())
+    check_alike(frames, moving.pictures(2))
+    np.testing.assert_array_equal(still, frames[-1])
+    assert durations == [1000 * seconds for seconds in moving.seconds]
+
+
+def test_a_film_begins_and_ends_with_the_first_and_the_last_frame(tmp_path):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()  # its own read_frames leaves files open
+    path = short().save(tmp_path / "steps.mp4", progress=False)
+    command = [ffmpeg, "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    pictures = [np.asarray(picture) for picture in short().pictures()]
+    height, width = (side // 2 * 2 for side in pictures[0].shape[:2])
+    film = subprocess.run(command, capture_output=True, check=True).stdout
+    frames = np.frombuffer(film, np.uint8).reshape(-1, height, width, 3)
+    assert len(frames) == sum(max(round(25 * seconds), 1) for seconds in short().seconds)
+    for frame, picture in ((frames[0], pictures[0]), (frames[-1], pictures[-1])):
+        off = np.abs(frame.astype(int) - picture[:height, :width])
+        assert off.mean() < 3
+        assert np.percentile(off, 95) <= 24
+
+
+@pytest.mark.parametrize("name", ["steps.webm", "steps", "steps.html", "steps.gif.txt"])
+def test_another_kind_of_file_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"^save: the file must end in \.gif, \.png, \.mp4; got '{name}'. to_html ma"):
+        short().save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_film_without_its_program_is_an_error_that_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # import raises ImportError
+    with pytest.raises(ImportError, match="needs imageio-ffmpeg: pip install imageio-ffmpeg, or save as .gif or .png"):
+        short().save(tmp_path / "steps.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+class Terminal(io.StringIO):
+    def __init__(self, is_terminal):
+        super().__init__()
+        self.is_terminal = is_terminal
+
+    def isatty(self):
+        return self.is_terminal
+
+
+@pytest.mark.parametrize(
+    ("terminal", "progress", "seen"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_the_progress_bar_is_for_terminals(tmp_path, monkeypatch, capsys, terminal, progress, seen):
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "JUPYTER_COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal(terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    short().save(tmp_path / "steps.gif", progress=progress)
+    assert ("painting steps.gif" in stream.getvalue()) == seen
+    assert seen or not stream.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+# --------------------------------------------------------------------------------------------------------- a page
+
+
+def drawn_over(frames):
+    """What a canvas shows after each of the PNGs is drawn over those before it."""
+    canvas, shown = None, []
+    for frame in frames:
+        with Image.open(io.BytesIO(base64.b64decode(frame))) as picture:
+            assert picture.format == "PNG"
+            picture = picture.convert("RGBA")
+        canvas = picture if canvas is None else Image.alpha_composite(canvas, picture)
+        shown.append(np.asarray(canvas))
+    assert all((picture[..., 3] == 255).all() for picture in shown)
+    return [picture[..., :3] for picture in shown]
+
+
+def test_a_page_holds_everything_and_asks_for_nothing(tmp_path):
+    path, scale = short().to_html(tmp_path / "steps.html"), 2  # pixels for one of the page
+    assert path == tmp_path / "steps.html"
+    page = path.read_text(encoding="utf-8")
+    assert not re.search(r"https?:|@import|\b(?:src|href)=\"(?!data:,\")", page)
+    assert "<title>attention_matmul, step by step</title>" in page
+    data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script")[0])
+    pictures = short().pictures(scale)
+    assert set(data) == {"name", "size", "width", "frames", "seconds", "captions"}
+    assert tuple(data["size"]) == pictures[0].size
+    assert data["width"] * scale == pictures[0].width
+    assert data["seconds"] == short().seconds
+    assert data["captions"] == [frame.caption for frame in short().frames]
+    check_alike(drawn_over(data["frames"]), pictures)
+
+
+def test_a_page_of_two_says_what_happens_in_both(tmp_path):
+    moving = animate(2, *qkv(), beside=3, titles=["<two>", "three"])
+    page = moving.to_html(str(tmp_path / "both.html"), scale=1).read_text(encoding="utf-8")
+    data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script")[0])
+    assert data["captions"][1] == "scores: 35 numbers at once. scores: 35 numbers at once"
+    assert data["name"] == "attention_matmul beside attention_batched, step by step"
+
+
+# ---------------------------------------------------------------------------------------------------- in a notebook
+
+
+def test_a_notebook_gets_a_player_a_picture_and_a_line():
+    pytest.importorskip("anywidget")
+    contents, metadata = animation(2)._repr_mimebundle_()
+    assert set(contents) == {"text/plain", "image/png", "application/vnd.jupyter.widget-view+json"}
+    assert contents["text/plain"] == repr(animation(2)) == "<Animation of attention_matmul: 5 frames>"
+    assert base64.b64decode(contents["image/png"]) == animation(2).png
+    assert metadata == {"image/png": {"alt": "attention_matmul, step by step"}}
+    again = animate(2, *call(2), query_tokens=QUERIES, key_tokens=KEYS)
+    assert again._repr_mimebundle_()[0]["image/png"] == contents["image/png"]
+
+
+def test_the_player_has_the_frames():
+    pytest.importorskip("anywidget")
+    from attention_variants.lab import web
+
+    made = []
+    original = web._widget
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(web, "_widget", lambda *args: made.append(original(*args)) or made[-1])
+        animation(4)._repr_mimebundle_()
+    (widget,) = made
+    assert set(widget.data) == {"name", "size", "width", "frames", "seconds", "captions"}
+    check_alike(drawn_over(widget.data["frames"]), painted(4)[0])
+    assert widget.data["width"] == widget.data["size"][0]
+
+
+def test_without_anywidget_there_is_a_picture(monkeypatch):
+    monkeypatch.setitem(sys.modules, "anywidget", None)  # import raises ImportError
+    contents, metadata = animation(2)._repr_mimebundle_()
+    assert set(contents) == {"text/plain", "image/png"}
+    assert metadata["image/png"]["alt"]
+
+
+# ---------------------------------------------------------------------------------------------------- any function
+
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Linear(4, 3)
+
+    def forward(self, x):
+        y = self.w(x)
+        return y
+
+
+def one_row(x):
+    y = x.cumsum(0)
+    return y
+
+
+@pytest.mark.parametrize(
+    ("function", "args"),
+    [
+        (Layer(), [torch.ones(T_Q, 4)]),
+        (one_row, [torch.arange(7.0)]),
+        (one_row, [torch.arange(7)]),
+        (one_row, [torch.ones(5, 3, dtype=torch.bfloat16)[::2].t()]),
+        (lambda x: (y := x * 2), [torch.ones(2, 3)]),  # noqa: F841
+        (softmax_elsewhere, qkv()),
+        (attention_matmul, [x.double() for x in qkv()]),
+    ],
+    ids=["module", "one dimension", "whole numbers", "strided bfloat16", "lambda", "other names", "float64"],
+)
+def test_any_function_is_painted(function, args):
+    moving = animate(function, *args)
+    first, *_, last = moving.pictures()
+    assert not np.array_equal(np.asarray(first), np.asarray(last))
+
+
+def test_inputs_stay_as_they_are_and_gradients_flow():
+    results = []
+
+    def keep(q, k, v):
+        context, weights = attention_loops(q, k, v)
+        results.append((context, weights))
+        scores = context @ v.T
+        return scores
+
+    inputs = [x.double().requires_grad_() for x in qkv()]
+    copies = [x.detach().clone() for x in inputs]
+    moving = animate(keep, *inputs)
+    moving.pictures()
+    ((context, weights),) = results
+    (context.sum() + weights.square().sum()).backward()
+    gradients = [x.grad for x in inputs]
+    plain = [x.clone().requires_grad_() for x in copies]
+    context, weights = attention_loops(*plain)
+    (context.sum() + weights.square().sum()).backward()
+    for x, copy, gradient, other in zip(inputs, copies, gradients, plain, strict=True):
+        assert torch.equal(x, copy)
+        assert torch.equal(gradient, other.grad)
+        assert x.requires_grad
+
+
+def test_keywords_reach_the_function():
+    q, k, v = qkv()
+    moving = animate(4, q, k=k, v=v, mask=CAUSAL)
+    assert "mask" in moving.boards[0].panels
+    assert animate(5, q, k, v, num_heads=H).boards[0].panels["scores"].shape == (H, T_Q, T_K)
+
+
+@pytest.mark.parametrize("names", ["scores", ["scores"], ("k", "scores"), ["exp"], ["v", "context"]])
+def test_only_the_names_asked_for_are_painted(names):
+    moving = animate(1, *qkv(), names=names, max_frames=12)
+    assert set(moving.boards[0].panels) == {names} if isinstance(names, str) else set(names)
+    assert len(moving.pictures()) == len(moving) <= 12
+
+
+def test_it_is_public():
+    assert av.animate is animate
+    assert "animate" in av.__all__
+
+
+# ---------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tokens": QUERIES}, "^animate: key tokens must be 7, one for each row of k; got 5.$"),
+        ({"query_tokens": KEYS}, "^animate: query tokens must be 5, one for each row of q; got 7.$"),
+        ({"key_tokens": []}, "^animate: key tokens must be 7, one for each row of k; got 0.$"),
+        ({"names": "score"}, "^animate: attention_matmul held no tensor named 'score', only q, k, v, scores, weights,"),
+        ({"names": ["q", "x"]}, "held no tensor named 'x'"),
+        ({"titles": ["one"], "beside": 1}, "^animate: titles must be 2, one for each function; got \\['one'\\].$"),
+        ({"titles": ["one", "two"]}, "^animate: titles must be 1, one for each function; got \\['one', 'two'\\].$"),
+        ({"max_frames": 121}, "^animate: max_frames must be at most 120; got 121.$"),
+        ({"max_frames": 1}, "^animate: max_frames must be at least 2; got 1.$"),
+        ({"max_frames": 0}, "^animate: max_frames must be at least 2; got 0.$"),
+        ({"beside": 8}, r"^variant must be one of 1 to 7 .*; got 8.$"),
+    ],
+)
+def test_a_wrong_option_is_met_with_a_sentence(change, message):
+    with pytest.raises(ValueError, match=message):
+        animate(2, *qkv(), **change)
+
+
+@pytest.mark.parametrize("variant", [0, 8, True])
+def test_an_unknown_variant_is_met_with_those_there_are(variant):
+    with pytest.raises(ValueError, match=f"^variant must be one of 1 to 7 .*; got {variant}.$"):
+        animate(variant, *qkv())
+
+
+@pytest.mark.parametrize(
+    ("function", "came"), [(torch.softmax, "builtin"), (nn.Linear, "type Linear"), ("2", "type str")]
+)
+def test_what_has_no_python_code_is_refused(function, came):
+    with pytest.raises(TypeError, match=f"which it can follow line by line; got .*{came}"):
+        animate(function, *qkv())
+
+
+def test_what_is_too_large_is_refused():
+    with pytest.raises(ValueError, match=r"^animate: q of attention_matmul has the shape \(41, 8\); at most 40 rows, "):
+        animate(2, torch.ones(41, 8), torch.ones(7, 8), torch.ones(7, 8))
+    with pytest.raises(
+        ValueError, match=r"shape \(2, 4, 5, 2\); at most .* 6 sheets .* or one head: example.head\(1\)"
+    ):
+        animate(6, *qkv(2), None, 4)
+
+
+def test_dropout_is_refused_and_other_errors_come_through():
+    with pytest.raises(ValueError, match="^animate: dropout is not drawn; got dropout_p=0.1, leave it at 0.$"):
+        animate(7, *qkv(), None, H, dropout_p=0.1)
+    with pytest.raises(ValueError, match="^multihead_attention_fused: d_model must be divisible by num_heads"):
+        animate(7, *qkv(), None, 3)
+    with pytest.raises(TypeError, match="^attention_masked: mask must be boolean"):
+        animate(4, *qkv(), CAUSAL.int())
+    with pytest.raises(TypeError, match="missing"):
+        animate(1, *qkv()[:2])
