@@ -173,9 +173,13 @@ class Animation:
         return with_one_palette(pictures, list(colours)[:255])
 
     def _together(self) -> list[tuple[Frame, ...]]:
-        """The frames of all boards, picture by picture; who is done waits."""
+        """The frames of all boards, picture by picture; who is done waits, and says nothing more until the end."""
         count = len(self)
-        boards = [[*board.frames, *[board.frames[-1]] * (count - len(board.frames))] for board in self.boards]
+        waiting = [replace(board.frames[-1], caption="returned") for board in self.boards]
+        boards = [
+            [*board.frames[:-1], *[wait] * (count - len(board.frames)), board.frames[-1]]
+            for board, wait in zip(self.boards, waiting, strict=True)
+        ]
         return list(zip(*boards, strict=True))
 
     def _each(self, scale: int) -> Any:
