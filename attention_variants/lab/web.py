@@ -117,12 +117,10 @@ def _widget(view: str, data: Callable[[], dict[str, Any]]) -> Any:
 
     script, css = _files(view)
 
-    class View(anywidget.AnyWidget):
-        _esm = script
-        _css = css
-        data = traitlets.Dict().tag(sync=True)
-
-    return View(data=data())
+    # anywidget tells style sheets apart by the name of the class: without one of its own, a view takes away another's.
+    parts = {"_esm": script, "_css": css, "data": traitlets.Dict().tag(sync=True)}
+    kind = type(view.capitalize(), (anywidget.AnyWidget,), parts)
+    return kind(data=data())
 
 
 def _files(view: str) -> tuple[str, str]:

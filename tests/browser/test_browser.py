@@ -42,6 +42,7 @@ SHORT = """import torch
 import attention_variants as av
 q, k, v = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0))
 av.animate(1, q, k, v)"""
+STYLED = "(view) => getComputedStyle(document.querySelector(view)).borderTopWidth"
 CANVAS = "(canvas) => canvas.toDataURL()"
 
 pytestmark = pytest.mark.skipif(
@@ -196,6 +197,7 @@ def test_notebook_in_jupyterlab(page, lab, name):
         page.wait_for_selector(view, timeout=30_000)
         page.wait_for_timeout(500)
         use(page, page.locator(view).first)
+        assert page.evaluate(STYLED, view) == "1px", "each view keeps its style sheet beside the other"
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     assert page.complaints == []
