@@ -7,6 +7,7 @@ is loaded when it is used.
 - ``av.MultiHeadAttention``, ``av.lift``, the masks: what stands around them
 - ``av.Transformer``: the whole machine, every attention in it any of the seven; ``av.read_date`` asks a trained one
 - ``av.compare``, ``av.trace``, ``av.show``, ``av.diff``, ``av.plot_weights``, ``av.load_example``: look and measure
+- ``av.animate``, ``av.explore``, ``av.pretrained``: see it move, look around in it, and run it inside a real model
 - ``av.check``: write a step yourself and hear what is wrong with it
 """
 

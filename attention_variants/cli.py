@@ -179,7 +179,7 @@ def _animate(arguments: argparse.Namespace) -> int:
         inputs = tuple(x[:, columns] for x in (example.q, example.k, example.v))
         options["num_heads"] = 2
     animation = animate(arguments.variant, *inputs, **options)
-    if arguments.file.endswith(".html"):
+    if arguments.file.lower().endswith((".html", ".htm")):
         animation.to_html(arguments.file, scale=arguments.scale)
     else:
         animation.save(arguments.file, scale=arguments.scale)

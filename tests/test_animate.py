@@ -25,6 +25,7 @@ from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 from attention_variants.lab.animate import Animation, animate
 from attention_variants.lab.colors import BLOCKED, INK
 from attention_variants.lab.plot import colormap
+from attention_variants.lab.stage import Stage, _Pen, _wrap
 from attention_variants.lab.trace import trace
 from attention_variants.variants import VARIANTS, attention_loops, attention_matmul, attention_tiled
 
@@ -32,6 +33,7 @@ B, T_Q, T_K, H, D_MODEL = 2, 5, 7, 2, 8
 CAUSAL = torch.ones(T_Q, T_K, dtype=torch.bool).tril(1)
 QUERIES, KEYS = ["it", "was", "too", "tired", "."], ["[CLS]", "the", "animal", "crossed", "the", "street", "[SEP]"]
 WHITE = (255, 255, 255)
+EMPTY = (0xF4, 0xF4, 0xF4)  # where no number is yet
 #: How far off a channel may be, of 255: a number is painted in the nearest of some shades.
 SHADE = 20
 
@@ -139,7 +141,7 @@ def test_every_cell_of_every_frame_has_the_colour_of_its_number(variant):
                 free = ~covered(stage, frame, x, y)
                 there = cells.there[sheet] if cells is not None else np.zeros(x.shape, dtype=bool)
                 where = f"{frame.caption}: {key}, sheet {sheet}"
-                assert (shown[free & ~there] == WHITE).all(), where
+                assert (shown[free & ~there] == EMPTY).all(), where
                 if not there.any():
                     continue
                 blocked = cells.blocked[sheet]
@@ -163,7 +165,8 @@ def test_numbers_on_their_way_are_painted_where_they_are(variant):
     legs = 0
     for frame, picture in zip(board.frames, painted(variant)[1], strict=True):
         for move in frame.moves:
-            if move.progress < 1 or move.end.group or move.name == "mask":
+            assert move.name != "mask"  # masks do not travel
+            if move.progress < 1 or move.end.group:
                 continue
             legs += 1
             for sheet, box in enumerate(stage.boxes[move.end.key]):
@@ -181,21 +184,20 @@ def test_a_blocked_cell_is_hatched_and_has_no_colour(variant):
     board = animation(variant).boards[0]
     (stage,) = animation(variant)._stages(1)
     picture = painted(variant)[1][-2]
-    (key,) = [key for key, panel in board.panels.items() if panel.name == "mask" and panel.argument]
-    box = stage.boxes[key][0]
-    hatched = np.zeros(CAUSAL.shape, dtype=bool)
-    for row, column in np.ndindex(*CAUSAL.shape):
-        x, y, right, bottom = (round(number) for number in box.cell(row, column))
-        inside = {tuple(pixel) for pixel in picture[y + 2 : bottom - 2, x + 2 : right - 2].reshape(-1, 3).tolist()}
-        hatched[row, column] = len(inside) == 2
-        if hatched[row, column]:
-            assert rgb(BLOCKED) in inside
-        elif board.name == "attention_masked":
-            assert len(inside) == 1
-    if variant == 4:
+    keys = [key for key, panel in board.panels.items() if panel.name == "mask"]
+    assert [board.panels[key].sheets for key in keys] == ([1] if variant == 4 else [1, H])  # it stays, and has heads
+    for box in (box for key in keys for box in stage.boxes[key]):
+        hatched = np.zeros(CAUSAL.shape, dtype=bool)
+        for row, column in np.ndindex(*CAUSAL.shape):
+            x, y, right, bottom = (round(number) for number in box.cell(row, column))
+            inside = {tuple(pixel) for pixel in picture[y + 2 : bottom - 2, x + 2 : right - 2].reshape(-1, 3).tolist()}
+            hatched[row, column] = len(inside) == 2
+            if hatched[row, column]:
+                assert rgb(BLOCKED) in inside
+            else:
+                assert len(inside) == 1
+                assert inside.isdisjoint({WHITE, EMPTY})
         np.testing.assert_array_equal(hatched, ~CAUSAL)
-    else:  # the mask has gone to its heads
-        assert not hatched.any()
 
 
 @pytest.mark.parametrize("variant", [2, 4])
@@ -289,6 +291,112 @@ def test_what_is_multiplied_meets():
         assert boxes["v"].cell(j, 0)[3] < boxes["context"].cell(i, 0)[1]
 
 
+def words_on(moving, monkeypatch, *, at=0):
+    """Every text that is painted once, with its corner."""
+    texts = []
+    with monkeypatch.context() as patch:
+        patch.setattr(_Pen, "text", lambda self, corner, text, *args, **kwargs: texts.append((text, corner)))
+        moving._stages(1)[at]
+    return texts
+
+
+@pytest.mark.parametrize("d", [4, 8, 16, 40])
+def test_sixteen_tokens_keep_their_labels(monkeypatch, d):
+    tokens = [f"t{number}" for number in range(16)]
+    x = [torch.ones(16, d)] * 3
+    for moving in (animate(2, *x, tokens=tokens), animate(1, *x, tokens=tokens)):
+        (stage,) = moving._stages(1)
+        texts = [text for text, _ in words_on(moving, monkeypatch)]
+        assert all(texts.count(token) == 1 for token in tokens)  # of the queries; those of the keys stand upright
+        boxes = {key: boxes[0] for key, boxes in stage.boxes.items()}
+        assert boxes["scores"].high >= 9
+        for key in ("q", "v", "context"):  # many features share the room of six cells
+            assert boxes[key].high == boxes["scores"].high
+            assert boxes[key].wide * d == pytest.approx(min(d, 6) * boxes["scores"].wide)
+        assert boxes["k"].high * d == pytest.approx(min(d, 6) * boxes["scores"].high)
+        assert stage.layout.bottom <= 500
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_there_is_air_between_a_panel_and_the_title_below(variant):
+    (stage,) = animation(variant)._stages(1)
+    board, titles = animation(variant).boards[0], stage.layout.titles
+    below = 0
+    for key, boxes in stage.boxes.items():
+        *_, bottom = boxes[0].cell(board.panels[key].rows - 1, board.panels[key].columns - 1)
+        for other, (x, y) in titles.items():
+            if x == titles[key][0] and y > titles[key][1] and board.panels[key] in stage.layout.over:
+                below += 1
+                assert y - bottom >= 6, (key, other)
+    assert below >= 1
+
+
+@pytest.mark.parametrize(
+    ("variant", "batch", "shape"), [(2, (), (8, 7)), (3, (B,), (B, 8, 7)), (4, (B, 2), (B, 2, 8, 7))]
+)
+def test_the_title_of_the_transposed_keys_has_the_transposed_shape(monkeypatch, variant, batch, shape):
+    moving = animate(variant, *qkv(*batch), key_tokens=KEYS)
+    texts = words_on(moving, monkeypatch)
+    (corner,) = [corner for text, corner in texts if text == "kᵀ"]
+    assert [text for text, at in texts if at == (corner[0] - 13, corner[1] + 15)] == [str(shape)]
+    assert str((*batch, T_Q, D_MODEL)) in [text for text, _ in texts]  # q, as it is
+
+
+@pytest.mark.parametrize("variant", [3, 6])
+def test_sheets_are_called_what_the_board_calls_them(monkeypatch, variant):
+    args = qkv(B) if variant == 3 else [*qkv(B), None, H]
+    moving = animate(variant, *args, max_frames=20)
+    texts = [text for text, _ in words_on(moving, monkeypatch)]
+    sheets = moving.boards[0].sheets
+    assert len(sheets) == (B if variant == 3 else B * H)
+    assert all(texts.count(name) == 1 for name in sheets)
+
+
+@pytest.mark.parametrize(
+    ("variant", "args"), [(3, [torch.ones(6, 20, 8)] * 3), (6, [*[torch.ones(16, 16)] * 3, None, 4])]
+)
+def test_what_does_not_fit_into_one_picture_is_refused(variant, args):
+    message = (
+        r"^animate: the tensors of \w+ do not fit into one picture legibly; show some of them by names=, or pass fewer "
+        r"heads, tokens or features.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        animate(variant, *args).pictures()
+    if variant == 6:  # as it says
+        assert animate(variant, *args, names=["scores"]).pictures()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)  + 1",
+        "    y = torch.softmax(a-b-c-d, dim=-1) + torch.softmax(well-known-words-with-hyphens, dim=-1) + one + two + 3",
+        "        " + " + ".join(f"term_{number}" for number in range(30)),
+    ],
+)
+def test_a_long_line_of_code_breaks_at_spaces_and_goes_on_further_in(text):
+    first, *others = _wrap(text)
+    indent = len(text) - len(text.lstrip())
+    assert others
+    assert max(map(len, [first, *others])) <= 58
+    assert first.startswith(" " * indent)
+    assert first[indent] != " "
+    for part in others:
+        assert part.startswith(" " * (indent + 8))
+        assert part[indent + 8] != " "
+    assert " ".join(part.strip() for part in [first, *others]).split() == text.split()  # no word is broken
+
+
+def test_code_without_a_space_is_not_broken():
+    words = ["    long", "=", "call(" + ",".join(f"argument_{number}" for number in range(9)) + ")"]
+    assert " ".join(part.strip() for part in _wrap(" ".join(words))).split() == " ".join(words).split()
+
+
+@pytest.mark.parametrize("text", ["", "    y = x", "x" * 58])
+def test_a_short_line_of_code_stays(text):
+    assert _wrap(text) == [text]
+
+
 def passes(x):
     y = x * 1
     return y
@@ -305,9 +413,53 @@ def test_nan_is_black_and_zero_is_white():
     *_, last = moving.pictures()
     shown = {cell: centre(moving, last, "y", *cell) for cell in np.ndindex(2, 3)}
     assert shown[0, 0] == (0, 0, 0)
-    assert max(255 - part for part in shown[0, 1]) <= 3  # white
+    assert shown[0, 1] == WHITE
     np.testing.assert_allclose(shown[0, 2], 255 * np.array(colormap("difference")(1.0)[:3]), atol=2)
     np.testing.assert_allclose(shown[1, 2], 255 * np.array(colormap("difference")(0.0)[:3]), atol=2)
+
+
+def makes_room(x):
+    y = torch.zeros_like(x)
+    y[0] = x[0]
+    return y
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_what_is_not_there_is_grey_with_its_seams_and_a_zero_is_white(scale):
+    moving = animate(makes_room, torch.tensor([[1.0, 0.0, -2.0], [3.0, 2.0, 1.0]]))
+    (stage,) = moving._stages(scale)
+    came, room, filled, _ = (np.asarray(picture) for picture in moving.pictures(scale))
+    assert [frame.caption for frame in moving.frames][1] == "y: 6 zeros, to be filled in"
+    box = stage.boxes["y"][0]
+    x, y, _, _ = (round(scale * number) for number in box.cell(0, 0))
+    *_, right, bottom = (round(scale * number) for number in box.cell(1, 2))
+    # Before there is anything: from edge to edge, no seam, and a line around it.
+    assert (came[y : bottom - scale + 1, x : right - scale + 1] == EMPTY).all()
+    assert (came[y - scale, x:right] != EMPTY).any(axis=-1).all()
+    assert (came[y:bottom, x - scale] != EMPTY).any(axis=-1).all()
+    # What is there is white, what lies between is as before.
+    for picture, there in ((room, np.ones((2, 3))), (filled, [[0, 1, 0], [1, 1, 1]])):
+        for row, column in np.ndindex(2, 3):
+            left, top, end, low = (round(scale * number) for number in box.cell(row, column))
+            top, left = top + 2 * scale, left + 2 * scale  # the line around what is lit is that wide
+            inside = picture[top : low - 2 * scale, left : end - 2 * scale]
+            assert (inside == WHITE).all() == there[row][column], (row, column)
+            if column < 2:
+                seam = picture[top : low - 2 * scale, end - scale : end]
+                assert (seam == EMPTY).all(), (row, column)
+            if row < 1 and picture is room:
+                seam = picture[low - scale : low, left : end - 2 * scale]
+                assert (seam == EMPTY).all(), (row, column)
+
+
+def test_in_the_stored_picture_too_what_is_not_there_is_grey():
+    board = animation(2).boards[0]
+    (stage,) = animation(2)._stages(1)
+    first = played(animation(2).png)[1][0]
+    assert set(board.frames[0].cells) == {"q", "k", "v"}
+    for key in ("scores", "weights", "context"):
+        x, y = centres(stage.boxes[key][0], board.panels[key].rows, board.panels[key].columns)
+        assert (first[y.astype(int), x.astype(int)] == EMPTY).all()
 
 
 def test_zeros_alone_and_whole_numbers_are_painted():
@@ -371,19 +523,20 @@ def test_beside_each_other_the_last_caption_counts_what_differs():
         function(*qkv(), None, H)[0] for function in (VARIANTS[6], MISCONCEPTIONS["view_without_transpose"].function)
     ]
     differ = (~torch.isclose(*context, rtol=1e-4, atol=1e-5)).sum()
-    expected = f"returned; {moved} of 40 numbers of q differ; {differ} of 40 numbers of context differ"
+    on_the_way = f"{moved} of 40 numbers of q, {differ} of 40 numbers of context"
+    expected = f"returned; the results differ; on the way, {on_the_way} differ"
     assert right.caption == wrong.caption == expected
 
 
 def test_variants_5_and_6_have_the_same_numbers():
     moving = animate(5, *call(5), beside=6)
-    assert [board.frames[-1].caption for board in moving.boards] == ["returned; both have the same numbers"] * 2
+    assert [board.frames[-1].caption for board in moving.boards] == ["returned; the results are the same"] * 2
     assert repr(moving) == (f"<Animation of multihead_attention_loop beside multihead_attention: {len(moving)} frames>")
     assert len(moving) == max(len(board.frames) for board in moving.boards)
     assert moving.frames == moving.boards[0].frames
     for at, seconds in enumerate(moving.seconds):
-        playing = [board.frames[at].seconds for board in moving.boards if at < len(board.frames)]
-        assert seconds == max(playing)
+        playing = [board.frames[at].seconds for board in moving.boards if at < len(board.frames) - 1]
+        assert seconds == (max(playing) if playing else 2.5), "the end comes when both are done"
 
 
 def test_who_is_done_waits():
@@ -400,6 +553,11 @@ def test_who_is_done_waits():
     assert (left[-1] != left[4]).any(), "where they differ is said when both are done"
     right = [np.asarray(picture)[:, half:] for picture in pictures]
     assert not any(np.array_equal(one, other) for one, other in itertools.pairwise(right))
+    captions = moving._data(moving._painted, 1)["captions"]
+    assert len(captions) == len(moving)
+    for caption, frame in zip(captions[4:-1], moving.boards[1].frames[4:-1], strict=True):
+        assert caption == f"returned. {frame.caption}"
+    assert captions[-1] == "returned; the results are the same. returned; the results are the same"
 
 
 def softmax_elsewhere(q, k, v):
@@ -407,16 +565,100 @@ def softmax_elsewhere(q, k, v):
     return out
 
 
-def test_functions_without_a_common_result_are_not_said_to_have_the_same_numbers():
-    moving = animate(2, *qkv(), beside=softmax_elsewhere)
-    assert "same numbers" not in moving.frames[-1].caption
+def test_results_are_compared_whatever_they_are_called():
+    moving = animate(2, *qkv(), beside=softmax_elsewhere)  # not scaled
+    assert moving.frames[-1].caption == "returned; the results differ"
+
+
+@pytest.mark.parametrize("mask", [None, CAUSAL])
+@pytest.mark.parametrize("batch", [(), (B,)])
+def test_the_heads_of_variant_7_are_merged_before_they_are_compared(mask, batch):
+    for other in (5, 6):
+        moving = animate(7, *qkv(*batch), mask, H, beside=other, max_frames=20)
+        assert [board.frames[-1].caption for board in moving.boards] == ["returned; the results are the same"] * 2
+    wrong = MISCONCEPTIONS["merge_without_transpose"].function
+    caption = animate(7, *qkv(*batch), mask, H, beside=wrong, max_frames=20).frames[-1].caption
+    assert caption.startswith("returned; the results differ")
+
+
+def doubled(x):
+    way = x * 2
+    y = way + 1
+    return y
+
+
+def tripled(x):
+    way = x * 3
+    way[1] = 2 * x[1]
+    x = x + 7  # an argument is no result
+    y = 2 * (x - 7) + 1
+    return y
+
+
+def shape_4_4(x):
+    return x @ x.T
+
+
+def shape_4_8(x):
+    return torch.cat([x, x], dim=-1)
+
+
+def wrong_in_one(x):
+    y = 2 * x + 1
+    y[0, 0] += 1e-3
+    return y
+
+
+def wrong_by_little(x):
+    y = 2 * x + 1
+    y += 1e-7
+    return y
+
+
+def nothing(x):
+    x * 2
+    return x.shape
+
+
+@pytest.mark.parametrize(
+    ("function", "beside", "said"),
+    [
+        (doubled, doubled, "the results are the same"),
+        (doubled, tripled, "the results are the same; on the way, 12 of 16 numbers of way differ"),
+        (doubled, wrong_in_one, "the results differ; on the way, 1 of 16 numbers of y differ"),
+        (doubled, wrong_by_little, "the results are the same"),
+        (shape_4_4, shape_4_8, "the results have other shapes, (4, 4) and (4, 8)"),
+        (shape_4_8, shape_4_4, "the results have other shapes, (4, 8) and (4, 4)"),
+        (doubled, nothing, "there are no results to compare"),
+        (nothing, nothing, "there are no results to compare"),
+    ],
+)
+def test_the_last_caption_says_whether_the_results_differ_and_what_did_on_the_way(function, beside, said):
+    x = torch.arange(1.0, 17).view(4, 4)
+    moving = animate(function, x, beside=beside)
+    for board in moving.boards:
+        assert board.frames[-1].caption == f"returned; {said}"
+        assert not any("results" in frame.caption for frame in board.frames[:-1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64])
+def test_results_in_every_dtype_are_compared(dtype):
+    x = torch.arange(1, 17).view(4, 4).to(dtype)
+    assert animate(doubled, x, beside=doubled).frames[-1].caption == "returned; the results are the same"
+
+
+def test_alone_it_only_returns():
+    assert animate(doubled, torch.ones(4, 4)).frames[-1].caption == "returned"
 
 
 def test_nan_in_both_is_no_difference():
     q, k, v = qkv()
     v[1, 2] = float("nan")
     moving = animate(2, q, k, v, beside=3)
-    assert moving.frames[-1].caption == "returned; both have the same numbers"
+    assert moving.frames[-1].caption == "returned; the results are the same"
+    k[3, 1] = float("nan")
+    moving = animate(2, q, k, v, beside=3)
+    assert moving.frames[-1].caption == "returned; the results are the same"
 
 
 # ---------------------------------------------------------------------------------------------------- as a PNG
@@ -495,26 +737,65 @@ def test_the_example_of_the_docstring():
     assert "(dog → bites)" in " ".join(frame.caption.lower() for frame in moving.frames)
 
 
-@pytest.mark.parametrize("share", [0.9, 0.4])
-def test_what_is_too_large_for_a_notebook_loses_frames_but_not_the_last(module, monkeypatch, share):
-    moving = animate(1, *qkv(d=2), max_frames=12, names="scores")
-    whole = moving.png
+def test_the_stored_picture_is_made_once_and_has_all_frames_if_they_fit():
+    moving = animation(2)
+    assert moving.png is moving.png
+    assert moving.stored_frames == len(moving) == len(played(moving.png)[1])
+
+
+@pytest.mark.parametrize("beside", [None, 2])
+@pytest.mark.parametrize("share", [0.9, 0.65])
+def test_what_is_too_large_for_a_notebook_loses_frames_but_not_the_last(module, monkeypatch, share, beside):
+    def make():
+        return animate(1, *qkv(d=2), max_frames=40, names="scores", beside=beside)
+
+    whole = make().png
     _, frames, _ = played(whole)
-    del moving.png
     monkeypatch.setattr(module, "MOST_BYTES", int(share * len(whole)))
+    moving = make()
     still, fewer, durations = played(moving.png)
-    assert 2 <= len(fewer) < len(frames)
-    assert len(moving.png) <= share * len(whole) or len(fewer) == 2
+    assert len(moving.png) <= share * len(whole)
+    assert 5 <= len(fewer) == moving.stored_frames < len(frames) == len(moving)  # the player has all of them
     np.testing.assert_array_equal(still, frames[-1])
     np.testing.assert_array_equal(fewer[-1], frames[-1])
     assert durations[-1] == 2500
-    where = [next(at for at, frame in enumerate(frames) if np.array_equal(frame, other)) for other in fewer]
-    assert where == sorted(set(where))
+    # What stands in the cells stood there in one of the frames, and in that order; the first is the first.
+    seen = []
+    for stage in moving._stages(1):
+        x, y = centres(stage.boxes["scores"][0], T_Q, T_K)
+        seen.append((y.astype(int), x.astype(int)))
+    if beside is not None:
+        seen[1] = (seen[1][0], seen[1][1] + moving._stages(1)[0].width)
+
+    def cells(picture):
+        return tuple(int(part) for y, x in seen for part in picture[y, x].ravel())
+
+    order = list(dict.fromkeys(map(cells, frames)))
+    where = [order.index(cells(picture)) for picture in fewer]
+    assert where == sorted(where)
+    assert (where[0], where[-1]) == (0, len(order) - 1)
+    assert len(set(where)) >= 5
 
 
-def test_a_budget_that_cannot_be_met_ends_with_two_frames(module, monkeypatch):
+def test_a_budget_that_cannot_be_met_is_met_with_a_sentence(module, monkeypatch):
     monkeypatch.setattr(module, "MOST_BYTES", 1)
-    assert len(played(animate(2, *qkv()).png)[1]) == 2
+    for args in ((2, *qkv()), (1, *qkv(d=2))):
+        moving = animate(*args)
+        message = f"^animate: a few frames of {moving.boards[0].name}, step by step take more than .* kB; show less of "
+        for ask in (lambda moving=moving: moving.png, lambda moving=moving: moving.stored_frames):
+            with pytest.raises(ValueError, match=message + "it by names=.$"):
+                ask()
+
+
+def test_five_frames_are_the_fewest(module, monkeypatch):
+    make = functools.partial(animate, 1, *qkv(d=2), max_frames=7, names="scores")
+    sizes = {}
+    monkeypatch.setattr(module, "MOST_BYTES", len(make().png) - 1)  # 7 frames, then 5
+    assert make().stored_frames == 5
+    sizes[5] = len(make().png)
+    monkeypatch.setattr(module, "MOST_BYTES", sizes[5] - 1)
+    with pytest.raises(ValueError, match="^animate: a few frames of attention_loops"):
+        _ = make().png
 
 
 # ------------------------------------------------------------------------------------------------------- saving
@@ -563,11 +844,48 @@ def test_a_film_begins_and_ends_with_the_first_and_the_last_frame(tmp_path):
         assert np.percentile(off, 95) <= 24
 
 
+@pytest.fixture
+def _nothing_is_painted(monkeypatch):
+    def paint(self, frame):
+        raise AssertionError("painted before it was checked")
+
+    short()
+    monkeypatch.setattr(Stage, "paint", paint)
+
+
+@pytest.mark.usefixtures("_nothing_is_painted")
 @pytest.mark.parametrize("name", ["steps.webm", "steps", "steps.html", "steps.gif.txt"])
 def test_another_kind_of_file_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match=rf"^save: the file must end in \.gif, \.png, \.mp4; got '{name}'. to_html ma"):
+    message = rf"^animate: the file must end in \.gif(,| or) \.png(,| or) \.mp4; got '{re.escape(name)}'"
+    with pytest.raises(ValueError, match=message):
         short().save(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("_nothing_is_painted")
+@pytest.mark.parametrize("name", ["steps.gif", "steps", "steps.xhtml", "steps.html.png"])
+def test_a_page_is_html(tmp_path, name):
+    message = rf"^animate: the file must end in \.html or \.htm; got '{re.escape(name)}'.$"
+    with pytest.raises(ValueError, match=message):
+        short().to_html(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("_nothing_is_painted")
+@pytest.mark.parametrize(("method", "name"), [("save", "steps.gif"), ("save", "steps.mp4"), ("to_html", "steps.html")])
+def test_a_folder_that_is_not_there_and_a_wrong_scale_are_refused_before_the_painting(tmp_path, method, name):
+    with pytest.raises(FileNotFoundError, match=r"^animate: there is no folder '.*none'; make it first.$"):
+        getattr(short(), method)(tmp_path / "none" / name)
+    for scale in (0, 5, 1.5, -1):
+        with pytest.raises(ValueError, match=rf"^animate: scale must be 1, 2, 3 or 4; got {scale}.$"):
+            getattr(short(), method)(tmp_path / name, scale=scale)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["steps.HTM", "steps.html"])
+def test_a_page_may_end_in_either(tmp_path, name):
+    short().to_html(tmp_path / name, scale=1)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_film_without_its_program_is_an_error_that_says_what_to_install(tmp_path, monkeypatch):
@@ -774,12 +1092,61 @@ def test_it_is_public():
         ({"max_frames": 121}, "^animate: max_frames must be at most 120; got 121.$"),
         ({"max_frames": 1}, "^animate: max_frames must be at least 2; got 1.$"),
         ({"max_frames": 0}, "^animate: max_frames must be at least 2; got 0.$"),
+        ({"max_frames": 3.5}, "^animate: max_frames must be a whole number; got 3.5.$"),
+        ({"names": []}, "^animate: names must name at least one tensor, or be left out for all of them.$"),
+        ({"names": ()}, "^animate: names must name at least one tensor, or be left out for all of them.$"),
+        ({"tokens": "a b c d e"}, "^animate: tokens must be a list of words, one for each row; got one string.$"),
+        ({"query_tokens": "abcde"}, "^animate: tokens must be a list of words, one for each row; got one string.$"),
+        ({"key_tokens": "abcdefg"}, "^animate: tokens must be a list of words, one for each row; got one string.$"),
         ({"beside": 8}, r"^variant must be one of 1 to 7 .*; got 8.$"),
     ],
 )
 def test_a_wrong_option_is_met_with_a_sentence(change, message):
     with pytest.raises(ValueError, match=message):
         animate(2, *qkv(), **change)
+
+
+def other_names(scale, query, key):
+    scores = scale * query @ key.T
+    return scores
+
+
+def test_tokens_are_as_many_as_some_rows_where_nothing_is_called_q_or_k():
+    args = [torch.ones(1), torch.ones(T_Q, 4), torch.ones(T_K, 4)]
+    rows = "5, one for each row of query or 7, one for each row of key; got 2.$"
+    with pytest.raises(ValueError, match=f"^animate: query tokens must be {rows}"):
+        animate(other_names, *args, tokens=["a", "b"])
+    with pytest.raises(ValueError, match=f"^animate: key tokens must be {rows}"):
+        animate(other_names, *args, query_tokens=QUERIES, key_tokens=["a", "b"])
+    assert animate(other_names, *args, query_tokens=QUERIES, key_tokens=KEYS).pictures()
+    with pytest.raises(ValueError, match="^animate: query tokens must be 2, one for each row of x; got 3.$"):
+        animate(passes, torch.ones(2, 3), tokens=["a", "b", "c"])
+    assert animate(passes, torch.ones(2, 3), tokens=["a", "b"]).pictures()
+
+
+def test_two_that_are_too_wide_for_half_a_page_stand_one_below_the_other():
+    inputs = qkv(2)
+    moving = animate(6, *inputs, num_heads=H, beside=7)
+    one, other = moving._stages(1)
+    picture = moving.pictures()[0]
+    assert (one.width, other.width) == (960, 960)
+    assert picture.size == (960, one.height + other.height)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_tokens_may_be_anything_that_has_a_name(monkeypatch, kind):
+    moving = animate(1, *qkv(), query_tokens=kind([10, 11, 12, 13, 14]), key_tokens=kind([20, 21, 22, 23, 24, 25, 26]))
+    assert moving.frames[2].caption.endswith("   (10 → 20)")
+    texts = [text for text, _ in words_on(moving, monkeypatch)]
+    assert {"10", "14"} <= set(texts)
+    assert moving.pictures()
+
+
+def test_by_token_has_eight_colours():
+    assert animate(2, *[torch.ones(8, 4)] * 3, by_token=True, names=["q"]).pictures()
+    with pytest.raises(ValueError, match="^animate: by_token has colours for 8 tokens; got 9.$"):
+        animate(2, torch.ones(5, 4), torch.ones(9, 4), torch.ones(9, 4), by_token=True)
+    assert animate(2, torch.ones(5, 4), torch.ones(9, 4), torch.ones(9, 4), by_token=True, names=["q"]).pictures()
 
 
 @pytest.mark.parametrize("variant", [0, 8, True])

@@ -479,13 +479,49 @@ def no_chains(x, other):
     b = x * 1
     c = x.view_as(other)
     d = x.expand(2, 2, 3)
-    e = x.reshape(*other.shape)
+    e = x.reshape(other[2, 0].long().item() - 2, -1)
     f = torch.transpose(x, 0, 1)
     x = x + 0
     g, h = x.T, x
     i = (x + 1).T
     j = x.view(len("abc"), -1)
     return a, b, c, d, e, f, g, h, i, j
+
+
+def shapes_of_others(q, k, other):
+    H = 2
+    a = k.reshape(-1, H, q.shape[1] // H)
+    b = k.reshape(*other.shape)
+    c = k.view(other.size(0), q.ndim, -1).transpose(0, -1)
+    d = k.reshape(k.shape[1], -1)
+    e = q.reshape(other.shape[0], -1).T
+    return a, b, c, d, e
+
+
+def test_the_shape_of_another_tensor_may_stand_in_an_argument():
+    q, k, other = numbers(6, 4), numbers(5, 4), numbers(10, 2)
+    q, other = q[:5], other.bool()
+    code, steps = run(shapes_of_others, q, k, other)
+    values = {step.name: (step, before) for step, before in steps}
+    every, of_q = torch.arange(20).view(5, 4), torch.arange(20).view(5, 4)
+    expected = {
+        "a": ("k", [every.reshape(-1, 2, 2)]),
+        "b": ("k", [every.reshape(10, 2)]),
+        "c": ("k", [every.view(10, 2, 1), every.view(10, 2, 1).transpose(0, -1)]),
+        "d": ("k", [every.reshape(4, 5)]),
+        "e": ("q", [of_q.reshape(10, 2), of_q.reshape(10, 2).T]),
+    }
+    for name, (root, ways) in expected.items():
+        step, before = values[name]
+        found, links = code.chain(step, before)
+        assert found == root
+        assert all(torch.equal(way, indices) for way, (_, indices) in zip(ways, links, strict=True))
+        assert torch.equal(before[root].flatten()[links[-1][1]], step.value)
+        shapes = [(5, 4), *(tuple(way.shape) for way in ways)]
+        said = [caption.partition(":  ")[2] for caption, _ in links]
+        assert said == [f"{one} → {two}" for one, two in itertools.pairwise(shapes)]
+    assert code.chain(*values["a"])[1][0][0] == ".reshape(-1, H, q.shape[1] // H):  (5, 4) → (5, 2, 2)"
+    assert code.chain(*values["b"])[1][0][0] == ".reshape(*other.shape):  (5, 4) → (10, 2)"
 
 
 def test_whatever_else_stands_in_a_line_is_no_chain():

@@ -7,6 +7,7 @@ moment, each with the name of every tensor on the stage and its numbers, NaN whe
 import inspect
 import itertools
 import math
+import re
 from collections import Counter
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import nn
 
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 from attention_variants.lab.animate import animate
-from attention_variants.lab.storyboard import SECONDS, storyboard
+from attention_variants.lab.storyboard import SECONDS, storyboard, thin
 from attention_variants.lab.trace import trace
 from attention_variants.model.masks import padding_mask
 from attention_variants.variants import VARIANTS, attention_loops, attention_matmul, attention_tiled
@@ -204,6 +205,9 @@ def test_words_stand_beside_the_number_of_a_pair(traced_loops):
 
 def test_the_time_of_a_frame_is_by_what_it_shows(loops):
     assert loops.frames[0].seconds == SECONDS["still"]
+    for at, name, count in ((1, "scores", 35), (37, "weights", 35), (48, "context", 40)):
+        assert loops.frames[at].caption == f"{name}: {count} zeros, to be filled in"
+        assert loops.frames[at].seconds == SECONDS["made"] == 0.5
     assert {frame.seconds for frame in loops.frames[2:9]} == {SECONDS["first write"]}
     assert {frame.seconds for frame in loops.frames[9:37]} == {SECONDS["write"]}
     assert loops.frames[38].seconds == SECONDS["first assign"]
@@ -346,8 +350,7 @@ def moments_of_heads(variant, q, k, v, mask):
                 rest = array.copy()
                 rest[..., : (h + 1) * D_K] = np.nan  # its columns have gone to their heads
                 now |= {name: rest, keys[name]: partly(keys[name], heads[name])}
-            if mask is not None:
-                now.pop("mask", None)
+            if mask is not None:  # it does not travel: the one that came in stays
                 now[f"mask {of_heads.shape}"] = partly(f"mask {of_heads.shape}", of_heads.astype(float))
             yield dict(now), True
         yield (now := {**now, "scores": partly("scores", scores)}), False
@@ -372,6 +375,7 @@ def head_masks(batch):
     }
 
 
+SHEETS_OF_ITEMS = ("item 0, head 0", "item 0, head 1", "item 1, head 0", "item 1, head 1")
 HEADS = [(variant, batch, mask) for variant in (5, 6) for batch in ((), (B,)) for mask in head_masks(())]
 
 
@@ -391,7 +395,7 @@ def test_the_heads_show_every_number_in_its_place(variant, batch, mask):
     assert [False, *before] == list(moved)
     final, _ = VARIANTS[variant](*inputs, mask, H)
     np.testing.assert_array_equal(board.frames[-1].cells[names_of(batch)["context"]].value, sheets(final.numpy()))
-    assert board.sheet == "head"
+    assert board.sheets == (("head 0", "head 1") if not batch else SHEETS_OF_ITEMS)
 
 
 @pytest.mark.parametrize("batch", [(), (B,)])
@@ -467,6 +471,61 @@ def test_numbers_set_out_from_their_cell_and_arrive_in_their_cell(variant, batch
     assert legs == {"q": turns, "k": turns, "v": turns, "context": 1}
 
 
+@pytest.mark.parametrize("mask", ["causal", "of each item"])
+@pytest.mark.parametrize("batch", [(), (B,)])
+@pytest.mark.parametrize("variant", [5, 6, 7])
+def test_a_mask_never_travels_and_the_one_that_came_in_stays(variant, batch, mask):
+    mask = head_masks(batch)[mask]
+    board = animate(variant, *qkv(*batch), mask, H).boards[0]
+    for frame in board.frames:
+        assert all(board.panels[move.end.key].name != "mask" != move.name for move in frame.moves)
+        there = frame.cells["mask"]
+        assert there.there.all()
+        np.testing.assert_array_equal(there.value, sheets(mask.numpy()))
+        np.testing.assert_array_equal(there.blocked, ~sheets(mask.numpy()).astype(bool))
+    of_heads = f"mask {(*batch, H, T_Q, T_K)}"
+    assert (of_heads in board.panels) == (variant != 6)
+    if variant != 6:
+        whole = sheets(np.broadcast_to(mask.numpy(), (*batch, H, T_Q, T_K)))
+        np.testing.assert_array_equal(board.frames[-1].cells[of_heads].value, whole)
+        np.testing.assert_array_equal(board.frames[-1].cells[of_heads].blocked, whole == 0)
+        assert (board.frames[-1].cells[of_heads].origin == -1).all()
+
+
+def test_booleans_that_are_only_viewed_do_not_travel_either():
+    def views(flags, x):
+        flags = flags.view(3, 4)
+        x = x.view(3, 4)
+        return flags, x
+
+    flags = torch.arange(12).view(2, 6) % 3 == 0
+    board = storyboard(trace(views, flags, normal(2, 6)))
+    assert {move.name for frame in board.frames for move in frame.moves} == {"x"}
+    end = board.frames[-1].cells
+    np.testing.assert_array_equal(end["flags"].value[0], flags)
+    assert end["flags"].there.all()
+    np.testing.assert_array_equal(end["flags (3, 4)"].value[0], flags.view(3, 4))
+    assert not end["x"].there.any()
+
+
+@pytest.mark.parametrize("batch", [(), (B,)])
+@pytest.mark.parametrize("mask", [None, CAUSAL])
+def test_what_one_line_moves_travels_together_and_the_caption_says_its_shapes(batch, mask):
+    board = animate(5, *qkv(*batch), mask, H).boards[0]
+    ways = []
+    for frame in board.frames:
+        if frame.moves:
+            names = [move.name for move in frame.moves]
+            assert len({move.progress for move in frame.moves}) == 1
+            if not ways or ways[-1] != (names, frame.caption):
+                ways.append((names, frame.caption))
+    split_caption = f"for q, k, v, mask in heads:   {(*batch, T_Q, D_MODEL)} → {(*batch, T_Q, D_K)}"
+    merge_caption = f"context = torch.cat(contexts, dim=-1)   {(*batch, H, T_Q, D_K)} → {(*batch, T_Q, D_MODEL)}"
+    assert ways == [(["q", "k", "v"], split_caption), (["context"], merge_caption)]
+    starts = [one for one, other in itertools.pairwise(board.frames) if other.moves and not one.moves]
+    assert len(starts) == H + 1
+
+
 def test_the_view_in_the_middle_is_drawn_as_groups_of_columns():
     board = animate(6, *qkv(), None, H).boards[0]
     for name, rows in (("q", T_Q), ("k", T_K), ("v", T_K)):
@@ -532,7 +591,8 @@ def moments_of_blocks(q, k, v, mask):
     shape = (*batch, T_Q, T_K)
     now = {"q": q, "k": k, "v": v}
     if mask is not None:
-        yield {**now, "mask": mask}, None, ()
+        now["mask"] = mask
+        yield dict(now), None, ()
         allowed = np.broadcast_to(mask, shape)
         key = "mask" if mask.shape == shape else f"mask {shape}"
         now[key] = allowed
@@ -647,9 +707,26 @@ def test_variant_7_with_one_head_takes_a_mask_with_a_head_axis():
     np.testing.assert_allclose(end, VARIANTS[7](*qkv(B), mask, 1)[0].numpy(), rtol=1e-10)
 
 
-def test_the_sheets_of_variant_7_are_heads():
-    assert animate(7, *qkv(), None, H).boards[0].sheet == "head"
-    assert animate(3, *qkv(B)).boards[0].sheet == "item"
+@pytest.mark.parametrize(
+    ("variant", "batch", "heads", "sheets_"),
+    [
+        (1, (), 0, ()),
+        (3, (B,), 0, ("item 0", "item 1")),
+        (4, (B, 3), 0, ("item 0, 0", "item 0, 1", "item 0, 2", "item 1, 0", "item 1, 1", "item 1, 2")),
+        (5, (), H, ("head 0", "head 1")),
+        (6, (), 1, ()),
+        (6, (B,), 1, ("item 0", "item 1")),
+        (6, (B,), H, SHEETS_OF_ITEMS),
+        (7, (), H, ("head 0", "head 1")),
+        (7, (B,), H, SHEETS_OF_ITEMS),
+        (7, (B,), 1, ("item 0", "item 1")),
+    ],
+)
+def test_sheets_are_called_after_what_they_are(variant, batch, heads, sheets_):
+    arguments = [*qkv(*batch), None, heads] if heads else qkv(*batch)
+    board = animate(variant, *arguments).boards[0]
+    assert board.sheets == sheets_
+    assert max(panel.sheets for panel in board.panels.values()) == max(len(sheets_), 1)
 
 
 # ------------------------------------------------------------------------------------------------- long loops
@@ -657,8 +734,8 @@ def test_the_sheets_of_variant_7_are_heads():
 
 def steps_said(frame):
     """How many steps a frame stands for, by its caption."""
-    _, found, rest = frame.caption.partition("   and ")
-    return 1 + int(rest.split(" ")[0]) if found else 1
+    found = re.match(r"(\d+) steps, up to ", frame.caption)
+    return int(found[1]) if found else 1
 
 
 def of_line(board, code):
@@ -715,15 +792,55 @@ def test_every_step_of_a_loop_is_in_some_frame(traced_loops):
         assert np.logical_or.reduce([frame.cells[name].lit for frame in frames]).all()
 
 
-def test_one_step_is_no_steps(traced_loops):
-    captions = [
-        frame.caption
-        for most in (20, 60)
-        for frame in storyboard(traced_loops, max_frames=most).frames
-        if "   and " in frame.caption
-    ]
-    assert captions
-    assert not [caption for caption in captions if "and 1 steps" in caption]
+@pytest.mark.parametrize("most", [20, 60])
+def test_one_step_is_no_steps_and_several_end_with_that_of_their_frame(traced_loops, loops, most):
+    captions = [frame.caption for frame in loops.frames]
+    several = 0
+    for frame in storyboard(traced_loops, max_frames=most).frames:
+        number, found, rest = frame.caption.partition(" steps, up to ")
+        if not found:
+            assert frame.caption in captions
+            continue
+        several += 1
+        assert int(number) >= 2
+        whole = loops.frames[captions.index(rest)]
+        assert frame.cells.keys() == whole.cells.keys()
+        for key, cells in frame.cells.items():
+            np.testing.assert_array_equal(cells.value, whole.cells[key].value)
+            np.testing.assert_array_equal(cells.there, whole.cells[key].there)
+            assert (cells.lit >= whole.cells[key].lit).all()
+    assert several
+
+
+def test_frames_that_fit_are_not_thinned(loops):
+    for most in (len(loops.frames), len(loops.frames) + 1):
+        assert thin(loops.frames, most) == list(loops.frames)
+
+
+@pytest.mark.parametrize("most", [2, 5, 17, 40, 60, 83])
+def test_frames_are_thinned_to_so_many_in_their_order_and_the_last_stays(loops, most):
+    thinned = thin(loops.frames, most)
+    assert 2 <= len(thinned) <= most
+    assert thinned[0] is loops.frames[0]
+    assert thinned[-1] is loops.frames[-1]
+    values = [id(frame.cells) for frame in loops.frames]
+    untouched = [values.index(id(frame.cells)) for frame in thinned if steps_said(frame) == 1]
+    assert untouched == sorted(set(untouched))
+    done = [int((frame.cells["scores"].value != 0).sum()) for frame in thinned if "scores" in frame.cells]
+    assert done == sorted(done)
+
+
+def test_what_is_thinned_again_and_again_still_says_of_how_many_steps(loops):
+    frames = loops.frames
+    for most in (60, 45, 33, 24):
+        frames = thin(frames, most)
+        assert len(frames) <= most
+    assert frames[-1] is loops.frames[-1]
+    for written, name in (("scores[", "scores"), ("context[", "weights")):
+        steps = [frame for frame in frames if frame.caption.split(" steps, up to ")[-1].startswith(written)]
+        assert all(frame.caption.count(" steps, up to ") <= 1 for frame in steps)
+        assert sum(map(steps_said, steps)) == T_Q * T_K
+        assert np.logical_or.reduce([frame.cells[name].lit for frame in steps]).all()
 
 
 def counted(x):
@@ -931,6 +1048,160 @@ def test_a_mask_that_is_added_is_no_error():
     mask = torch.zeros(T_Q, T_K, dtype=torch.float64).masked_fill(~CAUSAL, -1e9)
     board = storyboard(trace(with_numbers_as_mask, *qkv(), mask))
     np.testing.assert_array_equal(board.frames[-1].cells["mask"].value[0], mask)
+
+
+@pytest.mark.parametrize("fill", [-1e4, -1e9, -torch.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_mask_that_is_added_blocks_and_does_not_count_as_the_largest(fill, dtype):
+    inputs = [x.to(dtype) for x in qkv()]
+    mask = torch.zeros(T_Q, T_K, dtype=dtype).masked_fill(~CAUSAL, fill)
+    board = storyboard(trace(with_numbers_as_mask, *inputs, mask))
+    first, *_, last = board.frames
+    np.testing.assert_array_equal(first.cells["mask"].blocked[0], ~CAUSAL)
+    np.testing.assert_array_equal(last.cells["scores"].blocked[0], ~CAUSAL)
+    products = (inputs[0] @ inputs[1].T).masked_fill(~CAUSAL, 0).abs().max().item()
+    assert products < 1e4 / 100
+    assert board.limits["scores"] == pytest.approx(products)
+    assert board.limits["mask"] == 0
+    assert board.frames[1].caption == f"scores: {int((~CAUSAL).sum())} of 35 cells are blocked"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "blocked"),
+    [
+        ([-1e4, 99.0, -99.0], [True, False, False]),
+        ([-1e4, 101.0, 0.0], [False] * 3),  # not a hundred times further from 0
+        ([-1e4, -101.0, 0.0], [False] * 3),
+        ([-9e3, 1.0, 0.0], [False] * 3),  # not low enough
+        ([-1e9, -1e9 + 64, 5.0], [True, True, False]),  # what was there before is still in it
+        ([1e9, 1.0, 0.0], [False] * 3),  # high is not low
+    ],
+)
+def test_what_is_far_below_all_others_is_blocked(numbers, blocked):
+    def pass_on(x):
+        y = x * 1
+        return y
+
+    board = storyboard(trace(pass_on, torch.tensor([numbers], dtype=torch.float64)))
+    for key in ("x", "y"):
+        assert board.frames[-1].cells[key].blocked.ravel().tolist() == blocked
+        kept = [abs(number) for number, away in zip(numbers, blocked, strict=True) if not away]
+        assert board.limits[key] == max(kept)
+
+
+def test_whole_numbers_never_block():
+    board = storyboard(trace(passes, torch.tensor([[-(10**9), 1, 0]])))
+    assert not board.frames[-1].cells["x"].blocked.any()
+    assert board.limits["x"] == 10**9
+
+
+def test_a_mask_that_blocks_everything_says_so_and_a_start_says_nothing_yet():
+    mask = torch.zeros(T_Q, T_K, dtype=torch.bool)
+    board = animate(4, *qkv(B), mask).boards[0]
+    assert board.frames[2].caption == "scores: 70 of 70 cells are blocked"
+    assert board.frames[2].cells["scores"].blocked.all()
+    tiled_captions = [frame.caption for frame in animate(7, *qkv(), mask).frames]
+    assert "running_max: nothing yet, the lowest number there is" in tiled_captions
+    assert not any("nothing yet" in frame.caption for frame in board.frames)
+
+
+@pytest.mark.parametrize(("count", "caption"), [(1, "a comes in"), (2, "a and b come in"), (3, "a, b and c come in")])
+def test_one_comes_in_and_several_come_in(count, caption):
+    def any_number(a, b=None, c=None):
+        return a
+
+    assert storyboard(trace(any_number, *[torch.ones(2)] * count)).frames[0].caption == caption
+
+
+def makes_room(x):
+    y = torch.zeros(2, 3)
+    one = torch.zeros(1)
+    ones = torch.ones(2, 3)
+    allowed = torch.zeros(2, 3, dtype=torch.bool)
+    y[1] = x[1]
+    return y, one, ones, allowed
+
+
+def test_a_line_that_only_makes_room_says_so_and_is_short():
+    first, *frames, _ = storyboard(trace(makes_room, normal(2, 3))).frames
+    assert [(frame.caption, frame.seconds) for frame in frames] == [
+        ("y: 6 zeros, to be filled in", 0.5),
+        ("one: 1 number at once", SECONDS["still"]),
+        ("ones: 6 numbers at once", SECONDS["still"]),
+        ("allowed: 6 zeros, to be filled in", 0.5),
+        ("y: 3 numbers at once", SECONDS["still"]),
+    ]
+    assert first.seconds == SECONDS["still"]  # zeros that came in do not make room
+    zeros, *_ = storyboard(trace(makes_room, torch.zeros(2, 3))).frames
+    assert (zeros.caption, zeros.seconds) == ("x comes in", SECONDS["still"])
+
+
+# ------------------------------------------------------------------------------------- results without a name
+
+
+def unnamed(x, y):
+    z = x + y
+    return z, x @ y.T
+
+
+def test_what_is_returned_without_a_name_is_a_panel_in_a_frame_of_its_own():
+    x, y = normal(T_Q, 3), normal(T_Q, 3, seed=1)
+    board = storyboard(trace(unnamed, x, y))
+    assert list(board.panels) == ["x", "y", "z", "result"]
+    assert board.panels["result"].shape == (T_Q, T_Q)
+    assert [frame.caption for frame in board.frames] == [
+        "x and y come in",
+        "z: 15 numbers at once",
+        "result: 25 numbers at once",
+        "returned",
+    ]
+    moments = [{"x": x, "y": y}, {"x": x, "y": y, "z": x + y}]
+    moments += [{**moments[1], "result": x @ y.T}] * 2
+    check_moments(board.frames, [{name: array.numpy() for name, array in moment.items()} for moment in moments])
+    *_, frame, end = board.frames
+    assert frame.lines == end.lines
+    # The whole line is read, z too.
+    check_lit(frame, {"x": "all", "y": "all", "z": "all", "result": "all"})
+    assert board.limits["result"] == pytest.approx((x @ y.T).abs().max().item())
+
+
+def test_a_result_alone_is_a_panel():
+    def alone(x):
+        return x * 2
+
+    x = normal(2, 3).requires_grad_()
+    board = storyboard(trace(alone, x))
+    moments = [{"x": x.detach().numpy()}] + [{"x": x.detach().numpy(), "result": 2 * x.detach().numpy()}] * 2
+    check_moments(board.frames, moments)
+
+
+def test_a_result_with_a_name_is_no_other_panel_even_with_nan():
+    def named(x):
+        y = x * 2
+        return y, y.T.contiguous().T, x, y.sum()
+
+    x = normal(2, 3)
+    x[1, 2] = float("nan")
+    board = storyboard(trace(named, x))
+    assert list(board.panels) == ["x", "y"]
+    assert [frame.caption for frame in board.frames] == ["x comes in", "y: 6 numbers at once", "returned"]
+
+
+def test_names_leave_out_the_result_or_ask_for_it():
+    traced = trace(unnamed, normal(T_Q, 3), normal(T_Q, 3, seed=1))
+    assert list(storyboard(traced, ["x", "z"]).panels) == ["x", "z"]
+    board = storyboard(traced, ["result"])
+    assert list(board.panels) == ["result"]
+    assert [frame.caption for frame in board.frames] == ["result: 25 numbers at once", "returned"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_the_variants_return_has_names(variant):
+    extra = [CAUSAL] * (variant > 3) + [H] * (variant > 4)
+    assert "result" not in animate(variant, *qkv(), *extra).boards[0].panels
+
+
+# ------------------------------------------------------------------------------------- masks and large tensors
 
 
 def mask_of_its_own(q, k, v):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,12 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from attention_variants.model import causal_mask
 from attention_variants.variants import attention_tiled, get_variant, multihead_attention_fused
 from attention_variants.variants._check import check_inputs
 
 from .motion import encode_png, only_changes, with_one_palette, write_gif, write_mp4
-from .stage import Stage
-from .storyboard import Frame, Storyboard, storyboard
+from .running_code import cells_of
+from .stage import TOKENS, Stage
+from .storyboard import Frame, Storyboard, storyboard, thin
 from .trace import trace
 from .web import bundle, page
 
@@ -29,6 +31,9 @@ __all__ = ["Animation", "animate"]
 
 #: What a notebook stores of one animation: at most so many frames and bytes.
 MOST_FRAMES, MOST_BYTES = 120, 400_000
+
+#: The width of a picture, and of one of two beside each other, in pixels.
+WHOLE, HALF = 960, 480
 
 _KINDS = (".gif", ".png", ".mp4")
 
@@ -57,8 +62,7 @@ class Animation:
     @property
     def seconds(self) -> list[float]:
         """How long each picture stands."""
-        playing = itertools.zip_longest(*([frame.seconds for frame in board.frames] for board in self.boards))
-        return [max(filter(None, both)) for both in playing]
+        return [max(frame.seconds for frame in both) for both in self._together()]
 
     def __len__(self) -> int:
         return max(len(board.frames) for board in self.boards)
@@ -102,15 +106,13 @@ class Animation:
         Raises
         ------
         ValueError
-            If the file ends in something else.
+            If the file ends in something else, or the scale is not 1 to 4.
+        FileNotFoundError
+            If its folder is not there.
         ImportError
             If a film is wanted and ``imageio-ffmpeg`` is not installed.
         """
-        path = Path(path)
-        if path.suffix.lower() not in _KINDS:
-            raise ValueError(
-                f"save: the file must end in {', '.join(_KINDS)}; got {path.name!r}. to_html makes a page."
-            )
+        path = _checked(path, _KINDS, scale)
         pictures = list(_with_progress(self._each(scale), len(self), f"painting {path.name}", progress))
         if path.suffix.lower() == ".mp4":
             write_mp4(path, _with_progress(pictures, len(self), f"writing {path.name}", progress), self.seconds)
@@ -135,24 +137,37 @@ class Animation:
         path : Path
             Where it was written.
         """
-        path = Path(path)
+        path = _checked(path, (".html", ".htm"), scale)
         path.write_text(
             page("player", self._data(self._with_palette(self.pictures(scale)), scale), title=self._title),
             encoding="utf-8",
         )
         return path
 
-    @cached_property
+    @property
     def png(self) -> bytes:
         """The animated PNG that a notebook stores, of at most 400 kB."""
-        frames, seconds = self._painted, self.seconds
-        png = encode_png(frames, seconds)
-        while len(png) > MOST_BYTES and len(frames) > 2:  # every second frame stays, and the last
-            stay = [index % 2 == 0 or index == len(frames) - 1 for index in range(len(frames))]
-            frames = list(itertools.compress(frames, stay))
-            seconds = list(itertools.compress(seconds, stay))
-            png = encode_png(frames, seconds)
-        return png
+        return self._stored[0]
+
+    @property
+    def stored_frames(self) -> int:
+        """How many frames it has: fewer than there are, if more would be too many bytes."""
+        return self._stored[1]
+
+    @cached_property
+    def _stored(self) -> tuple[bytes, int]:
+        stored, png = self, encode_png(self._painted, self.seconds)
+        while len(png) > MOST_BYTES:
+            most = 3 * len(stored) // 4
+            if most < 5:
+                raise ValueError(
+                    f"animate: a few frames of {self._title} take more than {MOST_BYTES // 1000} kB; "
+                    f"show less of it by names=."
+                )
+            boards = [replace(board, frames=tuple(thin(board.frames, most))) for board in stored.boards]
+            stored = Animation(boards, self._stages)
+            png = encode_png(stored._painted, stored.seconds)
+        return png, len(stored)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         return bundle(
@@ -175,7 +190,7 @@ class Animation:
     def _together(self) -> list[tuple[Frame, ...]]:
         """The frames of all boards, picture by picture; who is done waits, and says nothing more until the end."""
         count = len(self)
-        waiting = [replace(board.frames[-1], caption="returned") for board in self.boards]
+        waiting = [replace(board.frames[-1], caption="returned", seconds=0.0) for board in self.boards]
         boards = [
             [*board.frames[:-1], *[wait] * (count - len(board.frames)), board.frames[-1]]
             for board, wait in zip(self.boards, waiting, strict=True)
@@ -185,7 +200,8 @@ class Animation:
     def _each(self, scale: int) -> Any:
         stages = self._stages(scale)
         for both in self._together():
-            yield _beside([stage.paint(frame) for stage, frame in zip(stages, both, strict=True)])
+            pictures = [stage.paint(frame) for stage, frame in zip(stages, both, strict=True)]
+            yield _beside(pictures, across=stages[0].width <= HALF)
 
     def _data(self, pictures: Sequence[Image.Image], scale: int) -> dict[str, Any]:
         """What the player shows."""
@@ -258,8 +274,8 @@ def animate(
     TypeError
         If the function has no Python code to follow.
     ValueError
-        If a tensor has more than 40 rows or columns, or more than 6 sheets; if a name is unknown, or the number of
-        tokens or titles does not fit.
+        If a tensor has more than 40 rows or columns, or more than 6 sheets, or all together do not fit into a picture;
+        if a name is unknown, or the number of tokens or titles does not fit.
     Exception
         Whatever the function raises, untouched.
 
@@ -274,115 +290,154 @@ def animate(
         raise ValueError(f"animate: titles must be {len(functions)}, one for each function; got {titles!r}.")
     if max_frames > MOST_FRAMES:
         raise ValueError(f"animate: max_frames must be at most {MOST_FRAMES}; got {max_frames}.")
+    if not isinstance(max_frames, int):
+        raise ValueError(f"animate: max_frames must be a whole number; got {max_frames!r}.")
     names = [names] if isinstance(names, str) else names
-    words = (tokens if query_tokens is None else query_tokens, tokens if key_tokens is None else key_tokens)
+    if names is not None and not names:
+        raise ValueError("animate: names must name at least one tensor, or be left out for all of them.")
+    queries, keys = (tokens if own is None else own for own in (query_tokens, key_tokens))
+    if isinstance(queries, str) or isinstance(keys, str):
+        raise ValueError("animate: tokens must be a list of words, one for each row; got one string.")
+    words = (None if queries is None else [*map(str, queries)], None if keys is None else [*map(str, keys)])
     boards, results = [], []
     for each in functions:
         each = get_variant(each) if isinstance(each, int) else each
         fused = each is multihead_attention_fused
         call, num_heads = _watchable(args, kwargs) if fused else ((each, *args), 1)
         steps = trace(*call, **({} if fused else kwargs))
-        board = storyboard(steps, names, max_frames=max_frames, query_tokens=words[0], key_tokens=words[1])
-        if num_heads > 1:
-            board = replace(board, sheet="head")
+        board = storyboard(
+            steps,
+            names,
+            max_frames=max_frames,
+            heads=True if num_heads > 1 else None,
+            query_tokens=words[0],
+            key_tokens=words[1],
+        )
         _check_words(board, words)
         boards.append(board)
-        results.append(steps.result)
+        result = steps.result
+        if num_heads > 1:  # the heads of the tiled version are not yet merged
+            result = (result[0].transpose(-3, -2).flatten(-2), None)
+        results.append(result)
+        tallest = max(panel.rows for panel in board.panels.values() if panel.argument) if by_token else 0
+        if tallest > len(TOKENS):
+            raise ValueError(f"animate: by_token has colours for {len(TOKENS)} tokens; got {tallest}.")
     if len(boards) > 1:
         boards = _compared(boards, results)
 
     def stages(scale: int) -> list[Stage]:
-        alone = len(boards) == 1
-        return [
-            Stage(
-                board,
-                width=960 if alone else 480,
-                code=alone,
-                title=titles[at] if titles else None,
-                tokens=words,
-                by_token=by_token,
-                scale=scale,
-            )
-            for at, board in enumerate(boards)
-        ]
+        def staged(width: int) -> list[Stage]:
+            return [
+                Stage(
+                    board,
+                    width=width,
+                    code=len(boards) == 1,
+                    title=titles[at] if titles else None,
+                    tokens=words,
+                    by_token=by_token,
+                    scale=scale,
+                )
+                for at, board in enumerate(boards)
+            ]
 
+        if len(boards) == 1:
+            return staged(WHOLE)
+        try:
+            return staged(HALF)
+        except ValueError:  # too much for half the width: one below the other
+            return staged(WHOLE)
+
+    stages(1)  # whether there is room for all of it shows now, and not when it is displayed
     return Animation(boards, stages)
 
 
 def _watchable(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], int]:
     """Variant 7's call as one of the tiled version, which goes through the same blocks in Python; and its heads."""
-
-    def arguments(
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        mask: Tensor | None = None,
-        num_heads: int = 1,
-        *,
-        dropout_p: float = 0.0,
-        need_weights: bool = True,
-        is_causal: bool = False,
-    ) -> tuple[tuple[Any, ...], int]:
-        check_inputs(7, q, k, v, mask, num_heads, dropout_p)
-        if dropout_p:
-            raise ValueError(f"animate: dropout is not drawn; got dropout_p={dropout_p}, leave it at 0.")
-        if is_causal:
-            causal = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
-            mask = causal if mask is None else mask & causal
-        if num_heads == 1 and mask is not None and mask.ndim > 2:
-            mask = mask.squeeze(-3)  # the tiled version has no axis for heads
-        if num_heads > 1:  # (..., T, d_model) -> (..., H, T, d_k)
-            q, k, v = (x.unflatten(-1, (num_heads, -1)).transpose(-3, -2) for x in (q, k, v))
-        return (attention_tiled, q, k, v, mask), num_heads
-
-    return arguments(*args, **kwargs)
+    call = inspect.signature(multihead_attention_fused).bind(*args, **kwargs)
+    call.apply_defaults()
+    q, k, v, mask, num_heads = (call.arguments[name] for name in ("q", "k", "v", "mask", "num_heads"))
+    dropout_p = call.arguments["dropout_p"]
+    check_inputs(7, q, k, v, mask, num_heads, dropout_p)
+    if dropout_p:
+        raise ValueError(f"animate: dropout is not drawn; got dropout_p={dropout_p}, leave it at 0.")
+    if call.arguments["is_causal"]:
+        causal = causal_mask(q.shape[-2], k.shape[-2])
+        mask = causal if mask is None else mask & causal
+    if num_heads == 1 and mask is not None and mask.ndim > 2:
+        mask = mask.squeeze(-3)  # the tiled version has no axis for heads
+    if num_heads > 1:  # (..., T, d_model) -> (..., H, T, d_k)
+        q, k, v = (x.unflatten(-1, (num_heads, -1)).transpose(-3, -2) for x in (q, k, v))
+    return (attention_tiled, q, k, v, mask), num_heads
 
 
-def _check_words(board: Storyboard, words: tuple[Sequence[str] | None, Sequence[str] | None]) -> None:
-    """Refuse tokens of which there are more or fewer than rows."""
+def _check_words(board: Storyboard, words: Sequence[Sequence[str] | None]) -> None:
+    """Refuse tokens of which there are more or fewer than rows: of q and k, or else of every argument."""
+    matrices = [panel for panel in board.panels.values() if panel.argument and len(panel.shape) > 1]
     for tokens, name, kind in zip(words, ("q", "k"), ("query", "key"), strict=True):
-        rows = next((panel.rows for panel in board.panels.values() if panel.name == name), None)
-        if tokens is not None and rows is not None and len(tokens) != rows:
-            raise ValueError(f"animate: {kind} tokens must be {rows}, one for each row of {name}; got {len(tokens)}.")
+        own = [panel for panel in matrices if panel.name == name][:1] or matrices
+        if tokens is not None and own and len(tokens) not in [panel.rows for panel in own]:
+            rows = " or ".join(f"{panel.rows}, one for each row of {panel.name}" for panel in own)
+            raise ValueError(f"animate: {kind} tokens must be {rows}; got {len(tokens)}.")
 
 
 def _compared(boards: list[Storyboard], results: Sequence[Any]) -> list[Storyboard]:
-    """Let the last caption of each say where the two differ: in what is still drawn, and in what they returned."""
-    one, other = (board.frames[-1].cells for board in boards)
-    pairs = {
-        board.panels[key].name: (one[key].value, other[key].value)
-        for board in boards[:1]
-        for key, panel in board.panels.items()
-        if not panel.argument
-        and key in one
-        and key in other
-        and panel.shape == boards[1].panels[key].shape
-        and one[key].there.all()
-        and other[key].there.all()
-    }
-    returned = [[x for x in (r if isinstance(r, tuple) else (r,)) if isinstance(x, Tensor)] for r in results]
-    for number, (a, b) in enumerate(zip(*returned, strict=False), start=1):
-        if a.shape == b.shape:
-            pairs.setdefault(f"result {number}", (a.detach().numpy(force=True), b.detach().numpy(force=True)))
-    said, differ = [], False
-    for name, (a, b) in pairs.items():
-        close = np.isclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)
-        differ |= not close.all()
-        if not close.all() and not name.startswith("result"):
-            said.append(f"{int((~close).sum())} of {close.size} numbers of {name} differ")
-    verdict = "; ".join(said) or ("the results differ" if differ else "both have the same numbers")
-    caption = f"returned; {verdict}" if pairs else "returned"
+    """Let the last caption of each say whether the results differ, and what does of that which is still drawn."""
+    (one, other), (board, beside) = (board.frames[-1].cells for board in boards), boards
+    differ = []
+    for key, panel in board.panels.items():
+        known = key in one and key in other and panel.shape == beside.panels[key].shape
+        if known and not panel.argument and one[key].there.all() and other[key].there.all():
+            close = _close(one[key].value, other[key].value)
+            if not close.all():
+                differ.append(f"{int((~close).sum())} of {close.size} numbers of {panel.name}")
+    on_the_way = f"; on the way, {', '.join(differ)} differ" if differ else ""
+    caption = f"returned; {_verdict(*results)}{on_the_way}"
     return [replace(board, frames=(*board.frames[:-1], replace(board.frames[-1], caption=caption))) for board in boards]
 
 
-def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
+def _verdict(result: Any, other: Any) -> str:
+    """Whether two functions returned the same, in words; what only one of them returned does not count."""
+    pairs = zip(*(r if isinstance(r, tuple | list) else (r,) for r in (result, other)), strict=False)
+    tensors = [(a, b) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor)]
+    if not tensors:
+        return "there are no results to compare"
+    for a, b in tensors:
+        if a.shape != b.shape:
+            return f"the results have other shapes, {tuple(a.shape)} and {tuple(b.shape)}"
+    same = all(_close(cells_of(a.detach()), cells_of(b.detach()), a.dtype).all() for a, b in tensors if a.ndim)
+    return "the results are the same" if same else "the results differ"
+
+
+def _close(a: np.ndarray, b: np.ndarray, dtype: torch.dtype = torch.float32) -> np.ndarray:
+    rounding = 1e-2 if dtype in (torch.float16, torch.bfloat16) else 1e-4
+    return np.isclose(a, b, rtol=rounding, atol=rounding / 10, equal_nan=True)
+
+
+def _checked(path: str | Path, kinds: Sequence[str], scale: int) -> Path:
+    """See before the painting whether a file can be written as wanted."""
+    path = Path(path)
+    if path.suffix.lower() not in kinds:
+        raise ValueError(f"animate: the file must end in {' or '.join(kinds)}; got {path.name!r}.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"animate: there is no folder {str(path.parent)!r}; make it first.")
+    if not isinstance(scale, int) or not 1 <= scale <= 4:
+        raise ValueError(f"animate: scale must be 1, 2, 3 or 4; got {scale!r}.")
+    return path
+
+
+def _beside(pictures: Sequence[Image.Image], *, across: bool) -> Image.Image:
+    """Put two pictures beside each other, or one below the other."""
     if len(pictures) == 1:
         return pictures[0]
-    both = Image.new("RGB", (sum(p.width for p in pictures), max(p.height for p in pictures)), "white")
-    x = 0
-    for picture in pictures:
-        both.paste(picture, (x, 0))
-        x += picture.width
+    (width, height), (other_width, other_height) = (picture.size for picture in pictures)
+    if across:
+        both = Image.new("RGB", (width + other_width, max(height, other_height)), "white")
+        corners = ((0, 0), (width, 0))
+    else:
+        both = Image.new("RGB", (max(width, other_width), height + other_height), "white")
+        corners = ((0, 0), (0, height))
+    for picture, corner in zip(pictures, corners, strict=True):
+        both.paste(picture, corner)
     return both
 
 

@@ -204,8 +204,9 @@ class Exploration:
     In JupyterLab it is a widget; where there is no kernel, a picture of its first view. Nothing in it changes.
     """
 
-    def __init__(self, views: Sequence[_View], start: int, head: int) -> None:
+    def __init__(self, views: Sequence[_View], start: int, head: int, kind: str = "sentence") -> None:
         self._views = tuple(views)
+        self._kind = kind  # what one chooses from: sentences, or the layers of one
         self._start = start
         self._head = head
 
@@ -220,13 +221,15 @@ class Exploration:
         Returns
         -------
         data : dict
-            ``colors``, ``start`` (the view, head and query it begins with) and ``views``: for each its tokens and,
-            in base64, its tensors. q and k (num_heads, T, d_k) are 16-bit integers times ``unit``; products, scores,
-            exps and weights (num_heads, T, T), largest and sums (num_heads, T) are float32.
+            ``colors``; ``kind``, what one chooses from ("sentence" or "layer"); ``start``, the view, head and query it
+            begins with; and ``views``: for each its tokens and, in base64, its tensors. q and k (num_heads, T, d_k) are
+            16-bit integers times ``unit``; products, scores, exps and weights (num_heads, T, T), largest and sums
+            (num_heads, T) are float32.
         """
         opposites = {f"{name}_opposite": OPPOSITES[name] for name in ("q", "k", "scores")}
         return {
             "colors": COLORS | opposites | {"ink": INK, "blocked": BLOCKED},
+            "kind": self._kind,
             "start": {"view": self._start, "head": self._head, "query": self._views[self._start].query},
             "views": [view.data() for view in self._views],
         }
@@ -254,7 +257,7 @@ class Exploration:
         if size > _MOST_BYTES:
             raise ValueError(
                 f"explore: the page of {len(self._views)} sentences or layers would be {size / 1e6:.1f} MB, more than "
-                f"{_MOST_BYTES / 1e6:g} MB; pass fewer of them to explore(...)."
+                f"{_MOST_BYTES / 1e6:g} MB; pass fewer of them, or one layer: explore(reading.example(3))."
             )
         if path is None:
             return page
@@ -340,7 +343,7 @@ class Exploration:
 
     def __repr__(self) -> str:
         count = len(self._views)
-        what = "1 sentence" if count == 1 else f"{count} sentences"
+        what = f"{count} {self._kind}{'s' * (count > 1)}"
         view = self._views[self._start]
         return f"Exploration({what}, head {self._head}, query {view.name(view.query)!r}: {self._reading()})"
 
@@ -435,9 +438,11 @@ def explore(
 
     views = [_view(example, name, query) for example, name in zip(examples, names, strict=True)]
     head = _number("head", head, views[start].num_heads)
-    if query is not None:
+    somewhere = isinstance(query, str) and any(_positions(query, view.tokens) for view in views)
+    if query is not None and (not somewhere or _positions(str(query), views[start].tokens)):
         _position("query", query, views[start].tokens)
-    return Exploration(views, start, head)
+    kinds = {"layer" if len(layers) > 1 else "sentence" for layers in given}
+    return Exploration(views, start, head, "layer" if kinds == {"layer"} and len(given) == 1 else "sentence")
 
 
 def _layers(given: Any) -> list[Any]:

@@ -25,13 +25,10 @@ _FILES = {"Mono": "DejaVuSansMono.ttf", "Sans": "DejaVuSans.ttf", "Sans-Bold": "
 #: The order of the tensors from left to right, and what stands above some of them.
 _BELOW = ("q", "scores", "exp", "weights", "running_max", "running_sum", "context")
 _ABOVE = {"k": "scores", "mask": "weights", "v": "context", "new_max": "running_max", "correction": "running_sum"}
-#: Those whose columns are features.
-_FEATURES = ("q", "k", "v", "context")
-
 # All lengths are in pixels.
 TITLE, SMALL, LINE = 12, 10, 15  # letters of a title, letters of a label, from line to line
 _LARGEST_CELL, _LABELLED_CELL = 34, 9  # the largest cells, and the smallest that have labels
-_GAP, _SEAM = 14, 8  # between two panels, between two sheets
+_GAP, _SEAM, _NAME = 14, 8, 14  # between two panels, between two sheets, the name of a sheet
 
 
 @functools.cache
@@ -110,6 +107,11 @@ class Layout:
             right, self.bottom = self._place(cell)
             if right <= width and self.bottom <= height:
                 break
+        else:
+            raise ValueError(
+                f"animate: the tensors of {board.name} do not fit into one picture legibly; show some of them by "
+                f"names=, or pass fewer heads, tokens or features."
+            )
         spare = max(width - right, 0) / 2  # in the middle of what is left
         self.boxes = {key: [replace(box, x=box.x + spare) for box in boxes] for key, boxes in self.boxes.items()}
         self.titles = {key: (x + spare, y) for key, (x, y) in self.titles.items()}
@@ -139,8 +141,6 @@ class Layout:
         placed = [panel for column in self.columns for panel in column]
         self.columns += [[panel] for panel in middle if panel not in placed]
         self.over = [column[1] for column in self.columns if len(column) > 1]
-        tokens = [panel.rows for panel in self.board.panels.values() if panel.name in _FEATURES]
-        self.room = min(max([6, *tokens]), 10)
         self.title_lines = max(len(self.title(panel)) for panel in self.board.panels.values())
 
     # What a panel looks like
@@ -162,8 +162,8 @@ class Layout:
         return [str(number) for number in range(count)] if tokens is None else [*tokens]
 
     def _unit(self, panel: Panel) -> float:
-        """The width of a feature, in cells: many features share the room of about as many as there are tokens."""
-        return min(1.0, self.room / panel.columns) if panel.name in _FEATURES else 1.0
+        """The width of a feature, in cells: many features share the room of six."""
+        return min(1.0, 6 / panel.columns) if panel.name in ("q", "k", "v", "context") else 1.0
 
     def _box(self, panel: Panel, x: float, y: float) -> Box:
         wide, high = self._unit(panel) * self.cell, self.cell
@@ -218,12 +218,18 @@ class Layout:
         over = max((self._size(panel)[1] for panel in self.over), default=0.0)
         under = max(self._size(column[0])[1] for column in self.columns)
         keys = self._key_labels()
+        sheets = max(panel.sheets for column in self.columns for panel in column)
         y, corner = self.top, x
-        for sheet in range(max(panel.sheets for column in self.columns for panel in column)):
+        for sheet in range(sheets):
             title = self.head if sheet == 0 else _SEAM  # only the first sheet has titles
-            middle = y + (title + keys * (sheet == 0) + over if self.over else 0.0)  # where what is above ends
-            if self.over and any(panel.sheets > 1 for column in self.columns for panel in column):
-                self.groups.append((x, middle - over, f"{self.board.sheet} {sheet}"))
+            middle = y  # where what stands above ends
+            if self.over:
+                middle += title + keys * (sheet == 0) + over
+                title += 6 * (sheet == 0)  # air between it and the title below
+            if sheets > 1:
+                title += _NAME * (not self.over)
+                name_at = middle - over if self.over else middle + title - _NAME
+                self.groups.append((x, name_at, self.board.sheets[sheet]))
             corner = x
             for column in self.columns:
                 for panel, upper in zip(column, (False, True), strict=False):
@@ -231,8 +237,14 @@ class Layout:
                         at = middle - self._size(panel)[1] if upper else middle + title
                         self.boxes.setdefault(panel.key, []).append(self._box(panel, corner, at))
                         above = self.head + keys * self.is_transposed(panel)
+                        above += _NAME * (sheets > 1 and not self.over)
                         self.titles.setdefault(panel.key, (corner, at - above))
-                corner += max(self._wide(panel) for panel in column) + _GAP
+                names = (
+                    [length("Sans-Bold", SMALL, name) for name in self.board.sheets]
+                    if column is self.columns[0]
+                    else []
+                )
+                corner += max([*map(self._wide, column), *names]) + _GAP
             y = middle + title + under + _SEAM
         return corner, y
 

@@ -438,7 +438,7 @@ def pretrained(name: str | PathLike[str] = _MINILM, *, variant: int | None = 7) 
 
     Notes
     -----
-    Nothing is written to the screen, not even while a model is downloaded.
+    Nothing is written to the screen but a line before a download.
 
     Examples
     --------
@@ -486,6 +486,7 @@ def _find(name: str) -> tuple[Any, Any]:
             return _load(name, get_model_path(), local=True)
     why = "the hub could not be reached"
     if _hub_answers():
+        print(f"Downloading {name} from the Hugging Face hub: this may take some minutes.")
         try:
             return _load(name, name, local=False)
         except OSError as error:

@@ -120,7 +120,7 @@ class RunningCode:
         statement = self.statement(step.line)
         if isinstance(statement, ast.For):
             expression: Any = statement.iter
-        elif isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign):
+        elif isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return):
             expression = statement.value
         else:
             return {}
@@ -193,6 +193,8 @@ class RunningCode:
         if not links or node.id not in values:
             return None
         root = values[node.id]
+        # An argument may ask a tensor for its shape; its numbers it may not have.
+        shapes = {name: torch.empty(value.shape, device="meta") for name, value in values.items()}
         now = torch.empty_like(root, dtype=torch.int64).copy_(torch.arange(root.numel()).view(root.shape))
         followed = []
         for attribute, call in reversed(links):
@@ -203,7 +205,7 @@ class RunningCode:
                 said = ast.unparse(ast.Call(ast.Name(said), call.args, call.keywords))
             before = tuple(now.shape)
             try:
-                now = _run(expression, {"_": now, **step.counters})
+                now = _run(expression, {**shapes, **step.counters, "_": now})
             except Exception:  # it takes more than whole numbers
                 return None
             if attribute != "contiguous":

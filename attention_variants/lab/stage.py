@@ -18,9 +18,10 @@ from .storyboard import Cells, Frame, Move, Panel, Spot, Storyboard
 
 _GROUND, _RULE, _QUIET, _MARK, _BAR = "#FFFFFF", "#D8D8D8", "#6A6A6A", "#FCF0B8", "#B45804"
 _HATCH = "#9C9C9C"
+_EMPTY = "#F4F4F4"  # where no number is yet: a 0 is white
 _OPEN = "#CCE0EC"  # where a mask lets through
 #: One for each token, where tokens are coloured: Okabe and Ito's again, the yellow left out, and two greys.
-_TOKENS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#B8B8B8", "#666666")
+TOKENS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#B8B8B8", "#666666")
 
 #: What some tensors are drawn like: the colours of what they are a part of, or become.
 _LIKE = {"exp": "weights", "running_sum": "weights", "running_max": "scores", "new_max": "scores"}
@@ -96,6 +97,7 @@ class Stage:
             for box in boxes:
                 x, y, _, _ = box.cell(0, 0)
                 _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
+                pen.fill((x, y, right, bottom), _EMPTY)
                 pen.outline((x - 1, y - 1, right, bottom), _RULE)
             self._labels(pen, panel, boxes)
         return image
@@ -103,8 +105,8 @@ class Stage:
     def _title(self, pen: _Pen, panel: Panel, corner: tuple[float, float]) -> None:
         """The name of a panel after a spot of its colour, and its shape as it is drawn."""
         lines, shape = self.layout.title(panel), panel.shape
-        if self.layout.is_transposed(panel) and len(shape) == 2:
-            shape = shape[::-1]
+        if self.layout.is_transposed(panel):
+            shape = (*shape[:-2], shape[-1], shape[-2])
         x, y = corner
         y += LINE * (self.layout.title_lines - len(lines))  # the shape stands right above the panel
         pen.fill((x, y + 3, x + 9, y + 12), COLORS.get(_LIKE.get(panel.name, panel.name), _HATCH))
@@ -188,7 +190,7 @@ class Stage:
     @property
     def palette(self) -> list[tuple[int, int, int]]:
         """Every colour that is painted, and steps between letters and their ground."""
-        flat = (_RULE, _BAR, _HATCH, _OPEN, BLOCKED, "#000000", *COLORS.values())
+        flat = (_RULE, _BAR, _HATCH, _OPEN, _EMPTY, BLOCKED, "#000000", *COLORS.values())
         letters = [
             tuple(round(a + (b - a) * step / steps) for a, b in zip(_rgb(ground), _rgb(INK), strict=True))
             for ground, steps in ((_GROUND, 23), (_MARK, 9))
@@ -204,7 +206,7 @@ class Stage:
         if self.by_token:
             came_in = origin >= 0
             rows = origin[came_in] // self._argument_width(name)
-            rgb[came_in] = _token_colours()[rows % len(_TOKENS)]
+            rgb[came_in] = _token_colours()[rows % len(TOKENS)]
         return rgb
 
     def _argument_width(self, name: str) -> int:
@@ -255,7 +257,7 @@ class Stage:
         row, column = divmod(origin, self._argument_width(name))
         x, y, right, bottom = corners
         letter = f"{row}{chr(ord('a') + column % 26)}"
-        dark = _TOKENS[row % len(_TOKENS)] in ("#D55E00", "#0072B2", "#666666", "#009E73")
+        dark = TOKENS[row % len(TOKENS)] in ("#D55E00", "#0072B2", "#666666", "#009E73")
         pen.text(((x + right) / 2, (y + bottom) / 2), letter, "Sans", 10, "white" if dark else "black", anchor="mm")
 
 
@@ -320,7 +322,7 @@ def _colours(name: str, limit: float) -> tuple[np.ndarray, float, float]:
 
 
 def _token_colours() -> np.ndarray:
-    return _snapped(np.array([_rgb(colour) for colour in _TOKENS]))
+    return _snapped(np.array([_rgb(colour) for colour in TOKENS]))
 
 
 def _snapped(colours: np.ndarray) -> np.ndarray:
@@ -346,9 +348,16 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 
 
 def _wrap(text: str) -> list[str]:
-    """Break a line of code that is too long; what goes on is indented further."""
-    indent = " " * (len(text) - len(text.lstrip()) + 8)
-    return textwrap.wrap(text, _CODE_LETTERS, subsequent_indent=indent, drop_whitespace=False) or [""]
+    """Break a line of code that is too long at its spaces; what goes on is indented further."""
+    indent = " " * (len(text) - len(text.lstrip()))
+    return textwrap.wrap(
+        text.strip(),
+        _CODE_LETTERS,
+        initial_indent=indent,
+        subsequent_indent=indent + " " * 8,
+        break_on_hyphens=False,
+        break_long_words=False,
+    ) or [""]
 
 
 def _cut(text: str, room: float) -> str:

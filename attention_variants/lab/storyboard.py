@@ -26,11 +26,13 @@ LARGEST, MOST_SHEETS = 40, 6
 
 #: How many seconds a frame stands, by what it shows.
 SECONDS = {
-    **{"still": 1.2, "end": 2.5},
+    **{"still": 1.2, "made": 0.5, "end": 2.5},
     **{"first write": 0.35, "write": 0.12, "first assign": 0.9, "assign": 0.45},  # within a loop
     **{"moving": 0.07, "arrived": 0.9},
 }
 
+#: Numbers that stand for minus infinity are at least so low.
+_FAR_BELOW = -1e4
 #: Of these, a loop over blocks of keys holds one block at a time: they are drawn in the columns of their keys.
 _BY_KEY = ("scores", "exp", "weights")
 
@@ -125,7 +127,9 @@ class Frame:
     seconds : float
         How long it stands.
     turn : tuple
-        The loop it belongs to, that loop's turn, and whether later frames of the turn may stand for it.
+        Of a line in a loop: the loop, its turn now, and its first turn.
+    steps : int
+        How many steps of a loop it stands for.
     """
 
     lines: range
@@ -134,6 +138,7 @@ class Frame:
     moves: tuple[Move, ...] = ()
     seconds: float = SECONDS["still"]
     turn: tuple[Any, ...] = ()
+    steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -152,8 +157,8 @@ class Storyboard:
         At least one.
     limits : mapping of str to float
         By the name of a tensor, the largest magnitude that it ever holds.
-    sheet : str
-        What a sheet of a panel is: "head" or "item" of a batch.
+    sheets : tuple of str
+        What to call the sheets: "head 0", "item 1", "item 1, head 0".
     """
 
     name: str
@@ -161,7 +166,7 @@ class Storyboard:
     panels: Mapping[str, Panel]
     frames: tuple[Frame, ...]
     limits: Mapping[str, float]
-    sheet: str
+    sheets: tuple[str, ...]
 
 
 def storyboard(
@@ -169,6 +174,7 @@ def storyboard(
     names: Sequence[str] | None = None,
     *,
     max_frames: int = 120,
+    heads: bool | None = None,
     query_tokens: Sequence[str] | None = None,
     key_tokens: Sequence[str] | None = None,
 ) -> Storyboard:
@@ -183,6 +189,8 @@ def storyboard(
     max_frames : int, default 120
         The most frames. Where a loop has more steps, its first turn is shown step by step, and later frames take
         several steps at once and say so.
+    heads : bool, optional
+        Whether the last leading dimension is that of heads; by default, if there is a ``num_heads`` above 1.
     query_tokens, key_tokens : sequence of str, optional
         Words for the captions.
 
@@ -199,15 +207,17 @@ def storyboard(
         raise ValueError(f"animate: max_frames must be at least 2; got {max_frames}.")
     director = _Director(trace, names, (query_tokens, key_tokens))
     director.run(max_frames)
-    frames = _thin(director.frames, max_frames)
-    heads = any(step.counters.get("num_heads", 1) != 1 for step in director.assignments)
+    frames = thin(director.frames, max_frames)
+    if heads is None:
+        heads = any(step.counters.get("num_heads", 1) != 1 for step in director.assignments)
+    leading = max((panel.shape[:-2] for panel in director.panels.values()), key=math.prod)
     return Storyboard(
         trace.name,
         director.code.text(),
         director.panels,
         tuple(frames),
         director.limits(),
-        "head" if heads else "item",
+        tuple(_sheet_name(index, heads) for index in np.ndindex(*leading)) if leading else (),
     )
 
 
@@ -269,9 +279,9 @@ class _Director:
     ) -> None:
         self.trace, self.tokens = trace, tokens
         self.code = RunningCode(trace)
-        self.assignments = [step for step in trace if step.value.ndim and step.value.numel()]
+        self.assignments = [step for step in (*trace, *_returned(trace)) if step.value.ndim and step.value.numel()]
         for step in self.assignments:
-            if step.value.is_complex() or step.value.is_meta or step.value.layout != torch.strided:
+            if not _is_plain(step.value):
                 raise ValueError(
                     f"animate draws dense tensors of real numbers; {step.name} of {trace.name} is "
                     f"{step.dtype}, {step.value.layout}, on the device {step.value.device}."
@@ -416,7 +426,8 @@ class _Director:
             for step, place in moment:
                 self._hold(step, place)
             line = self.code.first
-            self._emit(range(line, line + 1), f"{_list([step.name for step, _ in moment])} come in", {}, "still")
+            names = [step.name for step, _ in moment]
+            self._emit(range(line, line + 1), f"{_list(names)} come{'s' * (len(names) == 1)} in", {}, "still")
             return
         lines, turn = self._lines(first), self._turn(first)
         lit = self._lit(self.code.read(first, self.values))
@@ -428,10 +439,11 @@ class _Director:
         for step, place in moment:
             cells = lit.setdefault(place.key, np.zeros_like(self.states[place.key].there))
             place.put(cells, cells[place.sheets, :, place.columns] | self._written(step))
-        kind = "arrived" if journeys else "still"
+        kind = "arrived" if journeys else "made" if self._is_blank([step for step, _ in moment]) else "still"
         if turn:
             kind = f"first {first.kind}" if turn[1] == turn[2] else first.kind
-        self._emit(lines, self._caption([step for step, _ in moment], bool(journeys)), lit, kind, turn=turn)
+        caption = self._caption([step for step, _ in moment], list(journeys))
+        self._emit(lines, caption, lit, kind, turn=turn)
 
     def _lit(self, regions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Regions of tensors as cells of panels."""
@@ -517,8 +529,8 @@ class _Director:
         """Whether it stands in the loop whose turns are drawn as sheets."""
         return self.stacking is not None and self.stacking[0] <= step.line <= self.stacking[1]
 
-    def _caption(self, steps: list[Assignment], moved: bool) -> str:
-        first, names = steps[0], _list([step.name for step in steps])
+    def _caption(self, steps: list[Assignment], moved: list[str]) -> str:
+        first, names = steps[0], _list(moved or [step.name for step in steps])
         loops, statement = self.code.loops(first.line), self.code.statement(first.line)
         if len(steps) == 1 and loops and isinstance(statement, ast.Assign | ast.AugAssign):
             code = self.code.with_numbers(statement, first)
@@ -528,15 +540,24 @@ class _Director:
                 code += self._words(where)
             return code
         if moved or self.kept:
-            return f"{names}: the same numbers" + ", in another place" * moved
+            return f"{names}: the same numbers" + ", in another place" * bool(moved)
         filled = _filled(cells_of(first.value), first.value)
-        if filled.all():
+        masked = any(self.values[name].dtype == torch.bool for name in self.code.read(first, self.values))
+        if filled.all() and not masked:
             return f"{names}: nothing yet, the lowest number there is"
         if filled.any():
             return f"{names}: {int(filled.sum())} of {filled.size} cells are blocked"
+        if self._is_blank(steps):
+            return f"{names}: {first.value.numel()} zeros, to be filled in"
         changes = [step.value if step.changed is None else step.changed for step in steps]
         count = sum(int(change.sum()) if change.dtype == torch.bool else change.numel() for change in changes)
         return f"{names}: {count} number{'s' * (count > 1)} at once"
+
+    @staticmethod
+    def _is_blank(steps: list[Assignment]) -> bool:
+        """Whether a line only made room: a new tensor of nothing but zeros."""
+        (first, *others) = steps
+        return not others and first.kind == "assign" and first.value.numel() > 1 and not first.value.any()
 
     def _words(self, where: np.ndarray) -> str:
         (_, row, column) = np.argwhere(where)[0]
@@ -549,6 +570,8 @@ class _Director:
 
     def _journey(self, step: Assignment, place: _Place) -> _Journey | None:
         """The way of the numbers, if the tensor is an older one in another order; None if it is not."""
+        if step.value.dtype == torch.bool:  # of what is only True or False, nobody can say which went where
+            return None
         links = self.code.chain(step, self.values)
         if links is None:
             return self._journey_of_numbers(step, place)
@@ -575,7 +598,8 @@ class _Director:
                 cells = _find(cells_of(step.value), state.value, ~state.there)
             if cells is not None:
                 spots = [Spot(key, cells), Spot(place.key, _all_cells(self.panels[place.key], place))]
-                return self._set_out(step.name, spots, [self.code.line(step.line)])
+                caption = f"{self.code.line(step.line)}   {self.panels[key].shape} → {tuple(step.shape)}"
+                return self._set_out(step.name, spots, [caption])
         return None
 
     def _between(self, indices: Tensor, order: np.ndarray, ends: tuple[_Place, _Place]) -> Spot | None:
@@ -618,10 +642,36 @@ class _Director:
 
 
 def _filled(cells: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """Where a mask left its mark: the lowest number there is, or minus infinity."""
+    """Where a mask left its mark: minus infinity, the lowest number there is, or one far below all others (-1e9)."""
     if not tensor.is_floating_point():
         return np.zeros(cells.shape, dtype=bool)
-    return cells <= torch.finfo(tensor.dtype).min
+    lowest = cells <= torch.finfo(tensor.dtype).min
+    if lowest.any() or not np.isfinite(cells).all() or cells.min() > _FAR_BELOW:
+        return lowest
+    far = cells < cells.min() / 2
+    others = np.abs(cells[~far])
+    return far if others.size and others.max() < -cells.min() / 100 else lowest
+
+
+def _returned(trace: Trace) -> Iterator[Assignment]:
+    """The tensors that were returned and never had a name, as if the line that returned them had given them one."""
+    results = trace.result if isinstance(trace.result, tuple | list) else (trace.result,)
+    held = list(trace.final().values())
+    tensors = [result.detach() for result in results if isinstance(result, Tensor) and _is_plain(result)]
+    unnamed = [x for x in tensors if x.ndim and not any(_equal(x, other) for other in held if _is_plain(other))]
+    counters = trace.assignments[-1].counters if len(trace) else {}
+    for number, value in enumerate(unnamed):
+        name = "result" if len(unnamed) == 1 else f"result {number}"
+        yield Assignment(name, value.clone(), trace.last_line, "", "assign", None, counters)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether it has real numbers that can be drawn."""
+    return not (tensor.is_complex() or tensor.is_meta or tensor.layout != torch.strided)
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and np.array_equal(cells_of(a), cells_of(b), equal_nan=True)
 
 
 def _blocked_by(mask: Tensor, weights: Tensor) -> np.ndarray:
@@ -680,8 +730,21 @@ def _find_numbers(wanted: np.ndarray, there: np.ndarray) -> np.ndarray | None:
     return np.stack(np.unravel_index(found, there.shape), axis=1)
 
 
-def _thin(frames: list[Frame], most: int) -> list[Frame]:
-    """Leave out steps of loops until the frames fit: all of the first turn stay, and of the others their last."""
+def thin(frames: Sequence[Frame], most: int) -> list[Frame]:
+    """Leave out steps of loops until the frames fit: all of the first turn stay, and of the others their last.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+    most : int
+        How many may be left.
+
+    Returns
+    -------
+    frames : list of Frame
+        Those that stand for several steps light what all of them did, and say how many they were.
+    """
+    frames = list(frames)
     if len(frames) <= most:
         return frames
     last_of = {frame.turn[:2]: index for index, frame in enumerate(frames) if frame.turn}
@@ -722,8 +785,15 @@ def _together(frame: Frame, before: list[Frame]) -> Frame:
         for key, there in other.cells.items():
             if there.lit.any():
                 cells[key] = replace(cells[key], lit=cells[key].lit | there.lit)
-    steps = f"{len(before)} step{'s' * (len(before) > 1)}"
-    return replace(frame, cells=cells, caption=f"{frame.caption}   and {steps} before it", seconds=0.35)
+    steps = frame.steps + sum(other.steps for other in before)
+    said = frame.caption.rpartition(" steps, up to ")[2]
+    return replace(frame, cells=cells, caption=f"{steps} steps, up to {said}", seconds=0.35, steps=steps)
+
+
+def _sheet_name(index: tuple[int, ...], heads: bool) -> str:
+    items, head = (index[:-1], index[-1:]) if heads else (index, ())
+    item = [f"item {', '.join(map(str, items))}"] if items else []
+    return ", ".join([*item, *(f"head {number}" for number in head)])
 
 
 def _list(names: Sequence[str]) -> str:

@@ -43,7 +43,7 @@ function shade(color, weight) {
 }
 
 function render({ model, el }) {
-  const { colors, views, start } = model.get("data");
+  const { colors, kind, views, start } = model.get("data");
   const state = { ...start, key: null, all: false }; // key null: the one that the query gives the largest weight
   let view = decode(views[state.view]);
   let hovered = null; // the cell [query, key] under the pointer: its numbers are shown until the pointer leaves
@@ -85,7 +85,7 @@ function render({ model, el }) {
   const head = html("input", { ...ownKeys, type: "range", min: 0, oninput: toHead });
   const all = html("input", { type: "checkbox", onchange: () => choose({ all: all.checked }) });
   const control = (title, input, kind = "") => html("label", { class: kind }, html("span", {}, title), input);
-  const controls = html("div", { class: "controls" }, control("sentence", sentence, "wide"), control("head", head),
+  const controls = html("div", { class: "controls" }, control(kind, sentence, "wide"), control("head", head),
     control("query token", query), control("key token", key), control("lines of all queries", all, "check"));
 
   function listTokens() {

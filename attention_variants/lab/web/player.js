@@ -14,7 +14,8 @@ export default {
     root.setAttribute("role", "group");
     root.setAttribute("aria-label", name);
     root.innerHTML = `
-      <canvas role="img" width="${size[0]}" height="${size[1]}"></canvas>
+      <div class="paper"><canvas role="img" width="${size[0]}" height="${size[1]}"></canvas></div>
+      <p class="caption"></p>
       <div class="controls">
         <button class="play"></button>
         <button class="back" aria-label="one step back" title="one step back">◂</button>
@@ -25,8 +26,8 @@ export default {
           <option value="0.5">½ ×</option><option value="1" selected>1 ×</option><option value="2">2 ×</option>
         </select>
       </div>`;
-    const [canvas, play, back, on, slider, output, speed] =
-      ["canvas", ".play", ".back", ".on", "input", "output", "select"].map((part) => root.querySelector(part));
+    const [canvas, caption, play, back, on, slider, output, speed] =
+      ["canvas", ".caption", ".play", ".back", ".on", "input", "output", "select"].map((part) => root.querySelector(part));
 
     // JupyterLab has shortcuts of its own on arrow keys and space.
     for (const control of [play, back, on, slider, speed]) control.dataset.lmSuppressShortcuts = "true";
@@ -49,6 +50,7 @@ export default {
       for (let i = first; i <= goal; i += 1) paper.drawImage(pictures[i], 0, 0);
       now = goal;
       canvas.setAttribute("aria-label", captions[now]);
+      caption.textContent = captions[now];
       slider.value = now;
       slider.setAttribute("aria-valuetext", captions[now]);
       output.textContent = `${now + 1} of ${frames.length}`;
