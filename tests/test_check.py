@@ -1,62 +1,115 @@
 """check: right functions pass however they are written, wrong ones fail with words that help."""
 
+import inspect
+import json
 import math
+import os
+import random
+import sys
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from correct_styles import STYLES, einsum
+from rewritten_mistakes import SLIPS, TWO, make
+from rich.console import Console
 
 import attention_variants as av
+from attention_variants.classroom.diagnose import function_of
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS, rewrite
+from attention_variants.classroom.situations import situations
 
 
 @pytest.mark.parametrize("variant", range(1, 8))
 def test_the_variants_pass(variant):
     report = av.check(av.VARIANTS[variant], variant)
-    assert report
+    assert report, str(report)
     assert report.passed
-    assert len(report.situations) >= 4
+    assert report.score == 1.0
+    assert sum(worth for _, worth in report.parts.values()) == pytest.approx(1.0)
+    assert len(report.situations) == len(situations(variant))
 
 
-def einsum(q, k, v):
-    weights = torch.einsum("...id,...jd->...ij", q, k).div(math.sqrt(q.shape[-1])).softmax(-1)
-    return torch.einsum("...ij,...jd->...id", weights, v), weights
-
-
-def in_float64(q, k, v):
-    context, weights = einsum(q.double(), k.double(), v.double())
-    return context.to(q.dtype), weights.to(q.dtype)
-
-
-def through_torch_module(q, k, v, mask=None, num_heads=1):
-    split = [x.unflatten(-1, (num_heads, -1)).transpose(-3, -2) for x in (q, k, v)]
-    bias = None if mask is None else torch.zeros(()).where(mask, -1e30)
-    scores = split[0] @ split[1].mT / math.sqrt(split[0].shape[-1]) + (0 if bias is None else bias)
-    weights = scores.softmax(-1) * (1 if mask is None else mask)
-    context = F.scaled_dot_product_attention(*split, attn_mask=mask)
-    if mask is not None:
-        context = context.masked_fill(~mask.any(-1, keepdim=True), 0)
-    return context.transpose(-3, -2).flatten(-2), weights
-
-
-@pytest.mark.parametrize(
-    ("function", "variant"),
-    [(einsum, 1), (einsum, 2), (einsum, 3), (in_float64, 3), (through_torch_module, 5), (through_torch_module, 6)],
-)
-def test_other_ways_of_writing_it_pass(function, variant):
+@pytest.mark.parametrize(("function", "variant"), STYLES, ids=[f"{f.__name__}-{n}" for f, n in STYLES])
+def test_no_right_function_is_rejected(function, variant):
     report = av.check(function, variant)
     assert report, str(report)
 
 
-@pytest.mark.parametrize("mistake", MISCONCEPTIONS.values(), ids=MISCONCEPTIONS)
-def test_each_mistake_fails_and_is_named(mistake):
-    report = av.check(mistake.function, mistake.variant)
+def test_there_are_many_right_styles():
+    assert len({function for function, _ in STYLES}) >= 25
+    assert {variant for _, variant in STYLES} == set(range(1, 8))
+
+
+# ------------------------------------------------------------------------------------------------ naming mistakes
+
+#: Each entry in one of its variants, in turn: all of them take minutes.
+ENTRIES = [
+    (name, sorted(mistake.functions)[i % len(mistake.functions)])
+    for i, (name, mistake) in enumerate(MISCONCEPTIONS.items())
+]
+
+
+@pytest.mark.parametrize(("name", "variant"), ENTRIES)
+def test_each_mistake_fails_and_is_named(name, variant):
+    report = av.check(function_of(MISCONCEPTIONS[name], variant), variant)
     assert not report
-    if mistake.name == "dropout_in_evaluation":  # random: no output to recognise it by
-        assert "something in it is random" in str(report)
-    else:
-        assert report.looks_like is mistake
-        assert mistake.hint in str(report)
+    assert 0 <= report.score < 1
+    assert [named.name for named in report.misconceptions] == [name]
+    assert MISCONCEPTIONS[name].hint in str(report)
+
+
+REWRITTEN = [(one, variant) for one in SLIPS for variant in sorted({one.variant, 6})]
+
+
+def test_the_program_without_a_slip_is_right():
+    assert all(av.check(make(variant), variant) for variant in range(2, 7))
+
+
+@pytest.mark.parametrize(("one", "variant"), REWRITTEN, ids=[f"{one.code[:50]}-{n}" for one, n in REWRITTEN])
+def test_a_mistake_in_another_hand_is_named(one, variant):
+    report = av.check(make(variant, one), variant)
+    assert not report
+    assert report.looks_like is not None
+    assert report.looks_like.name in one.names
+
+
+@pytest.mark.parametrize(("first", "second"), TWO, ids=[f"{a.code[:25]}-{b.code[:25]}" for a, b in TWO])
+def test_two_mistakes_at_once_are_both_named(first, second):
+    variant = max(4, first.variant, second.variant)
+    report = av.check(make(variant, first, second), variant)
+    names = {named.name for named in report.misconceptions}
+    assert len(names) == 2
+    assert names & first.names
+    assert names & second.names
+
+
+def test_what_no_catalogue_knows_is_still_put_into_words():
+    def odd_scale(q, k, v):
+        weights = torch.softmax(0.123 * q @ k.T, dim=-1)
+        return weights @ v, weights
+
+    report = av.check(odd_scale, 2)
+    assert "the weights are those of scores 0.123 * (q . k); expected 0.500 * (q . k)" in str(report)
+    assert report.looks_like.name == "wrong_scale"
+
+    def odd_axis(q, k, v):
+        weights = torch.softmax(torch.cosine_similarity(q[:, None], k[None], dim=-1) * 3, dim=0)
+        return weights @ v, weights
+
+    report = av.check(odd_axis, 2)
+    assert "the columns do sum to 1" in str(report)
+    assert report.looks_like.name == "softmax_over_queries"
+
+    def one_batch_axis(q, k, v):
+        weights = torch.softmax(torch.bmm(q, k.transpose(1, 2)) / math.sqrt(q.shape[2]), dim=2)
+        return torch.bmm(weights, v), weights
+
+    assert av.check(one_batch_axis, 3).looks_like.name == "one_batch_axis_only"
+
+
+# ------------------------------------------------------------------------------------------------------ the report
 
 
 def test_a_report_shows_shapes_and_a_worked_example():
@@ -66,6 +119,38 @@ def test_a_report_shows_shapes_and_a_worked_example():
     assert "found     [" in text
     assert "expected  [" in text
     assert report._repr_html_().startswith("<div")
+    assert "\033" not in text
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(report)
+    assert "softmax over queries" in capture.get()
+
+
+def test_a_report_is_ready_for_json():
+    report = av.check(MISCONCEPTIONS["softmax_over_queries"].function, 2)
+    told = json.loads(json.dumps(report.to_dict()))
+    assert told["passed"] is False
+    assert told["score"] == report.score
+    assert told["misconceptions"][0]["name"] == "softmax_over_queries"
+    assert told["misconceptions"][0]["in_catalogue"] is True
+    assert told["findings"][0]["lines"]
+    assert told["text"] == str(report)
+
+
+def test_a_slip_in_one_part_leaves_the_points_of_the_others():
+    parts = av.check(MISCONCEPTIONS["no_scale"].function, 2).parts
+    assert parts["softmax"][0] == parts["weighted sum"][0] == parts["shapes"][0] == 1.0
+    assert parts["scores"][0] < 1
+    assert parts["the same answer"][0] < 1
+
+
+def test_html_in_a_report_is_text():
+    def function(q, k, v):
+        raise ValueError("<b>bold</b>")
+
+    html = av.check(function, 2)._repr_html_()
+    assert "<b>bold</b>" not in html
+    assert "&lt;b&gt;bold" in html
 
 
 def wrong(change):
@@ -87,8 +172,21 @@ def wrong(change):
             return context.T, weights
         if change == "list":
             return context, weights.tolist()
+        if change == "three":
+            return context, weights, None
+        if change == "swapped":
+            return weights, context
         if change == "no gradient":
             return context.detach(), weights.detach()
+        if change == "random":
+            return context + torch.randn(()), weights
+        if change == "in place":
+            rows = torch.zeros_like(weights)
+            context = torch.zeros_like(context)
+            for i in range(len(q)):
+                rows[i] = weights[i]
+                context[i] = rows[i] @ v
+            return context, rows
         return context, weights
 
     return function
@@ -101,11 +199,15 @@ def wrong(change):
         ("not written", "Nothing is written there yet"),
         ("raises", "it raised KeyError: 'oops'"),
         ("input", "it changed its input q"),
-        ("gradient", "the gradient of v differs"),
+        ("gradient", "the gradient of v"),
         ("dtype", "context has dtype torch.float64; expected torch.float32"),
         ("shape", "context has shape (4, 3); expected (3, 4)"),
         ("list", "weights is a list; expected a tensor of shape (3, 3)"),
+        ("three", "returned a tuple of 3; expected the pair"),
+        ("swapped", "Are the two swapped?"),
         ("no gradient", "no gradient can be computed"),
+        ("random", "two calls on the same input give a different context"),
+        ("in place", "written into after use"),
     ],
 )
 def test_what_else_goes_wrong_is_said(change, words):
@@ -125,12 +227,201 @@ def test_code_that_needs_as_many_queries_as_keys_is_found(part, failed):
     assert report.situations[0] == "as many queries as keys"
 
 
-def test_checking_leaves_the_random_state_alone():
-    torch.manual_seed(0)
-    expected = torch.rand(3)
-    torch.manual_seed(0)
-    av.check(MISCONCEPTIONS["dropout_in_evaluation"].function, 7)
-    assert torch.equal(torch.rand(3), expected)
+def test_scores_of_forty_thousand_are_judged_by_their_arithmetic():
+    """Right styles differ by a thousandth there; the mistake of a percent in the scale is still found."""
+
+    def nearly(q, k, v):
+        weights = torch.softmax(q @ k.T / math.sqrt(q.shape[1]) * 1.01, dim=-1)
+        return weights @ v, weights
+
+    assert not av.check(nearly, 2)
+
+
+# ------------------------------------------------------------------------------------- what a function may not break
+
+
+def test_checking_leaves_no_trace(capsys):
+    def vandal(q, k, v):
+        torch.manual_seed(3)
+        np.random.seed(3)  # noqa: NPY002
+        random.seed(3)
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        torch.allclose = torch.equal = torch.isclose = lambda *_, **__: True
+        np.allclose = np.isclose = np.array_equal = lambda *_, **__: True
+        np.abs = lambda x: np.zeros(np.shape(x))
+        F.softmax = torch.softmax = None
+        math.sqrt = lambda x: 1.0
+        av.attention_matmul = None
+        sys.settrace(lambda *_: None)
+        sys.setrecursionlimit(5000)
+        os.environ["ATTENTION"] = "1"
+        torch.Tensor.sum = lambda self: 0
+        print("x" * 100_000)
+        return torch.zeros(3, 4), torch.zeros(3, 3)
+
+    def state():
+        modules = (torch, np, math, F, av)
+        names = [[vars(m)[n] for n in ("allclose", "equal", "sqrt", "softmax") if n in vars(m)] for m in modules]
+        return (
+            *(id(x) for found in names for x in found),
+            id(torch.Tensor.sum),
+            torch.get_default_dtype(),
+            torch.is_grad_enabled(),
+            torch.rand(2).tolist(),
+            np.random.rand(),  # noqa: NPY002
+            random.random(),
+            sys.getrecursionlimit(),
+            os.environ.get("ATTENTION"),
+            id(av.attention_matmul),
+        )
+
+    def seeded():
+        torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        random.seed(0)
+
+    trace = sys.gettrace()
+    seeded()
+    before = state()
+    seeded()
+    report = av.check(vandal, 2)
+    assert sys.gettrace() is trace
+    assert state() == before
+    assert not report
+    assert report.printed >= 100_000
+    assert capsys.readouterr().out == ""
+    assert av.check(einsum, 2)
+
+
+@pytest.mark.parametrize("how", ["recursion", "exit", "bad words", "interrupt-proof loop"])
+def test_what_a_function_raises_stays_inside(how):
+    class RudeError(Exception):
+        def __str__(self):
+            raise ValueError
+
+    def function(q, k, v):
+        if how == "recursion":
+            return function(q, k, v)
+        if how == "exit":
+            sys.exit(0)
+        if how == "bad words":
+            raise RudeError
+        while True:
+            try:
+                while True:
+                    pass
+            except Exception:
+                pass
+
+    report = av.check(function, 2, seconds=0.5)
+    assert not report
+    assert report.score == 0
+
+
+def test_tensors_that_lie_are_read_as_what_they_are():
+    class Liar(torch.Tensor):
+        shape = (3, 3)
+
+        def __eq__(self, other):
+            return True
+
+        __hash__ = None
+
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            return torch.ones((), dtype=torch.bool)
+
+    class Pair(tuple):
+        def __iter__(self):
+            return iter(einsum(torch.ones(3, 4), torch.ones(3, 4), torch.ones(3, 4)))
+
+    assert not av.check(lambda q, k, v: (torch.zeros(3, 4).as_subclass(Liar), torch.zeros(3, 3).as_subclass(Liar)), 2)
+    assert not av.check(lambda q, k, v: Pair((torch.zeros(3, 4), torch.zeros(3, 3))), 2)
+
+
+def test_a_tensor_changed_after_the_return_changes_nothing():
+    kept = []
+
+    def function(q, k, v):
+        for x in kept:
+            x.zero_()
+        kept[:] = [x.clone() for x in einsum(q, k, v)]
+        return tuple(kept)
+
+    with torch.no_grad():
+        report = av.check(function, 2)
+    assert all(finding.part == "gradients" for finding in report.findings)
+
+
+# ------------------------------------------------------------------------------------------------------ the rules
+
+
+def loops(q, k, v):
+    scores = torch.stack([torch.stack([q[i] @ k[j] for j in range(len(k))]) for i in range(len(q))]) / q.shape[1] ** 0.5
+    weights = torch.stack([row.softmax(0) for row in scores])
+    return torch.stack([sum(w[j] * v[j] for j in range(len(v))) for w in weights]), weights
+
+
+def product(q, k, v):
+    weights = torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), dim=-1)
+    return weights @ v, weights
+
+
+def product_with_mask(q, k, v, mask=None):
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    if mask is None:
+        return scores.softmax(-1) @ v, scores.softmax(-1)
+    weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1) * mask
+    return weights @ v, weights
+
+
+STYLE = {(f.__name__, n): f for f, n in STYLES}
+
+
+@pytest.mark.parametrize(
+    ("function", "variant"),
+    [
+        (loops, 1),
+        (product, 2),
+        (product, 3),
+        (product_with_mask, 4),
+        (STYLE["loop_into_slices", 5], 5),
+        (STYLE["split_by_einsum", 6], 6),
+        (STYLE["heads_in_the_batch", 6], 6),
+        (STYLE["kernel_with_one_mask", 7], 7),
+        (STYLE["kernel_with_an_additive_mask", 7], 7),
+    ],
+)
+def test_who_keeps_the_rules_passes(function, variant):
+    report = av.check(function, variant, rules=True)
+    assert report, str(report)
+
+
+@pytest.mark.parametrize(
+    ("function", "variant", "words"),
+    [
+        (product, 1, "multiplies whole matrices"),
+        (STYLE["broadcast_products", 2], 1, "multiplies whole matrices"),
+        (lambda q, k, v: (loops(q, k, v)[0], product(q, k, v)[1]), 1, "softmax of a whole matrix"),
+        (loops, 2, "there is a loop"),
+        (STYLE["recursion_over_the_batch", 3], 3, "perhaps over the batch"),
+        (STYLE["fused_kernel_beside_weights", 2], 2, "calls the fused kernel"),
+        (STYLE["loop_into_slices", 5], 6, "perhaps over heads"),
+        (STYLE["multihead_attention_module_with_identities", 6], 6, "ready-made layer"),
+        (STYLE["dropout_by_hand", 7], 7, "never calls the fused kernel"),
+        (lambda q, k, v: av.attention_matmul(q, k, v), 2, "calls a variant of this library"),
+    ],
+)
+def test_who_breaks_a_rule_hears_which(function, variant, words):
+    assert av.check(function, variant), "without the rules it is right"
+    report = av.check(function, variant, rules=True)
+    assert not report
+    assert 0 < report.score < 1
+    assert words in str(report)
+
+
+# --------------------------------------------------------------------------------------------------- the arguments
 
 
 def test_bad_arguments():
@@ -147,5 +438,7 @@ def test_a_mistake_must_stand_in_the_source():
 
 def test_a_rewritten_function_has_source():
     mistake = MISCONCEPTIONS["softmax_over_queries"]
-    assert "def softmax_over_queries(" in av.show(mistake.function).text
-    assert "dim=0" in str(av.diff(2, mistake.function))
+    function = mistake.functions[2]
+    assert f"def {function.__name__}(" in av.show(function).text
+    assert "dim=0" in str(av.diff(2, function))
+    assert inspect.getsource(function)

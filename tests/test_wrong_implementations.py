@@ -6,10 +6,12 @@ import inspect
 import random
 
 import pytest
+import torch
 import wrong_implementations
 from reference import DROPOUT, LARGE_LOGITS, LIFTED, PROBLEMS, FaultError, check
-from wrong_implementations import WRONG
+from wrong_implementations import KINDS, NOT_SHOWN, RAISES, WRONG
 
+from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 from attention_variants.model.lift import lift
 from attention_variants.variants import VARIANTS
 
@@ -17,11 +19,11 @@ from attention_variants.variants import VARIANTS
 SHUFFLED = [*LARGE_LOGITS, *DROPOUT, *random.Random(0).sample(PROBLEMS, len(PROBLEMS))]
 
 
-def faults(function):
+def faults(function, dtype=torch.float64):
     """The kind of fault on each problem, None where the function is right."""
     for problem in SHUFFLED:
         try:
-            check(function, problem)
+            check(function, problem, dtype)
         except FaultError as fault:
             yield fault.kind
         else:
@@ -31,7 +33,7 @@ def faults(function):
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: f"{wrong.variant}-{wrong.name}")
 def test_every_wrong_implementation_is_caught(wrong):
     seen = set()
-    for kind in faults(lift(wrong.variant, wrong.function)):
+    for kind in faults(lift(wrong.variant, wrong.function), wrong.dtype):
         assert kind != "error" or wrong.raises, "it raised, which is not the mistake it stands for"
         seen.add(kind)
         if wrong.kind in seen:
@@ -60,3 +62,9 @@ def test_there_are_enough_of_them_and_each_is_its_own():
         names = list(inspect.signature(wrong.function).parameters)[:5]
         right_names = list(inspect.signature(VARIANTS[wrong.variant]).parameters)[:5]
         assert names == right_names, wrong.name
+
+
+def test_the_catalogue_is_among_them():
+    names = [wrong.name for wrong in WRONG]
+    assert set(MISCONCEPTIONS) - set(names) == set(NOT_SHOWN)
+    assert set(" ".join(KINDS.values()).split()) | set(RAISES) <= set(names)

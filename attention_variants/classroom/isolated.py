@@ -1,0 +1,273 @@
+"""Run a function in a process of its own, and take nothing from it but numbers.
+
+Its code cannot reach the judging: not what is compared, nor how, nor the mark. A folder of its own carries the question
+there and arrays back. If the process takes too long, or too much memory, or ends itself, that is the finding.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import inspect
+import json
+import os
+import pickle
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .run import Answer
+from .situations import situations
+
+#: More than this is not read from a child.
+LARGEST_ANSWERS = 64 * 1024**2
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A function in source code, which is not run in this process.
+
+    Attributes
+    ----------
+    source : str
+        The text of a module, or of a notebook's cells one after the other.
+    name : str
+        What the function is called in it.
+    file : str
+        What its errors call the file.
+    """
+
+    source: str
+    name: str
+    file: str = "submission.py"
+
+    @classmethod
+    def read(cls, path: str | Path, name: str) -> Submission:
+        """Read a file of Python code.
+
+        Parameters
+        ----------
+        path : path
+        name : str
+            The function in it.
+
+        Returns
+        -------
+        submission : Submission
+        """
+        return cls(Path(path).read_text(encoding="utf-8"), name, str(path))
+
+
+@dataclass
+class Outcome:
+    """What came back from the other process."""
+
+    answers: list[Answer]
+    printed: int = 0
+    counts: list[dict[str, int]] | None = None
+
+
+def run_isolated(fn: Callable | Submission, variant: int, *, rules: bool, seconds: float, memory: int) -> Outcome:
+    """Ask a function every question of a variant, in another process.
+
+    Parameters
+    ----------
+    fn : callable or Submission
+        What to run. A function must be importable there or picklable by cloudpickle; a `Submission` always works.
+    variant : int
+        1 to 7.
+    rules : bool
+        Whether its operations are counted too.
+    seconds : float
+        How long it may take, from the loading of the code on.
+    memory : int
+        How many bytes it may take beyond what PyTorch itself needs.
+
+    Returns
+    -------
+    outcome : Outcome
+        The answers; where none came, each says why.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="attention-check-"))
+    try:
+        _write_job(folder, fn, variant, rules=rules, seconds=seconds, memory=memory)
+        how = _do(folder, seconds + 1.0)
+        return _read(folder, variant, how, seconds)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_job(folder: Path, fn: Callable | Submission, variant: int, **limits: Any) -> None:
+    job: dict[str, Any] = {"variant": variant, "path": sys.path, "name": None, "file": None, **limits}
+    if not isinstance(fn, Submission):
+        try:
+            (folder / "function.pickle").write_bytes(_pickled(fn))
+        except Exception:
+            fn = _source_of(fn)
+    if isinstance(fn, Submission):
+        job |= {"name": fn.name, "file": fn.file}
+        (folder / "source.py").write_text(fn.source, encoding="utf-8")
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+
+
+def _pickled(fn: Callable) -> bytes:
+    try:
+        import cloudpickle  # type: ignore[import-untyped]
+    except ImportError:
+        if getattr(fn, "__module__", "__main__") == "__main__":
+            raise  # the other process has another __main__
+        return pickle.dumps(fn)
+    return cloudpickle.dumps(fn)
+
+
+def _source_of(fn: Callable) -> Submission:
+    try:
+        source = inspect.getsource(fn)
+    except (OSError, TypeError) as error:
+        raise TypeError(
+            "check: this function cannot be handed to another process; pass a Submission, its source and name."
+        ) from error
+    return Submission("import math\nimport torch\nimport torch.nn.functional as F\n" + source, fn.__name__)
+
+
+# ------------------------------------------------------------------------------------------ the other process
+
+
+class _Nursery:
+    """A process that has loaded PyTorch and forks a child for each job; started when first needed."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen | None = None
+        self.lock = threading.Lock()
+
+    def do(self, folder: Path, seconds: float) -> str:
+        with self.lock:
+            if self.process is None or self.process.poll() is not None:
+                self.process = _start("nursery")
+            process = self.process
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                process.stdin.write((json.dumps([str(folder), seconds]) + "\n").encode())
+                process.stdin.flush()
+                # A job that kills its nursery, or writes rubbish to it, must not hold us up.
+                ready, _, _ = select.select([process.stdout], [], [], seconds + 60.0)
+                how = json.loads(process.stdout.readline()) if ready else "time"
+            except (OSError, ValueError):
+                how = "lost"
+            if how in ("lost", "time") and not (how == "time" and process.poll() is None):
+                self.stop()
+            return str(how)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            with contextlib.suppress(OSError):
+                self.process.kill()
+            self.process.wait()
+            for pipe in (self.process.stdin, self.process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+            self.process = None
+
+
+def _start(*arguments: str) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_HOME), *filter(None, sys.path)])}
+    return subprocess.Popen(
+        [sys.executable, "-m", f"{__package__}.worker", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+_HOME = Path(__file__).parents[2]
+_NURSERY = _Nursery()
+atexit.register(_NURSERY.stop)
+
+
+def _do(folder: Path, seconds: float) -> str:
+    if sys.platform == "linux":
+        return _NURSERY.do(folder, seconds)
+    process = _start(str(folder))
+    try:
+        process.communicate(timeout=seconds + 60.0)  # PyTorch itself may take long to load
+        return "ended"
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return "time"
+
+
+# ------------------------------------------------------------------------------------------- what came back
+
+
+def _read(folder: Path, variant: int, how: str, seconds: float) -> Outcome:
+    questions = situations(variant)
+    reasons = {
+        "time": f"TimeIsUp: it did not finish within {seconds:g} seconds",
+        "ended": "Ended: the process ended before the function had returned (exit, or os._exit?)",
+        "signal 24": f"TimeIsUp: it did not finish within {seconds:g} seconds",
+        "signal 25": "Ended: it wrote more into a file than it may",
+    }
+    reason = reasons.get(how, f"Ended: the process was stopped ({how})")
+    try:
+        told, arrays = _arrays(folder / "answers.npz")
+        if told["load"] is not None:
+            return Outcome([Answer(error=str(told["load"])) for _ in questions])
+        answers = [_answer(i, said, arrays) for i, said in enumerate(told["answers"][: len(questions)])]
+        printed = int(told["printed"])
+        counts = told["counts"]
+        if counts is not None:
+            counts = [{str(name): int(n) for name, n in count.items()} for count in counts[:2]]
+    except Exception:  # no file, or not one that we wrote: whatever it says, there is no answer in it
+        return Outcome([Answer(error=reason) for _ in questions])
+    answers += [Answer(error=reason) for _ in questions[len(answers) :]]
+    return Outcome(answers, printed, counts)
+
+
+def _arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > LARGEST_ANSWERS:
+            raise ValueError("too large")
+    with np.load(path, allow_pickle=False) as loaded:
+        arrays = {name: loaded[name] for name in loaded.files}
+    return json.loads(arrays.pop("told").tobytes()), arrays
+
+
+def _answer(i: int, said: dict[str, Any], arrays: dict[str, np.ndarray]) -> Answer:
+    def words(x: Any) -> str | None:
+        return None if x is None else str(x)[:1000]
+
+    def group(name: str) -> dict[str, np.ndarray]:
+        start = f"{i}/{name}/"
+        return {key[len(start) :]: _real(x) for key, x in arrays.items() if key.startswith(start)}
+
+    context, weights = (arrays.get(f"{i}/{name}") for name in ("context", "weights"))
+    return Answer(
+        error=words(said["error"]),
+        returned=words(said["returned"]),
+        context=None if context is None else _real(context),
+        weights=None if weights is None else _real(weights),
+        kinds={str(name): str(kind)[:100] for name, kind in said["kinds"].items()},
+        after=group("after"),
+        again=group("again"),
+        gradients=group("gradients"),
+        no_gradient=words(said["no_gradient"]),
+    )
+
+
+def _real(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x, dtype=np.float64)

@@ -1,0 +1,201 @@
+"""What a mistake of the catalogue is, and how wrong code is made out of the right."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from attention_variants.model.lift import lift
+from attention_variants.variants import get_variant
+
+#: What stands in a variant's source, and what stands there in the wrong one; several, one after the other.
+Changes = tuple[tuple[str, str], ...]
+
+#: Makes variant 7 of the wrong variant 6: written by hand, without the kernel, the mistake is the same in both.
+BY_HAND = "by hand"
+
+#: A softmax where the variants have it, from 2 on.
+SOFTMAX = "torch.softmax(scores, dim=-1)  # over the keys: every row sums to 1"
+
+#: Where a mask meets the scores, from variant 4 on.
+BLOCK = """\
+    if mask is not None:
+        # The lowest finite number, not -inf: a row of nothing but -inf would become NaN.
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+"""
+
+
+@dataclass(frozen=True)
+class Misconception:
+    """A mistake with a name.
+
+    Attributes
+    ----------
+    name : str
+        What the function with the mistake is called.
+    explanation : str
+        What goes wrong, in a sentence.
+    hint : str
+        Where to look, in a sentence that does not give the line away.
+    shows : str
+        The situations in which the output differs from the right one.
+    seen : str
+        Where it was seen, an address; or "common".
+    changes : mapping of int to changes, callable or "by hand"
+        For each variant in which it can occur, what it changes in the variant's source. Where that cannot say it, a
+        function with the variant's signature; "by hand" lifts the one of variant 6 to variant 7.
+    """
+
+    name: str
+    explanation: str
+    hint: str
+    shows: str
+    seen: str
+    changes: Mapping[int, Changes | Callable | str] = field(repr=False, compare=False)
+
+    @property
+    def variants(self) -> tuple[int, ...]:
+        """The variants in which it can occur, first the one that shows it best."""
+        return tuple(self.changes)
+
+    @property
+    def variant(self) -> int:
+        """The variant that shows it best: the one of its notebook, where it is in one."""
+        return self.variants[0]
+
+    @cached_property
+    def functions(self) -> Mapping[int, Callable]:
+        """For each of ``variants`` the wrong implementation, with the variant's signature; made when asked for."""
+        return _Functions(self)
+
+    @property
+    def function(self) -> Callable:
+        """The wrong implementation of ``variant``."""
+        return self.functions[self.variant]
+
+
+class _Functions(Mapping[int, Callable]):
+    """The wrong implementations of one mistake, by variant; the compiler runs when one is asked for."""
+
+    def __init__(self, mistake: Misconception) -> None:
+        self._mistake = mistake
+        self._made: dict[int, Callable] = {}
+
+    def __getitem__(self, variant: int) -> Callable:
+        if variant not in self._made:
+            self._made[variant] = self._make(variant, self._mistake.changes[variant])
+        return self._made[variant]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._mistake.changes)
+
+    def __len__(self) -> int:
+        return len(self._mistake.changes)
+
+    def _make(self, variant: int, changes: Changes | Callable | str) -> Callable:
+        name = self._mistake.name
+        if callable(changes):
+            return changes
+        if isinstance(changes, str):
+            function = lift(6, self[6])
+            function.__name__ = function.__qualname__ = name
+            return function
+        file = f"<{name}>" if variant == self._mistake.variant else f"<{name}, variant {variant}>"
+        return rewrite(get_variant(variant), name, *changes, file=file)
+
+
+def rewrite(function: Callable, name: str, *changes: tuple[str, str], file: str | None = None) -> Callable:
+    """Make a function out of another one's source with pieces of it replaced.
+
+    Parameters
+    ----------
+    function : callable
+        A function defined at the top of a module.
+    name : str
+        What the new function is called.
+    *changes : tuple of (str, str)
+        What to replace, wherever it stands, and by what.
+    file : str, optional
+        What the new source calls itself, by default the name in angle brackets; one for each function.
+
+    Returns
+    -------
+    rewritten : callable
+        Its source can be shown, traced and compared like any other.
+
+    Raises
+    ------
+    ValueError
+        If a piece does not stand in the source: the variant has changed and the mistake must follow.
+    """
+    source = textwrap.dedent(inspect.getsource(function)).replace(f"def {function.__name__}(", f"def {name}(", 1)
+    for old, new in changes:
+        if old not in source:
+            raise ValueError(f"rewrite: {old!r} does not stand in {function.__name__}.")
+        source = source.replace(old, new)
+    file = f"<{name}>" if file is None else file
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for show, trace and errors
+    namespace = dict(function.__globals__)
+    exec(compile(source, file, "exec"), namespace)
+    return namespace[name]
+
+
+def alike(variants: tuple[int, ...], *changes: tuple[str, str]) -> dict[int, Changes | Callable | str]:
+    """Give several variants the same changes.
+
+    In variant 5 the lines from the scores to the context stand in a loop: whole lines, which begin with a space, are
+    indented once more.
+
+    Parameters
+    ----------
+    variants : tuple of int
+        The variants, the one that shows the mistake best first.
+    *changes : tuple of (str, str)
+        What to replace, and by what.
+
+    Returns
+    -------
+    changes : dict
+        The changes of each variant.
+    """
+    return {variant: _indented(changes) if variant == 5 else changes for variant in variants}
+
+
+def by_hand() -> dict[int, Changes | Callable | str]:
+    """Give variant 7 the mistake of variant 6, as if it were written without the kernel.
+
+    Returns
+    -------
+    changes : dict
+        The change of variant 7.
+    """
+    return {7: BY_HAND}
+
+
+def mask_becomes(wrong: str) -> tuple[str, str]:
+    """Let something else be used in place of the mask, from the scores on.
+
+    Parameters
+    ----------
+    wrong : str
+        What stands in for the mask.
+
+    Returns
+    -------
+    change : tuple of (str, str)
+        What to replace, and by what.
+    """
+    condition, rest = BLOCK.split("\n", 1)
+    return (BLOCK, f"{condition}\n        mask = {wrong}\n{rest}")
+
+
+def _indented(changes: Changes) -> Changes:
+    deeper = [[textwrap.indent(text, "    ") for text in change] for change in changes]
+    return tuple(
+        (new_old, new) if old.startswith(" ") else (old, old_new)
+        for (old, old_new), (new_old, new) in zip(changes, deeper, strict=True)
+    )

@@ -1,0 +1,234 @@
+"""The problems that a function is asked to solve, from the smallest on: NumPy numbers, fixed, the same everywhere.
+
+They are chosen so that each slip shows in at least one of them, and so that two different slips differ in at least
+one. In "everything of one size" every axis is as long as every other: code that takes the wrong axis runs there, and
+its numbers tell which axis it took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Situation:
+    """One problem, as a function of a given variant takes it.
+
+    Attributes
+    ----------
+    title : str
+        How the report calls it, "with ...".
+    q, k, v : array
+        In float64; the values are exact in ``dtype``.
+    mask : boolean array or None
+        True = may attend. Passed from variant 4.
+    num_heads : int or None
+        None below variant 5.
+    options : dict
+        Keywords beside these, from variant 7.
+    variant : int
+        Whose signature the function has.
+    dtype : str
+        In which the function gets q, k and v.
+    twice : bool
+        Whether two calls are compared.
+    gradient : bool
+        Whether gradients are asked for.
+    large : bool
+        Whether the scores are large: outputs count, digits less.
+    random : bool
+        Whether the context is random, so that only its properties can be judged.
+    """
+
+    title: str
+    q: np.ndarray
+    k: np.ndarray
+    v: np.ndarray
+    mask: np.ndarray | None = None
+    num_heads: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    variant: int = 1
+    dtype: str = "float32"
+    twice: bool = False
+    gradient: bool = False
+    large: bool = False
+    random: bool = False
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """The head axis of the weights, if there is one."""
+        return () if self.num_heads is None else (self.num_heads,)
+
+    @cached_property
+    def weights_shape(self) -> tuple[int, ...]:
+        """The shape that the weights must have."""
+        return (*self.q.shape[:-2], *self.heads, self.q.shape[-2], self.k.shape[-2])
+
+    @cached_property
+    def context_shape(self) -> tuple[int, ...]:
+        """The shape that the context must have."""
+        return (*self.q.shape[:-1], self.v.shape[-1])
+
+    @cached_property
+    def allowed(self) -> np.ndarray:
+        """Which key each query may attend to, in the shape of the weights."""
+        allowed = np.ones(self.weights_shape, dtype=bool)
+        if self.mask is not None:
+            allowed &= self.mask
+        if self.options.get("is_causal"):
+            allowed &= np.tril(np.ones(self.weights_shape[-2:], dtype=bool))
+        return allowed
+
+    @cached_property
+    def cotangents(self) -> tuple[np.ndarray, np.ndarray]:
+        """With what context and weights are multiplied in the sum whose gradient is taken."""
+        random = np.random.RandomState(7)
+        return random.randn(*self.context_shape).round(2), random.randn(*self.weights_shape).round(2)
+
+    def given(self) -> str:
+        """Name the inputs with their shapes."""
+        parts = [f"{name} {np.shape(x)}" for name, x in (("q", self.q), ("k", self.k), ("v", self.v))]
+        if self.mask is not None:
+            parts.append(f"mask {self.mask.shape}")
+        if self.num_heads is not None:
+            parts.append(f"num_heads={self.num_heads}")
+        parts += [f"{name}={value}" for name, value in self.options.items()]
+        if self.dtype != "float32":
+            parts.append(f"all in {self.dtype}")
+        return ", ".join(parts)
+
+
+@lru_cache
+def situations(variant: int) -> tuple[Situation, ...]:
+    """Make the problems for a variant, the smallest first.
+
+    Parameters
+    ----------
+    variant : int
+        1 to 7.
+
+    Returns
+    -------
+    situations : tuple of Situation
+        Titles are unique.
+    """
+    random = np.random.RandomState(0)
+    num_heads = 2 if variant >= 5 else None
+    batch = (2,) if variant >= 3 else ()
+
+    def numbers(*shape: int) -> np.ndarray:
+        return random.randn(*shape).astype("float32").astype("float64")
+
+    def make(title: str, T_q: int, T_k: int, d_k: int = 4, d_v: Any = None, **more: Any) -> Situation:
+        lead = more.pop("batch", batch)
+        heads = more.get("num_heads", num_heads)
+        width, width_v = (d_k * (heads or 1), (d_v or d_k) * (heads or 1))
+        arrays = numbers(*lead, T_q, width), numbers(*lead, T_k, width), numbers(*lead, T_k, width_v)
+        return Situation(title, *arrays, **{"num_heads": num_heads, "variant": variant, **more})
+
+    square = make("as many queries as keys", 3, 3, twice=True, gradient=True)
+    made = [
+        square,
+        make("2 queries and 3 keys", 2, 3, twice=True, gradient=True),
+        make("3 queries and 2 keys", 3, 2),
+        # 5 keys, 6 queries, width 7: a scale by the wrong number, and a wrong axis, have nowhere to hide.
+        make("all lengths different", 6, 5, d_k=7, num_heads=num_heads and 3),
+    ]
+    if variant <= 4:
+        made.append(make("values wider than the keys", 2, 3, d_v=6))
+        made.append(make("values narrower than the keys", 2, 3, d_v=2))
+    size = 2 if num_heads else 4
+    made.append(make("everything of one size", size, size, d_k=size, batch=batch and (size,)))
+    equal = make("keys that are all equal", 3, 3)
+    made.append(replace(equal, k=np.repeat(equal.k[..., :1, :], 3, axis=-2)))
+    made.append(_reordered(square, "keys and values in another order", lambda x: x[..., [2, 0, 1], :], ("k", "v")))
+    if variant >= 3:
+        made.append(_reordered(square, "the batch in another order", lambda x: x[::-1].copy(), ("q", "k", "v")))
+        made.append(_reordered(square, "no batch dimension", lambda x: x[0], ("q", "k", "v")))
+        other = make("two batch dimensions", 3, 3)
+        both = [np.stack([getattr(square, name), getattr(other, name)]) for name in "qkv"]
+        made.append(replace(other, q=both[0], k=both[1], v=both[2]))
+    if variant >= 5:
+        made.append(_reordered(square, "the heads in another order", lambda x: np.roll(x, 4, axis=-1), ("q", "k", "v")))
+        alone = _reordered(square, "the first head alone", lambda x: x[..., :4].copy(), ("q", "k", "v"))
+        made.append(replace(alone, num_heads=1))
+        made.append(make("three heads", 2, 3, num_heads=3))
+    if variant >= 4:
+        made += _masked(square, make, variant)
+    if variant == 7:
+        made += _with_options(square, make)
+    single = make("a single key", 2, 1)
+    made.append(replace(single, dtype="float64"))
+    made.append(replace(make("numbers in float64", 2, 3), dtype="float64"))
+    half = make("numbers in float16", 2, 3)
+    rounded = [getattr(half, name).astype("float16").astype("float64") for name in "qkv"]
+    made.append(replace(half, q=rounded[0], k=rounded[1], v=rounded[2], dtype="float16"))
+    large = make("scores of about 40,000", 3, 4, gradient=True, large=True)
+    large = replace(large, q=large.q * 256, k=large.k * 128)  # powers of two: still exact in float32
+    made.append(large)
+    # A maximum that starts at 0, or a mask that fills with -10,000, is found only where all scores are far below.
+    low = replace(large, title="scores all far below zero", q=-np.abs(large.q), k=np.abs(large.k).round() + 256)
+    made.append(low)
+    if variant >= 4:
+        triangle = np.tril(np.ones((3, 4), bool))
+        made.append(replace(large, title="scores of about 40,000 and a mask", mask=triangle, gradient=False))
+        made.append(replace(low, title="scores all far below zero and a mask", mask=triangle, gradient=False))
+    return tuple(made)
+
+
+def _reordered(s: Situation, title: str, change: Callable, names: tuple[str, ...]) -> Situation:
+    changed: dict[str, Any] = {name: change(getattr(s, name)) for name in names}
+    return replace(s, title=title, twice=False, gradient=False, **changed)
+
+
+def _masked(square: Situation, make: Callable, variant: int) -> list[Situation]:
+    """The same q, k and v as the first problem, so that the answers with and without a mask can be compared."""
+    plain = replace(square, twice=False, gradient=False)
+    axes = (1, 1) if variant >= 5 else (1,)
+    padding = np.array([[True, True, True], [True, False, False]]).reshape(2, *axes, 3)
+    scattered = np.array([[0, 1, 1], [1, 0, 1], [1, 0, 0]], dtype=bool)
+    nothing = np.array([[1, 1, 0], [0, 0, 0], [0, 1, 1]], dtype=bool)
+    per_item = np.stack([scattered, scattered[::-1]]).reshape(2, *axes[1:], 3, 3)
+    made = [
+        replace(plain, title="a mask that blocks nothing", mask=np.ones((3, 3), bool)),
+        replace(plain, title="a causal mask", mask=np.tril(np.ones((3, 3), bool)), gradient=True, twice=True),
+        replace(plain, title="a mask with scattered holes", mask=scattered),
+        replace(plain, title="a padding mask", mask=padding),
+        replace(plain, title="a mask for each item of the batch", mask=per_item),
+        replace(plain, title="a query that may attend to nothing", mask=nothing, gradient=True),
+        replace(make("a mask for 2 queries and 3 keys", 2, 3), mask=np.array([[1, 0, 0], [0, 1, 1]], dtype=bool)),
+    ]
+    if variant >= 5:
+        per_head = np.stack([scattered, scattered[:, ::-1]])[None]
+        made.append(replace(plain, title="a mask for each head", mask=per_head))
+    return made
+
+
+def _with_options(square: Situation, make: Callable) -> list[Situation]:
+    plain = replace(square, twice=False, gradient=False)
+    causal, no_weights = {"is_causal": True}, {"need_weights": False}
+    holes = np.array([[1, 1, 0, 1], [1, 0, 1, 1], [0, 1, 0, 1]], dtype=bool)
+    rectangle = make("is_causal=True", 3, 4, options=causal, gradient=True)
+    tall = make("is_causal=True and more queries than keys", 4, 3, options=causal)
+    dropped = make("dropout_p=0.25", 16, 4, d_k=8, options={"dropout_p": 0.25}, random=True)
+    # Values that are the identity matrix, twice in each head: the context is twice the weights that dropout has left.
+    dropped = replace(dropped, v=np.broadcast_to(np.tile(np.eye(4), 4), dropped.v.shape).copy())
+    return [
+        rectangle,
+        tall,
+        replace(rectangle, title="is_causal=True and a mask", mask=holes, gradient=False),
+        replace(plain, title="need_weights=False", options=no_weights, gradient=True),
+        replace(rectangle, title="need_weights=False and is_causal=True", options=causal | no_weights, gradient=False),
+        replace(
+            plain,
+            title="need_weights=False and a mask",
+            mask=np.array([[1, 1, 0], [0, 0, 0], [0, 1, 1]], dtype=bool),
+            options=no_weights,
+        ),
+        dropped,
+    ]

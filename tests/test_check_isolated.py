@@ -1,0 +1,269 @@
+"""check(..., isolated=True): whatever a submission does, it gains nothing and harms nothing."""
+
+import math
+
+import pytest
+import torch
+
+import attention_variants as av
+from attention_variants.classroom.check import Submission
+
+HEAD = """
+import atexit, ctypes, gc, os, signal, subprocess, sys, threading, time, math
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+def right(q, k, v):
+    weights = torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), dim=-1)
+    return weights @ v, weights
+
+def wrong(q, k, v):
+    weights = torch.softmax(q @ k.mT, dim=-1)
+    return weights @ v, weights
+"""
+
+
+def judged(body: str, variant: int = 2, **options):
+    return av.check(Submission(HEAD + body, "answer"), variant, **{"seconds": 5.0, **options})
+
+
+def test_right_and_wrong_are_judged_as_here():
+    assert judged("answer = right")
+    report = judged("answer = wrong")
+    assert [named.name for named in report.misconceptions] == ["no_scale"]
+    assert str(report) == str(av.check(wrong_here, 2)).replace("wrong_here", "answer")
+
+
+def wrong_here(q, k, v):
+    weights = torch.softmax(q @ k.mT, dim=-1)
+    return weights @ v, weights
+
+
+@pytest.mark.parametrize("variant", range(1, 8))
+def test_a_function_can_be_handed_over(variant):
+    assert av.check(av.VARIANTS[variant], variant, isolated=True)
+
+
+def test_a_function_of_a_notebook_can_be_handed_over():
+    factor = 1 / math.sqrt(4)
+
+    def closure(q, k, v):
+        weights = torch.softmax(q @ k.mT * factor, dim=-1)
+        return weights @ v, weights
+
+    pytest.importorskip("cloudpickle")
+    report = av.check(closure, 2, isolated=True)
+    assert not report  # the width is not always 4
+    assert report.situations[0] == "as many queries as keys"
+
+
+#: Every one of them is wrong, and tries to be taken for right.
+TRICKS = {
+    "torch.allclose, equal and isclose say yes": """
+torch.allclose = torch.equal = torch.isclose = torch.testing.assert_close = lambda *a, **k: True
+answer = wrong
+""",
+    "numpy's comparisons say yes": """
+np.allclose = np.isclose = np.array_equal = lambda *a, **k: True
+np.abs = lambda x: np.zeros(np.shape(x))
+answer = wrong
+""",
+    "the library's functions are replaced": """
+import attention_variants as av
+from attention_variants import variants
+for number in range(1, 8):
+    variants.VARIANTS[number] = wrong
+av.check = lambda *a, **k: True
+av.attention_matmul = variants.attention_matmul = wrong
+answer = wrong
+""",
+    "the judging is replaced": """
+from attention_variants.classroom import report
+report.Report.passed = property(lambda self: True)
+report.Report.score = property(lambda self: 1.0)
+answer = wrong
+""",
+    "the judging is imported": """
+from attention_variants.classroom import family
+answer = wrong
+""",
+    "the process ends with 0": """
+def answer(q, k, v):
+    os._exit(0)
+""",
+    "sys.exit(0)": """
+def answer(q, k, v):
+    sys.exit(0)
+""",
+    "a forged report on standard output": """
+print('{"passed": true, "score": 1.0}', flush=True)
+def answer(q, k, v):
+    os.write(1, b'"ended"' + bytes([10]))
+    os.write(2, b"passed")
+    return wrong(q, k, v)
+""",
+    "a forged reply on every pipe": """
+for number in range(3, 64):
+    try:
+        os.write(number, b'"ended"' + bytes([10]))
+    except OSError:
+        pass
+answer = wrong
+""",
+    "a forged file of answers": """
+def answer(q, k, v):
+    for folder in os.listdir("/tmp"):
+        if folder.startswith("attention-check-"):
+            with open(f"/tmp/{folder}/answers.npz", "wb") as file:
+                np.savez(file, told=np.frombuffer(b'{"passed": true, "score": 1}', dtype=np.uint8))
+    os._exit(0)
+""",
+    "tensors that lie about being equal": """
+class Liar(torch.Tensor):
+    def __eq__(self, other):
+        return True
+    def __sub__(self, other):
+        return torch.zeros(())
+    __rsub__ = __sub__
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        return torch.zeros(())
+def answer(q, k, v):
+    return tuple(x.as_subclass(Liar) for x in wrong(q, k, v))
+""",
+    "tensors that lie about their shape": """
+class Flat(torch.Tensor):
+    @property
+    def shape(self):
+        return torch.Size([3, 4])
+def answer(q, k, v):
+    return torch.zeros(1).as_subclass(Flat), torch.zeros(1).as_subclass(Flat)
+""",
+    "a list that lies about its length": """
+class Pair(tuple):
+    def __len__(self):
+        return 2
+def answer(q, k, v):
+    return Pair((torch.zeros(1),))
+""",
+    "the answer is looked for in the callers": """
+def answer(q, k, v):
+    frame = sys._getframe()
+    while frame:
+        for name, value in frame.f_locals.items():
+            if "expected" in name or "right" in name and isinstance(value, tuple):
+                return value
+        frame = frame.f_back
+    return wrong(q, k, v)
+""",
+    "the answer is looked for in memory": """
+def answer(q, k, v):
+    shape = (q.shape[0], k.shape[0])
+    for x in gc.get_objects():
+        if isinstance(x, np.ndarray) and x.shape == shape and np.allclose(x.sum(-1), 1):
+            weights = torch.tensor(x, dtype=q.dtype)
+            return weights @ v, weights
+    return wrong(q, k, v)
+""",
+    "a thread changes the result afterwards": """
+def answer(q, k, v):
+    context, weights = wrong(q, k, v)
+    def later():
+        time.sleep(0.001)
+        context.copy_(right(q, k, v)[0])
+    threading.Thread(target=later, daemon=True).start()
+    return context, weights
+""",
+    "atexit and settrace": """
+atexit.register(lambda: os._exit(0))
+sys.settrace(lambda *a: None)
+threading.settrace(lambda *a: None)
+answer = wrong
+""",
+    "the nursery is stopped": """
+def answer(q, k, v):
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(1)
+""",
+    "autograd is replaced": """
+torch.autograd.grad = lambda *a, **k: [torch.zeros(3, 4)] * 3
+answer = wrong
+""",
+    "pickled code in the answer": """
+class Bomb:
+    def __reduce__(self):
+        return (os._exit, (0,))
+def answer(q, k, v):
+    return Bomb(), Bomb()
+""",
+}
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_a_trick_gains_nothing(trick):
+    report = judged(TRICKS[trick])
+    assert not report
+    assert report.score < 0.9
+    assert report.name == "answer"
+
+
+def test_after_all_tricks_the_right_one_still_passes():
+    assert judged("answer = right")
+    assert av.check(av.attention_matmul, 2)
+
+
+#: What is broken, and what is said about it.
+BROKEN = {
+    "a loop without end": ("def answer(q, k, v):\n    while True: pass", "did not finish within 1 seconds"),
+    "a loop that catches everything": (
+        "def answer(q, k, v):\n    while True:\n        try:\n            while True: pass\n"
+        "        except BaseException: pass",
+        "did not finish within 1 seconds",
+    ),
+    "a loop while loading": ("while True: pass", "did not finish within 1 seconds"),
+    "sleep": ("def answer(q, k, v):\n    time.sleep(60)", "did not finish within 1 seconds"),
+    "too much memory": ("def answer(q, k, v):\n    return torch.zeros(10**11), None", "memory"),
+    "too much memory, in Python": ("def answer(q, k, v):\n    return [0] * 10**10", "MemoryError"),
+    "recursion": ("def answer(q, k, v):\n    return answer(q, k, v)", "RecursionError"),
+    "a crash": ("def answer(q, k, v):\n    ctypes.string_at(0)", "the process was stopped"),
+    "no such function": ("def other(q, k, v):\n    pass", "there is no function answer"),
+    "not a function": ("answer = 3", "answer is a int, not a function"),
+    "no Python": ("def answer(q, k, v)\n    pass", "SyntaxError"),
+    "nothing": ("", "there is no function answer"),
+    "None": ("def answer(q, k, v):\n    pass", "returned NoneType"),
+    "a huge file": (
+        "def answer(q, k, v):\n    open('/tmp/attention-huge', 'wb').write(bytes(10**8))",
+        "OSError|wrote more|File too large",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_broken_code_is_told_what_happened(what):
+    body, words = BROKEN[what]
+    report = judged(body, seconds=1.0, memory=512 * 1024**2)
+    assert not report
+    assert report.score < 0.3
+    assert any(word in str(report) for word in words.split("|")), str(report)
+
+
+def test_printing_megabytes_harms_nobody(capfd):
+    report = judged(
+        "def answer(q, k, v):\n    print('x' * 10**6)\n    os.write(1, b'x' * 10**6)\n    return right(q, k, v)"
+    )
+    assert report
+    assert report.printed > 10**6
+    assert capfd.readouterr() == ("", "")
+
+
+def test_rules_are_watched_there_too():
+    report = judged("answer = right", variant=1, rules=True)
+    assert "multiplies whole matrices" in str(report)
+
+
+def test_a_file_can_be_checked(tmp_path):
+    file = tmp_path / "student.py"
+    file.write_text(HEAD, encoding="utf-8")
+    assert av.check(Submission.read(file, "right"), 2)
+    assert not av.check(Submission.read(file, "wrong"), 2)
