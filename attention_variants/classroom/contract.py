@@ -162,7 +162,7 @@ def differences(s: Situation, found: tuple[np.ndarray, np.ndarray | None]) -> li
         where = "".join(f"[{i}]" for i in row)
         digits = 3 if not (np.abs(x[row] - y[row]) < 2e-3).all() else 7
         lines += [
-            f"{name} differs in {int(wrong.sum())} of {wrong.size} numbers, first in {name}{where}:",
+            f"{name} differ{'s' * (name != 'weights')} in {int(wrong.sum())} of {wrong.size} numbers, first in {name}{where}:",
             f"  found     {numbers(x[row], digits)}",
             f"  expected  {numbers(y[row], digits)}",
         ]
