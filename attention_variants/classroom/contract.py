@@ -161,8 +161,9 @@ def differences(s: Situation, found: tuple[np.ndarray, np.ndarray | None]) -> li
         row = tuple(np.argwhere(wrong)[0][:-1])
         where = "".join(f"[{i}]" for i in row)
         digits = 3 if not (np.abs(x[row] - y[row]) < 2e-3).all() else 7
+        verb = "differ" if name == "weights" else "differs"
         lines += [
-            f"{name} differ{'s' * (name != 'weights')} in {int(wrong.sum())} of {wrong.size} numbers, first in {name}{where}:",
+            f"{name} {verb} in {int(wrong.sum())} of {wrong.size} numbers, first in {name}{where}:",
             f"  found     {numbers(x[row], digits)}",
             f"  expected  {numbers(y[row], digits)}",
         ]
