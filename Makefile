@@ -14,10 +14,10 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check-code check-tests test-browser notebooks animations dates format import-time lock clean
+.PHONY: help lab test check-code check-tests test-browser test-classroom notebooks animations dates format import-time lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 lab: $(READY) ## open the course in JupyterLab (more options for it: LAB_ARGS=--no-browser)
 	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
@@ -33,6 +33,9 @@ check-code: $(READY)
 
 check-tests: $(READY)
 	@$(RUN) -m pytest tests notebooks --numprocesses=auto --dist=loadscope --nbval --nbval-current-env --nbval-cell-timeout=60 $(PYTEST_ARGS)
+
+test-classroom: $(READY) ## let submissions cheat, break and never end, and see that nothing comes of it
+	@$(RUN) -m pytest tests/classroom --numprocesses=auto $(PYTEST_ARGS)
 
 test-browser: $(READY) ## play the players and explore in a real browser (skipped where there is no Chromium)
 	@$(RUN) -m pytest tests/browser -rs $(PYTEST_ARGS)
