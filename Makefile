@@ -34,7 +34,7 @@ check-code: $(READY)
 check-tests: $(READY)
 	@$(RUN) -m pytest tests notebooks --numprocesses=auto --dist=loadscope --nbval --nbval-current-env --nbval-cell-timeout=60 $(PYTEST_ARGS)
 
-test-classroom: $(READY) ## let submissions cheat, break and never end, and see that nothing comes of it
+test-classroom: $(READY) ## let the grader name every mistake it knows, and submissions cheat, break and never end
 	@$(RUN) -m pytest tests/classroom --numprocesses=auto $(PYTEST_ARGS)
 
 test-browser: $(READY) ## play the players and explore in a real browser (skipped where there is no Chromium)
