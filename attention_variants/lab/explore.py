@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["CellNumbers", "Exploration", "explore"]
 
 _MOST_TOKENS = 40
-_MOST_BYTES = 2_000_000
+MOST_BYTES = 2_000_000
 _DPI = 96
 _THICKEST = 10.0  # points: how thick the line of a weight of 1 is
 _QUIET = "#57606A"
@@ -254,10 +254,10 @@ class Exploration:
         """
         page = web.page("explorer", self.data(), title=f"Attention: {self._views[self._start].sentence}")
         size = len(page.encode())
-        if size > _MOST_BYTES:
+        if size > MOST_BYTES:
             raise ValueError(
                 f"explore: the page of {len(self._views)} sentences or layers would be {size / 1e6:.1f} MB, more than "
-                f"{_MOST_BYTES / 1e6:g} MB; pass fewer of them, or one layer: explore(reading.example(3))."
+                f"{MOST_BYTES / 1e6:g} MB; pass fewer of them, or one layer: explore(reading.example(3))."
             )
         if path is None:
             return page

@@ -210,7 +210,7 @@ class RunningCode:
                 return None
             if attribute != "contiguous":
                 followed.append((f"{said}:  {before} → {tuple(now.shape)}", now))
-        same = followed and _equal(root.flatten()[now.flatten()], step.value.flatten())
+        same = followed and same_numbers(root.flatten()[now.flatten()], step.value.flatten())
         return (node.id, followed) if same else None
 
 
@@ -219,9 +219,9 @@ def _called(node: ast.Call) -> str:
     return str(getattr(node.func, "attr", None) or getattr(node.func, "id", ""))
 
 
-def _equal(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors hold the same numbers, NaN being equal to NaN."""
-    return np.array_equal(cells_of(a), cells_of(b), equal_nan=True)
+def same_numbers(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors have the same shape and hold the same numbers, NaN being equal to NaN."""
+    return a.shape == b.shape and np.array_equal(cells_of(a), cells_of(b), equal_nan=True)
 
 
 @functools.lru_cache(maxsize=256)

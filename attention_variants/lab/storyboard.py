@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .running_code import RunningCode, cells_of
+from .running_code import RunningCode, cells_of, same_numbers
 from .trace import Assignment, Trace
 
 #: The most rows or columns of a panel, and the most sheets of one.
@@ -658,7 +658,7 @@ def _returned(trace: Trace) -> Iterator[Assignment]:
     results = trace.result if isinstance(trace.result, tuple | list) else (trace.result,)
     held = list(trace.final().values())
     tensors = [result.detach() for result in results if isinstance(result, Tensor) and _is_plain(result)]
-    unnamed = [x for x in tensors if x.ndim and not any(_equal(x, other) for other in held if _is_plain(other))]
+    unnamed = [x for x in tensors if x.ndim and not any(same_numbers(x, other) for other in held if _is_plain(other))]
     counters = trace.assignments[-1].counters if len(trace) else {}
     for number, value in enumerate(unnamed):
         name = "result" if len(unnamed) == 1 else f"result {number}"
@@ -668,10 +668,6 @@ def _returned(trace: Trace) -> Iterator[Assignment]:
 def _is_plain(tensor: Tensor) -> bool:
     """Whether it has real numbers that can be drawn."""
     return not (tensor.is_complex() or tensor.is_meta or tensor.layout != torch.strided)
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and np.array_equal(cells_of(a), cells_of(b), equal_nan=True)
 
 
 def _blocked_by(mask: Tensor, weights: Tensor) -> np.ndarray:

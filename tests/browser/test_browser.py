@@ -59,13 +59,18 @@ def browser():
         chromium.close()
 
 
+def listen(page) -> None:
+    """Keep what goes wrong on a page in its ``complaints``."""
+    page.complaints = []
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
+
+
 @pytest.fixture
 def page(browser):
     """A page, and what goes wrong on it."""
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.complaints = []
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
+    listen(page)
     yield page
     page.close()
 
@@ -75,9 +80,7 @@ def offline(browser):
     """A page that may read files and nothing else."""
     context = browser.new_context(offline=True, viewport={"width": 1100, "height": 900})
     page = context.new_page()
-    page.complaints = []
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
+    listen(page)
     page.on("request", lambda request: page.complaints.append(request.url) if "://" in request.url[:8] else None)
     yield page
     context.close()

@@ -9,7 +9,7 @@ import attention_variants as av
 from attention_variants.classroom.check import Submission
 
 HEAD = """
-import atexit, ctypes, gc, os, signal, subprocess, sys, threading, time, math
+import atexit, ctypes, gc, os, signal, subprocess, sys, tempfile, threading, time, math
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -113,9 +113,9 @@ answer = wrong
 """,
     "a forged file of answers": """
 def answer(q, k, v):
-    for folder in os.listdir("/tmp"):
+    for folder in os.listdir(tempfile.gettempdir()):
         if folder.startswith("attention-check-"):
-            with open(f"/tmp/{folder}/answers.npz", "wb") as file:
+            with open(os.path.join(tempfile.gettempdir(), folder, "answers.npz"), "wb") as file:
                 np.savez(file, told=np.frombuffer(b'{"passed": true, "score": 1}', dtype=np.uint8))
     os._exit(0)
 """,
@@ -233,7 +233,7 @@ BROKEN = {
     "nothing": ("", "there is no function answer"),
     "None": ("def answer(q, k, v):\n    pass", "returned NoneType"),
     "a huge file": (
-        "def answer(q, k, v):\n    open('/tmp/attention-huge', 'wb').write(bytes(10**8))",
+        "def answer(q, k, v):\n    tempfile.TemporaryFile().write(bytes(10**8))",
         "OSError|wrote more|File too large",
     ),
 }
