@@ -16,6 +16,7 @@ from rich.console import Console
 
 import attention_variants as av
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS, rewrite
+from attention_variants.classroom.run import tensors
 from attention_variants.classroom.situations import situations
 
 
@@ -416,3 +417,38 @@ def test_a_rewritten_function_has_source():
     assert f"def {function.__name__}(" in av.show(function).text
     assert "dim=0" in str(av.diff(2, function))
     assert inspect.getsource(function)
+
+
+# ------------------------------------------------------------------------------------------------- other papers
+
+
+@pytest.mark.parametrize("variant", range(1, 8))
+def test_another_paper_asks_the_same_with_other_numbers_and_lengths(variant):
+    first, other = situations(variant), situations(variant, 5)
+    assert len(first) == len(other)
+    square, larger = first[0], other[0]
+    assert larger.q.shape[-2:] > square.q.shape[-2:]
+    assert not set(square.q.ravel()) & set(larger.q.ravel())
+    assert all(av.check(av.VARIANTS[variant], variant, paper=paper) for paper in range(1, 7))
+
+
+def test_what_is_learnt_by_heart_fails_on_another_paper():
+    def key(*inputs):
+        return b"".join(x.detach().float().numpy().tobytes() for x in inputs)
+
+    papers = [tensors(s)[:3] for s in situations(2)]
+    answers = {key(*inputs): av.VARIANTS[2](*inputs) for inputs in papers}
+
+    def by_heart(q, k, v):
+        context, weights = answers.get(key(q, k, v), (v[:1], v[:1]))
+        return context.to(q.dtype), weights.to(q.dtype)
+
+    learnt = av.check(by_heart, 2)
+    assert {finding.part for finding in learnt.findings} <= {"gradients", "the same answer", "shapes"}
+    assert av.check(by_heart, 2, paper=5).score < learnt.score / 2
+
+
+def test_another_paper_names_the_mistake_too():
+    mistake = MISCONCEPTIONS["softmax_over_queries"]
+    report = av.check(mistake.functions[4], 4, paper=31, isolated=True)
+    assert report.looks_like is mistake

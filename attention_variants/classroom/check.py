@@ -21,6 +21,7 @@ def check(
     *,
     isolated: bool = False,
     rules: bool = False,
+    paper: int = 0,
     seconds: float = 10.0,
     memory: int = 2 * 1024**3,
 ) -> Report:
@@ -44,6 +45,8 @@ def check(
         there reaches this process or its own mark.
     rules : bool, default False
         Whether the function must also do it the variant's way: variant 1 in loops, variant 7 by the fused kernel.
+    paper : int, default 0
+        Which problems: any number but 0 asks the same with other numbers and lengths, as an exam does.
     seconds : float, default 10
         How long it may take.
     memory : int, default 2 GiB
@@ -72,26 +75,27 @@ def check(
         raise TypeError(f"check: fn must be a function; got {type(fn).__name__}. Pass it without calling it.")
     name = fn.name if isinstance(fn, Submission) else str(getattr(fn, "__name__", type(fn).__name__))
     if isolated or isinstance(fn, Submission):
-        outcome = run_isolated(fn, variant, rules=rules, seconds=seconds, memory=memory)
-        return _report(name, variant, outcome.answers, outcome.printed, outcome.counts)
-    answers, printed = run_all(fn, situations(variant), seconds)
+        outcome = run_isolated(fn, variant, paper=paper, rules=rules, seconds=seconds, memory=memory)
+        return _report(name, variant, paper, outcome.answers, outcome.printed, outcome.counts)
+    answers, printed = run_all(fn, situations(variant, paper), seconds)
     counts = None
     if rules:
         from .watch import watch
 
         with unharmed(), alarm(seconds):
             counts = watch(fn, variant)
-    return _report(name, variant, answers, printed, counts)
+    return _report(name, variant, paper, answers, printed, counts)
 
 
 def _report(
-    name: str, variant: int, answers: list[Answer], printed: int, counts: list[dict[str, int]] | None
+    name: str, variant: int, paper: int, answers: list[Answer], printed: int, counts: list[dict[str, int]] | None
 ) -> Report:
     from .diagnose import diagnose  # here: the catalogue is not needed for a function that is right
     from .watch import broken_rules
 
-    e = Evidence(variant, {s.title: answer for s, answer in zip(situations(variant), answers, strict=True)})
+    questions = situations(variant, paper)
+    e = Evidence(variant, {s.title: answer for s, answer in zip(questions, answers, strict=True)}, paper)
     findings, parts = judge(e)
     named = diagnose(e, findings) if findings else ()
     rules = tuple(broken_rules(variant, counts)) if counts else ()
-    return Report(name, variant, parts, tuple(findings), named, printed, rules)
+    return Report(name, variant, parts, tuple(findings), named, printed, rules, paper)

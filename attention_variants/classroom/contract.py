@@ -71,14 +71,17 @@ class Evidence:
         1 to 7.
     answers : dict
         Title to answer.
+    paper : int
+        Which paper they are answers to.
     """
 
     variant: int
     answers: dict[str, Answer]
+    paper: int = 0
     situations: dict[str, Situation] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.situations = {s.title: s for s in situations(self.variant)}
+        self.situations = {s.title: s for s in situations(self.variant, self.paper)}
 
     def pair(self, s: Situation) -> tuple[np.ndarray, np.ndarray | None]:
         """Context and weights of the right shape, or `Missing`."""
@@ -534,7 +537,7 @@ def same_answer(e: Evidence, s: Situation) -> list[str]:
     return differences(s, e.pair(s))
 
 
-def clauses(variant: int) -> Iterator[Clause]:
+def clauses(variant: int, paper: int = 0) -> Iterator[Clause]:
     """Give the clauses of a variant, in the order in which a report lists them.
 
     Parameters
@@ -546,7 +549,7 @@ def clauses(variant: int) -> Iterator[Clause]:
     ------
     clause : Clause
     """
-    every = situations(variant)
+    every = situations(variant, paper)
     titles = tuple(s.title for s in every)
     square, small, tall, different = titles[:4]
     plain = (square, small, different)
@@ -569,7 +572,7 @@ def clauses(variant: int) -> Iterator[Clause]:
         follows(
             square,
             lambda x: x,
-            lambda w: w[..., [2, 0, 1]],
+            lambda w: np.roll(w, 1, axis=-1),
             "keys and values in another order, together, change the answer",
         ),
         ("keys and values in another order",),
@@ -602,7 +605,7 @@ def clauses(variant: int) -> Iterator[Clause]:
             "heads do not see each other",
             follows(
                 square,
-                lambda x: np.roll(x, 4, axis=-1),
+                lambda x: np.roll(x, x.shape[-1] // 2, axis=-1),
                 lambda w: w[..., ::-1, :, :],
                 "the heads in another order change the answers",
             ),
@@ -654,7 +657,7 @@ def judge(e: Evidence) -> tuple[list[Finding], dict[str, tuple[float, float]]]:
     """
     findings: list[Finding] = []
     kept: dict[str, list[bool]] = {}
-    for clause in clauses(e.variant):
+    for clause in clauses(e.variant, e.paper):
         with np.errstate(all="ignore"):  # wrong answers may hold NaN, inf or what overflows
             finding = clause.first_breach(e)
         kept.setdefault(clause.part, []).append(finding is None)

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from .run import Answer
-from .situations import situations
+from .situations import Situation, situations
 
 #: More than this is not read from a child.
 LARGEST_ANSWERS = 64 * 1024**2
@@ -77,7 +77,9 @@ class Outcome:
     counts: list[dict[str, int]] | None = None
 
 
-def run_isolated(fn: Callable | Submission, variant: int, *, rules: bool, seconds: float, memory: int) -> Outcome:
+def run_isolated(
+    fn: Callable | Submission, variant: int, *, paper: int = 0, rules: bool, seconds: float, memory: int
+) -> Outcome:
     """Ask a function every question of a variant, in another process.
 
     Parameters
@@ -86,6 +88,8 @@ def run_isolated(fn: Callable | Submission, variant: int, *, rules: bool, second
         What to run. A function must be importable there or picklable by cloudpickle; a `Submission` always works.
     variant : int
         1 to 7.
+    paper : int
+        Which problems.
     rules : bool
         Whether its operations are counted too.
     seconds : float
@@ -100,9 +104,9 @@ def run_isolated(fn: Callable | Submission, variant: int, *, rules: bool, second
     """
     folder = Path(tempfile.mkdtemp(prefix="attention-check-"))
     try:
-        _write_job(folder, fn, variant, rules=rules, seconds=seconds, memory=memory)
+        _write_job(folder, fn, variant, paper=paper, rules=rules, seconds=seconds, memory=memory)
         how = _do(folder, seconds + 1.0)
-        return _read(folder, variant, how, seconds)
+        return _read(folder, situations(variant, paper), how, seconds)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -214,8 +218,7 @@ def _do(folder: Path, seconds: float) -> str:
 # ------------------------------------------------------------------------------------------- what came back
 
 
-def _read(folder: Path, variant: int, how: str, seconds: float) -> Outcome:
-    questions = situations(variant)
+def _read(folder: Path, questions: tuple[Situation, ...], how: str, seconds: float) -> Outcome:
     reasons = {
         "time": f"TimeIsUp: it did not finish within {seconds:g} seconds",
         "ended": "Ended: the process ended before the function had returned (exit, or os._exit?)",

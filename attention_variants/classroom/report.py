@@ -41,6 +41,8 @@ class Report:
         How many characters the function printed while it was checked; they are not shown.
     broken_rules : tuple of str
         What it did that the variant forbids, if that was asked for.
+    paper : int
+        Which problems it was given.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Report:
     misconceptions: tuple[Named, ...] = ()
     printed: int = 0
     broken_rules: tuple[str, ...] = field(default=())
+    paper: int = 0
 
     @property
     def passed(self) -> bool:
@@ -78,7 +81,7 @@ class Report:
         from .situations import situations
 
         unsolved = {finding.situation.title for finding in self.findings}
-        return tuple(s.title for s in situations(self.variant) if s.title not in unsolved)
+        return tuple(s.title for s in situations(self.variant, self.paper) if s.title not in unsolved)
 
     def __bool__(self) -> bool:
         return self.passed
@@ -88,7 +91,7 @@ class Report:
         """The finding to begin with: that of the smallest problem, with numbers if there are any."""
         from .situations import situations
 
-        order = {s.title: i for i, s in enumerate(situations(self.variant))}
+        order = {s.title: i for i, s in enumerate(situations(self.variant, self.paper))}
         return min(self.findings, key=lambda f: (order[f.situation.title], f.part != "the same answer"))
 
     @property

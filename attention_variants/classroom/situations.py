@@ -104,71 +104,79 @@ class Situation:
 
 
 @lru_cache
-def situations(variant: int) -> tuple[Situation, ...]:
+def situations(variant: int, paper: int = 0) -> tuple[Situation, ...]:
     """Make the problems for a variant, the smallest first.
 
     Parameters
     ----------
     variant : int
         1 to 7.
+    paper : int, default 0
+        0 has the smallest problems, with which a reader checks their work. Every other number asks the same questions
+        with other numbers and other lengths: an exam that cannot be learnt by heart.
 
     Returns
     -------
     situations : tuple of Situation
         Titles are unique.
     """
-    random = np.random.RandomState(0)
+    random = np.random.RandomState(paper)
+    more = 1 + paper % 3 if paper else 0  # so much longer is every axis
+    two, three, four = 2 + more, 3 + more, 4 + more
     num_heads = 2 if variant >= 5 else None
     batch = (2,) if variant >= 3 else ()
 
     def numbers(*shape: int) -> np.ndarray:
         return random.randn(*shape).astype("float32").astype("float64")
 
-    def make(title: str, T_q: int, T_k: int, d_k: int = 4, d_v: Any = None, **more: Any) -> Situation:
-        lead = more.pop("batch", batch)
-        heads = more.get("num_heads", num_heads)
+    def make(title: str, T_q: int, T_k: int, d_k: int = four, d_v: Any = None, **options: Any) -> Situation:
+        lead = options.pop("batch", batch)
+        heads = options.get("num_heads", num_heads)
         width, width_v = (d_k * (heads or 1), (d_v or d_k) * (heads or 1))
         arrays = numbers(*lead, T_q, width), numbers(*lead, T_k, width), numbers(*lead, T_k, width_v)
-        return Situation(title, *arrays, **{"num_heads": num_heads, "variant": variant, **more})
+        return Situation(title, *arrays, **{"num_heads": num_heads, "variant": variant, **options})
 
-    square = make("as many queries as keys", 3, 3, twice=True, gradient=True)
+    square = make("as many queries as keys", three, three, twice=True, gradient=True)
     made = [
         square,
-        make("2 queries and 3 keys", 2, 3, twice=True, gradient=True),
-        make("3 queries and 2 keys", 3, 2),
+        make(f"{two} queries and {three} keys", two, three, twice=True, gradient=True),
+        make(f"{three} queries and {two} keys", three, two),
         # 5 keys, 6 queries, width 7: a scale by the wrong number, and a wrong axis, have nowhere to hide.
-        make("all lengths different", 6, 5, d_k=7, num_heads=num_heads and 3),
+        make("all lengths different", 6 + more, 5 + more, d_k=7 + more, num_heads=num_heads and 3),
     ]
     if variant <= 4:
-        made.append(make("values wider than the keys", 2, 3, d_v=6))
-        made.append(make("values narrower than the keys", 2, 3, d_v=2))
-    size = 2 if num_heads else 4
+        made.append(make("values wider than the keys", two, three, d_v=6 + more))
+        made.append(make("values narrower than the keys", two, three, d_v=2))
+    size = two if num_heads else four
     made.append(make("everything of one size", size, size, d_k=size, batch=batch and (size,)))
-    equal = make("keys that are all equal", 3, 3)
-    made.append(replace(equal, k=np.repeat(equal.k[..., :1, :], 3, axis=-2)))
-    made.append(_reordered(square, "keys and values in another order", lambda x: x[..., [2, 0, 1], :], ("k", "v")))
+    equal = make("keys that are all equal", three, three)
+    made.append(replace(equal, k=np.repeat(equal.k[..., :1, :], three, axis=-2)))
+    made.append(_reordered(square, "keys and values in another order", lambda x: np.roll(x, 1, axis=-2), ("k", "v")))
     if variant >= 3:
         made.append(_reordered(square, "the batch in another order", lambda x: x[::-1].copy(), ("q", "k", "v")))
         made.append(_reordered(square, "no batch dimension", lambda x: x[0], ("q", "k", "v")))
-        other = make("two batch dimensions", 3, 3)
+        other = make("two batch dimensions", three, three)
         both = [np.stack([getattr(square, name), getattr(other, name)]) for name in "qkv"]
         made.append(replace(other, q=both[0], k=both[1], v=both[2]))
     if variant >= 5:
-        made.append(_reordered(square, "the heads in another order", lambda x: np.roll(x, 4, axis=-1), ("q", "k", "v")))
-        alone = _reordered(square, "the first head alone", lambda x: x[..., :4].copy(), ("q", "k", "v"))
+        made.append(
+            _reordered(square, "the heads in another order", lambda x: np.roll(x, four, axis=-1), ("q", "k", "v"))
+        )
+        alone = _reordered(square, "the first head alone", lambda x: x[..., :four].copy(), ("q", "k", "v"))
         made.append(replace(alone, num_heads=1))
-        made.append(make("three heads", 2, 3, num_heads=3))
+        made.append(make("three heads", two, three, num_heads=3))
     if variant >= 4:
-        made += _masked(square, make, variant)
+        made += _masked(square, make, variant, random if paper else None)
     if variant == 7:
-        made += _with_options(square, make)
-    single = make("a single key", 2, 1)
+        nothing = next(s.mask for s in made if s.title == "a query that may attend to nothing")
+        made += _with_options(square, make, nothing)
+    single = make("a single key", two, 1)
     made.append(replace(single, dtype="float64"))
-    made.append(replace(make("numbers in float64", 2, 3), dtype="float64"))
-    half = make("numbers in float16", 2, 3)
+    made.append(replace(make("numbers in float64", two, three), dtype="float64"))
+    half = make("numbers in float16", two, three)
     rounded = [getattr(half, name).astype("float16").astype("float64") for name in "qkv"]
     made.append(replace(half, q=rounded[0], k=rounded[1], v=rounded[2], dtype="float16"))
-    large = make("scores of about 40,000", 3, 4, gradient=True, large=True)
+    large = make("scores of about 40,000", 3, 4, d_k=4, gradient=True, large=True)
     large = replace(large, q=large.q * 256, k=large.k * 128)  # powers of two: still exact in float32
     made.append(large)
     # A maximum that starts at 0, or a mask that fills with -10,000, is found only where all scores are far below.
@@ -186,22 +194,30 @@ def _reordered(s: Situation, title: str, change: Callable, names: tuple[str, ...
     return replace(s, title=title, twice=False, gradient=False, **changed)
 
 
-def _masked(square: Situation, make: Callable, variant: int) -> list[Situation]:
+def _masked(square: Situation, make: Callable, variant: int, random: np.random.RandomState | None) -> list[Situation]:
     """The same q, k and v as the first problem, so that the answers with and without a mask can be compared."""
     plain = replace(square, twice=False, gradient=False)
     axes = (1, 1) if variant >= 5 else (1,)
-    padding = np.array([[True, True, True], [True, False, False]]).reshape(2, *axes, 3)
+    n = square.q.shape[-2]
+    padding = np.arange(n) < np.array([[n], [1]])
     scattered = np.array([[0, 1, 1], [1, 0, 1], [1, 0, 0]], dtype=bool)
     nothing = np.array([[1, 1, 0], [0, 0, 0], [0, 1, 1]], dtype=bool)
-    per_item = np.stack([scattered, scattered[::-1]]).reshape(2, *axes[1:], 3, 3)
+    oblong = np.array([[1, 0, 0], [0, 1, 1]], dtype=bool)
+    if random is not None:  # in each row one key at least is open and one is blocked
+        own = np.eye(n, dtype=bool)
+        scattered = ((random.rand(n, n) < 0.5) | own) & ~np.roll(own, 1, axis=1)
+        nothing = scattered & (np.arange(n) != 1)[:, None]
+        oblong = scattered[: n - 1]
+    padding = padding.reshape(2, *axes, n)
+    per_item = np.stack([scattered, scattered[::-1]]).reshape(2, *axes[1:], n, n)
     made = [
-        replace(plain, title="a mask that blocks nothing", mask=np.ones((3, 3), bool)),
-        replace(plain, title="a causal mask", mask=np.tril(np.ones((3, 3), bool)), gradient=True, twice=True),
+        replace(plain, title="a mask that blocks nothing", mask=np.ones((n, n), bool)),
+        replace(plain, title="a causal mask", mask=np.tril(np.ones((n, n), bool)), gradient=True, twice=True),
         replace(plain, title="a mask with scattered holes", mask=scattered),
         replace(plain, title="a padding mask", mask=padding),
         replace(plain, title="a mask for each item of the batch", mask=per_item),
         replace(plain, title="a query that may attend to nothing", mask=nothing, gradient=True),
-        replace(make("a mask for 2 queries and 3 keys", 2, 3), mask=np.array([[1, 0, 0], [0, 1, 1]], dtype=bool)),
+        replace(make(f"a mask for {n - 1} queries and {n} keys", n - 1, n), mask=oblong),
     ]
     if variant >= 5:
         per_head = np.stack([scattered, scattered[:, ::-1]])[None]
@@ -209,12 +225,12 @@ def _masked(square: Situation, make: Callable, variant: int) -> list[Situation]:
     return made
 
 
-def _with_options(square: Situation, make: Callable) -> list[Situation]:
+def _with_options(square: Situation, make: Callable, nothing: np.ndarray | None) -> list[Situation]:
     plain = replace(square, twice=False, gradient=False)
     causal, no_weights = {"is_causal": True}, {"need_weights": False}
     holes = np.array([[1, 1, 0, 1], [1, 0, 1, 1], [0, 1, 0, 1]], dtype=bool)
-    rectangle = make("is_causal=True", 3, 4, options=causal, gradient=True)
-    tall = make("is_causal=True and more queries than keys", 4, 3, options=causal)
+    rectangle = make("is_causal=True", 3, 4, d_k=4, options=causal, gradient=True)
+    tall = make("is_causal=True and more queries than keys", 4, 3, d_k=4, options=causal)
     dropped = make("dropout_p=0.25", 16, 4, d_k=8, options={"dropout_p": 0.25}, random=True)
     # Values that are the identity matrix, twice in each head: the context is twice the weights that dropout has left.
     dropped = replace(dropped, v=np.broadcast_to(np.tile(np.eye(4), 4), dropped.v.shape).copy())
@@ -227,7 +243,7 @@ def _with_options(square: Situation, make: Callable) -> list[Situation]:
         replace(
             plain,
             title="need_weights=False and a mask",
-            mask=np.array([[1, 1, 0], [0, 0, 0], [0, 1, 1]], dtype=bool),
+            mask=nothing,  # as in the problem of that name, so that the two can be compared
             options=no_weights,
         ),
         dropped,

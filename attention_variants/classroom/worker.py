@@ -46,7 +46,7 @@ def work(folder: Path) -> None:
         except BaseException as error:
             told["load"] = run.in_words(error)
     if told["load"] is None:
-        answers, told["printed"] = run.run_all(fn, situations(variant), job["seconds"])
+        answers, told["printed"] = run.run_all(fn, situations(variant, job["paper"]), job["seconds"])
         if job["rules"]:
             with run.unharmed():
                 told["counts"] = watch.watch(fn, variant)
