@@ -52,6 +52,7 @@ from .variants import (
 
 if TYPE_CHECKING:
     from .classroom.check import check
+    from .classroom.layer import check_layer
     from .classroom.misconceptions import MISCONCEPTIONS
     from .lab.animate import animate
     from .lab.compare import compare
@@ -75,6 +76,7 @@ _LAZY = {
     "MISCONCEPTIONS": "classroom.misconceptions",
     "animate": "lab.animate",
     "check": "classroom.check",
+    "check_layer": "classroom.layer",
     "code_lines": "lab.source",
     "compare": "lab.compare",
     "date_accuracy": "model.date_model",
@@ -124,6 +126,7 @@ __all__ = [
     "beam_search",
     "causal_mask",
     "check",
+    "check_layer",
     "code_lines",
     "combine_masks",
     "compare",

@@ -16,6 +16,7 @@ from .contract import Finding
 
 if TYPE_CHECKING:
     from .diagnose import Named
+    from .misconceptions.layer import LayerMistake
 
 #: So many broken promises are told; more would not be read.
 TOLD = 3
@@ -43,16 +44,19 @@ class Report:
         What it did that the variant forbids, if that was asked for.
     paper : int
         Which problems it was given.
+    goal : str
+        What it should be, if that is not simply a variant.
     """
 
     name: str
     variant: int
     parts: dict[str, tuple[float, float]]
     findings: tuple[Finding, ...] = ()
-    misconceptions: tuple[Named, ...] = ()
+    misconceptions: tuple[Named | LayerMistake, ...] = ()
     printed: int = 0
     broken_rules: tuple[str, ...] = field(default=())
     paper: int = 0
+    goal: str = ""
 
     @property
     def passed(self) -> bool:
@@ -66,7 +70,7 @@ class Report:
         return round(score / 2 if self.broken_rules else score, 3)
 
     @property
-    def looks_like(self) -> Named | None:
+    def looks_like(self) -> Named | LayerMistake | None:
         """The first of the misconceptions, if any."""
         return self.misconceptions[0] if self.misconceptions else None
 
@@ -92,7 +96,8 @@ class Report:
         from .situations import situations
 
         order = {s.title: i for i, s in enumerate(situations(self.variant, self.paper))}
-        return min(self.findings, key=lambda f: (order[f.situation.title], f.part != "the same answer"))
+        last = len(order)
+        return min(self.findings, key=lambda f: (order.get(f.situation.title, last), f.part != "the same answer"))
 
     @property
     def not_written(self) -> bool:
@@ -101,15 +106,15 @@ class Report:
 
     def lines(self) -> list[str]:
         """The report as lines of text, the verdict first."""
-        right = get_variant(self.variant).__name__
+        right = self.goal or f"{get_variant(self.variant).__name__} (variant {self.variant})"
         if self.passed:
-            return [f"{self.name} computes what {right} (variant {self.variant}) does.", *self._kept(), *self._notes()]
+            return [f"{self.name} computes what {right} does.", *self._kept(), *self._notes()]
         if self.not_written:
             return [
-                f"{self.name} is not yet {right} (variant {self.variant}).",
+                f"{self.name} is not yet {right}.",
                 "Nothing is written there yet: it raises NotImplementedError.",
             ]
-        verdict = f"{self.name} is not yet {right} (variant {self.variant}): score {self.score:.2f} of 1."
+        verdict = f"{self.name} is not yet {right}: score {self.score:.2f} of 1."
         return [verdict, *self._found(), *self._looks_like(), *self._rules(), *self._kept(), *self._notes()]
 
     def _found(self) -> list[str]:
@@ -172,7 +177,7 @@ class Report:
                 }
                 for finding in self.findings
             ],
-            "misconceptions": [as_dict(named) for named in self.misconceptions],
+            "misconceptions": [as_dict(named) for named in self.misconceptions],  # type: ignore[arg-type]
             "broken_rules": list(self.broken_rules),
             "printed": self.printed,
             "text": str(self),

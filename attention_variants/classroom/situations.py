@@ -103,6 +103,10 @@ class Situation:
         return ", ".join(parts)
 
 
+#: The paper on which a layer with the real layer's weights is asked about real sentences.
+REAL = -1
+
+
 @lru_cache
 def situations(variant: int, paper: int = 0) -> tuple[Situation, ...]:
     """Make the problems for a variant, the smallest first.
@@ -113,13 +117,16 @@ def situations(variant: int, paper: int = 0) -> tuple[Situation, ...]:
         1 to 7.
     paper : int, default 0
         0 has the smallest problems, with which a reader checks their work. Every other number asks the same questions
-        with other numbers and other lengths: an exam that cannot be learnt by heart.
+        with other numbers and other lengths: an exam that cannot be learnt by heart. `REAL` has what enters the real
+        layer, for `check_layer`.
 
     Returns
     -------
     situations : tuple of Situation
         Titles are unique.
     """
+    if paper == REAL:
+        return _real()
     random = np.random.RandomState(paper)
     more = 1 + paper % 3 if paper else 0  # so much longer is every axis
     two, three, four = 2 + more, 3 + more, 4 + more
@@ -248,3 +255,25 @@ def _with_options(square: Situation, make: Callable, nothing: np.ndarray | None)
         ),
         dropped,
     ]
+
+
+def _real() -> tuple[Situation, ...]:
+    """Hidden states of real sentences, as query, key and value of a layer."""
+    from attention_variants.lab.examples import load_batch, load_example
+
+    def make(title: str, query: Any, key: Any, value: Any, mask: np.ndarray | None = None) -> Situation:
+        q, k, v = (x.numpy().astype("float64") for x in (query, key, value))
+        return Situation(title, q, k, v, mask, num_heads=12, variant=6)
+
+    dog, man = load_example("Dog bites").hidden, load_example("Man bites").hidden
+    animal = load_example("too tired").hidden
+    batch = load_batch(["Dog bites", "too tired"])
+    both = batch.hidden
+    padding = np.arange(both.shape[-2]) < np.array(batch.lengths)[:, None]
+    return (
+        make("a real sentence", dog, dog, dog),
+        make("a longer real sentence", animal, animal, animal),
+        make("queries of one sentence and keys of another", dog, animal, animal),
+        make("keys of one sentence and values of another", dog, dog, man),
+        make("two real sentences and a padding mask", both, both, both, padding[:, None, None, :]),
+    )

@@ -24,6 +24,12 @@ from .situations import Situation, situations
 PRODUCTS = frozenset("mm bmm addmm baddbmm mv dot vdot addmv addbmm".split())
 WHOLE = frozenset("mm bmm addmm baddbmm addbmm".split())
 
+#: What is said of work that was left to somebody else's attention, whatever the variant.
+READY_MADE = (
+    "it calls a variant of this library; write the steps yourself.",
+    "it calls a ready-made layer, nn.MultiheadAttention; write the steps yourself.",
+)
+
 
 class _Calls(TorchFunctionMode):
     """Counts what is called, by name."""
@@ -146,9 +152,9 @@ def broken_rules(variant: int, counts: Sequence[dict[str, int]]) -> list[str]:
     both = small + large
     broken = []
     if both["library"]:
-        broken.append("it calls a variant of this library; write the steps yourself.")
+        broken.append(READY_MADE[0])
     if both["call multi_head_attention_forward"] or both["call _native_multi_head_attention"]:
-        broken.append("it calls a ready-made layer, nn.MultiheadAttention; write the steps yourself.")
+        broken.append(READY_MADE[1])
     fused = any("scaled_dot_product" in name for name in both)
     if variant == 1:
         if both["whole product"]:

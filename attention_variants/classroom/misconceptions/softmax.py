@@ -43,7 +43,7 @@ def running_sums_not_corrected(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor,
         for j in range(T_k):
             score = (q[i] / math.sqrt(d_k)) @ k[j]
             largest = torch.maximum(largest, score)
-            exp = torch.exp(score - largest)  # what was summed before was measured against an older maximum
+            exp = torch.exp(score - largest)
             total = total + exp
             context = context + exp * v[j]
             exps.append(exp)

@@ -1,0 +1,30 @@
+"""nbgrader's settings for the course; run its commands in this folder."""
+
+from pathlib import Path
+
+from nbgrader.converters import Autograde, GenerateAssignment
+from nbgrader.preprocessors import ClearSolutions, Execute
+
+from attention_variants.classroom.preprocessors import Judge, StudentVersion
+
+here = Path(__file__).resolve().parent
+c = get_config()  # noqa: F821 (nbgrader defines it)
+
+c.CourseDirectory.course_id = "attention"
+c.CourseDirectory.root = str(here)
+
+# Where students fetch and submit on one machine or a JupyterHub: a folder that all of them can reach.
+c.Exchange.root = str(here / "exchange")
+
+# In place of the solutions: what students start from, and the code that they are to repair.
+c.GenerateAssignment.preprocessors = [
+    StudentVersion if step is ClearSolutions else step for step in GenerateAssignment.preprocessors.default()
+]
+
+# In place of a kernel that runs the notebook: a judge that asks the student's functions in a process of their own.
+c.Autograde.autograde_preprocessors = [
+    Judge if step is Execute else step for step in Autograde.autograde_preprocessors.default()
+]
+
+# A student who deletes a cell that gives points does not get out of it.
+c.OverwriteCells.add_missing_cells = True
