@@ -14,10 +14,12 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check-code check-tests test-browser test-classroom notebooks animations dates format import-time lock clean
+.PHONY: help install lab test check-code check-tests test-browser test-classroom notebooks animations dates format import-time lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+
+install: $(READY) ## create .venv with the pinned versions, for `source .venv/bin/activate`
 
 lab: $(READY) ## open the course in JupyterLab (more options for it: LAB_ARGS=--no-browser)
 	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \

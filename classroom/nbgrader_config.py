@@ -1,20 +1,27 @@
 """nbgrader's settings for the course; run its commands in this folder."""
 
+import warnings
 from pathlib import Path
 
 from nbgrader.converters import Autograde, GenerateAssignment
 from nbgrader.preprocessors import ClearSolutions, Execute
+from sqlalchemy.exc import SAWarning
 
 from attention_variants.classroom.preprocessors import Judge, StudentVersion
 
 here = Path(__file__).resolve().parent
 c = get_config()  # noqa: F821 (nbgrader defines it)
+warnings.filterwarnings("ignore", category=SAWarning)  # of nbgrader's own, about how it uses its database
 
 c.CourseDirectory.course_id = "attention"
 c.CourseDirectory.root = str(here)
 
 # Where students fetch and submit on one machine or a JupyterHub: a folder that all of them can reach.
 c.Exchange.root = str(here / "exchange")
+(here / "exchange").mkdir(exist_ok=True)
+
+# Files from elsewhere (nbgrader zip_collect) are called after the student and the notebook: ada_4_masked.ipynb
+c.FileNameCollectorPlugin.named_regexp = r".*?(?P<student_id>[^_/]+)_(?P<file_id>[1-8]_\w+\.ipynb)"
 
 # In place of the solutions: what students start from, and the code that they are to repair.
 c.GenerateAssignment.preprocessors = [

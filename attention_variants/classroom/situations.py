@@ -269,7 +269,7 @@ def _real() -> tuple[Situation, ...]:
     animal = load_example("too tired").hidden
     batch = load_batch(["Dog bites", "too tired"])
     both = batch.hidden
-    padding = np.arange(both.shape[-2]) < np.array(batch.lengths)[:, None]
+    padding = np.arange(both.shape[-2]) < batch.lengths.numpy()[:, None]
     return (
         make("a real sentence", dog, dog, dog),
         make("a longer real sentence", animal, animal, animal),

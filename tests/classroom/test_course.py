@@ -1,0 +1,330 @@
+"""The course: what students get, how it is graded, and a class of twelve, by the commands of the lecturer's guide."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+import attention_variants as av
+from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "classroom" / "README.md").read_text(encoding="utf-8")
+ASSIGNMENTS = sorted(folder.name for folder in (ROOT / "classroom" / "source").iterdir())
+
+
+def commands(kind: str) -> list[str]:
+    """The lines of the guide's blocks of one kind: "" for those that everybody runs."""
+    blocks = re.findall(rf"^```sh ?{kind}\n(.*?)^```", GUIDE, flags=re.DOTALL | re.MULTILINE)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def everyone(after: str) -> list[str]:
+    """The guide's commands for everybody that begin so."""
+    return [line for line in commands("") if line.startswith(after)]
+
+
+class Course:
+    """A copy of the course, and a shell in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "classroom"
+        wanted = shutil.ignore_patterns("gradebook.db", "release", "submitted", "autograded", "feedback", "exchange")
+        shutil.copytree(ROOT / "classroom", self.folder, ignore=wanted)
+        home = folder / "home"
+        home.mkdir()
+        self.environment = {
+            **os.environ,
+            "HOME": str(home),
+            "JUPYTER_CONFIG_DIR": str(home / "config"),
+            "JUPYTER_DATA_DIR": str(home / "data"),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def run(self, command: str, folder: Path | None = None, *, fails: bool = False) -> str:
+        done = subprocess.run(
+            command, shell=True, cwd=folder or self.folder, env=self.environment, capture_output=True, text=True
+        )
+        assert (done.returncode != 0) == fails, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        return done.stdout + done.stderr
+
+    def release(self, name: str) -> nbformat.NotebookNode:
+        return nbformat.read(self.folder / "release" / name / f"{name}.ipynb", as_version=4)
+
+    def source(self, name: str) -> nbformat.NotebookNode:
+        return nbformat.read(self.folder / "source" / name / f"{name}.ipynb", as_version=4)
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory) -> Course:
+    """A course with all assignments made for students."""
+    made = Course(tmp_path_factory.mktemp("course"))
+    program = (
+        "import sys\n"
+        "from nbgrader.apps import GenerateAssignmentApp\n"
+        "for name in sys.argv[1:]:\n"
+        "    GenerateAssignmentApp.clear_instance()\n"
+        "    app = GenerateAssignmentApp.instance()\n"
+        "    app.initialize([name])\n"
+        "    app.start()\n"
+    )
+    made.run(f"{sys.executable} -c '{program}' {' '.join(ASSIGNMENTS)}")
+    return made
+
+
+def cell(nb: nbformat.NotebookNode, grade_id: str) -> nbformat.NotebookNode:
+    return next(c for c in nb.cells if c.metadata.get("nbgrader", {}).get("grade_id") == grade_id)
+
+
+# ------------------------------------------------------------------------------------------------ what students get
+
+
+def regions(nb: nbformat.NotebookNode, kind: str) -> list[str]:
+    found = []
+    for c in nb.cells:
+        found += re.findall(rf"### BEGIN {kind}\n(.*?)\s*### END {kind}", c.source, flags=re.DOTALL)
+    return found
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_no_solution_and_no_hidden_check_is_in_what_students_get(course, name):
+    source, release = course.source(name), course.release(name)
+    text = "\n".join(c.source for c in release.cells) + json.dumps(release.metadata)
+    secrets = regions(source, "SOLUTION") + regions(source, "HIDDEN TESTS")
+    assert len(secrets) >= 4
+    answers = [c.source for c in source.cells if c.cell_type == "markdown" and c.metadata.nbgrader.solution]
+    assert len(answers) >= 2
+    shapes = cell(source, "shapes").source
+    for secret in (*secrets, *answers, shapes):
+        assert secret not in text
+    for word in ("SOLUTION", "HIDDEN", "paper=", "Rubric", "full marks"):
+        assert word not in text
+    for c in release.cells:
+        assert not {"mistake", "starts_as"} & set(c.metadata)
+        assert not c.get("outputs")
+    whole = json.dumps(release)
+    assert not [mistake for mistake in MISCONCEPTIONS if mistake in whole]
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_what_students_write_into_is_empty(course, name):
+    release = course.release(name)
+    theirs = [c for c in release.cells if c.metadata.nbgrader.solution]
+    assert len(theirs) >= 5
+    for c in theirs:
+        if c.metadata.nbgrader.grade_id == "repair":
+            assert c.source.startswith("def attention_to_repair(")
+        elif c.cell_type == "markdown":
+            assert c.source == "YOUR ANSWER HERE"
+        elif c.metadata.nbgrader.grade_id == "shapes":
+            assert set(re.findall(r": +(.+),", c.source)) == {"..."}
+        else:
+            body = [line.strip() for line in c.source.splitlines()]
+            code = [x for x in body if x and not x.startswith(("def ", "class ", '"""', "q, k, v, mask", ")"))]
+            assert set(code) == {"# YOUR CODE HERE", "raise NotImplementedError()"} | (
+                {"super().__init__()"} if name == "8_layer" else set()
+            )
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_the_code_to_repair_is_the_catalogue_s_and_wrong(course, name):
+    mistake, variant = cell(course.source(name), "repair").metadata.mistake.split()
+    names = {"math": __import__("math"), "torch": __import__("torch"), "fused_kernel": av.fused_kernel}
+    exec(cell(course.release(name), "repair").source, names)
+    report = av.check(names["attention_to_repair"], int(variant))
+    assert report.looks_like is MISCONCEPTIONS[mistake]
+
+
+def test_a_student_comes_from_an_empty_cell_through_a_diagnosis_to_a_right_answer(course, tmp_path):
+    release = course.release("4_masked")
+
+    def answered(source: str | None) -> str:
+        if source is not None:
+            cell(release, "function").source = source
+        NotebookClient(release, timeout=120, allow_errors=True).execute(cwd=tmp_path)
+        errors = [x for c in release.cells for x in c.get("outputs", []) if x.output_type == "error"]
+        assert not errors
+        (output,) = cell(release, "check_function").outputs
+        assert output.data["text/html"]
+        return output.data["text/plain"]
+
+    empty = answered(None)
+    assert empty.startswith("attention_masked is not yet attention_masked (variant 4).\nNothing is written there yet")
+    assert "YOUR CODE HERE" in cell(release, "function").source
+    assert cell(release, "shapes_points").outputs[0].data["text/plain"] == "0.0"
+    solution = cell(course.source("4_masked"), "function").source
+    wrong = answered(solution.replace("dim=-1", "dim=-2"))
+    assert "This looks like softmax over queries." in wrong
+    assert MISCONCEPTIONS["softmax_over_queries"].hint in wrong
+    assert answered(solution).startswith("attention_masked computes what attention_masked (variant 4) does.")
+    figures = [x for x in cell(release, "picture").outputs if "image/png" in x.get("data", {})]
+    assert figures
+
+
+# -------------------------------------------------------------------------------------------------- a class of twelve
+
+RIGHT_IN_EINSUM = """
+def attention_masked(q, k, v, mask=None):
+    energy = torch.einsum("...qd,...kd->...qk", q, k) * q.size(-1) ** -0.5
+    if mask is None:
+        return torch.einsum("...qk,...kd->...qd", energy.softmax(-1), v), energy.softmax(-1)
+    low = torch.where(mask, energy, torch.full_like(energy, torch.finfo(energy.dtype).min))
+    share = low.softmax(-1) * mask
+    return torch.einsum("...qk,...kd->...qd", share, v), share
+"""
+
+RIGHT_BY_HAND = """
+def helper(scores, mask):
+    scores = scores if mask is None else scores + torch.where(mask, 0.0, -torch.inf).to(scores)
+    largest = scores.amax(-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)
+    exps = (scores - largest).exp()
+    total = exps.sum(-1, keepdim=True)
+    return exps / (total + (total == 0))
+
+def attention_masked(q, k, v, mask=None):
+    weights = helper((q / math.sqrt(q.shape[-1])).matmul(k.mT), mask)
+    return weights.matmul(v), weights
+"""
+
+WRONG = "def attention_masked(q, k, v, mask=None):\n    {}\n"
+
+
+def changed(old: str, new: str):
+    def write(solution: str) -> str:
+        assert old in solution
+        return solution.replace(old, new)
+
+    return write
+
+
+#: Each student: what stands in the function's cell, the least and the most points of 4, and words of the feedback.
+STUDENTS = {
+    "ada": (lambda solution: solution, 4, 4, "computes what attention_masked"),
+    "ben": (lambda solution: RIGHT_IN_EINSUM, 4, 4, "computes what attention_masked"),
+    "cho": (lambda solution: RIGHT_BY_HAND, 4, 4, "computes what attention_masked"),
+    "dina": (changed("dim=-1", "dim=-2"), 0.5, 3, "softmax over queries"),
+    "emil": (changed("(q / math.sqrt(d_k))", "q"), 1, 3.5, "no scale"),
+    "fay": (changed("~mask", "mask"), 0.5, 3.5, "inverted mask"),
+    "gus": (lambda solution: WRONG.format("return q[:, :, 99]"), 0, 0.3, "it raised IndexError"),
+    "hana": (lambda solution: WRONG.format("while True: pass"), 0, 0.3, "did not finish within 10 seconds"),
+    "ivo": (None, 0, 0.3, "Nothing is written there yet"),
+    "jun": ("deleted", 0, 0.3, "there is no function attention_masked"),
+    "kim": (changed("attention_masked", "my_attention"), 0, 0.3, "there is no function attention_masked"),
+    "leo": (
+        lambda solution: (
+            solution.replace("dim=-1", "dim=-2")
+            + "\ntorch.allclose = lambda *a, **k: True\nfrom attention_variants.classroom import report\n"
+            "report.Report.score = property(lambda self: 1.0)\n"
+        ),
+        0.5,
+        3,
+        "softmax over queries",
+    ),
+}
+
+
+def hand_in(course: Course, student: str, file: Path) -> None:
+    """A student's notebook: the rest is as in the source, so that just the function differs."""
+    write, *_ = STUDENTS[student]
+    release, source = course.release("4_masked"), course.source("4_masked")
+    solution = re.sub(r" *### (BEGIN|END) SOLUTION\n?", "", cell(source, "function").source)
+    if write == "deleted":
+        release.cells.remove(cell(release, "function"))
+    elif write is not None:
+        cell(release, "function").source = write(solution)
+        for grade_id in ("shapes", "repair", "explanation"):
+            cell(release, grade_id).source = cell(source, grade_id).source
+    nbformat.write(release, file)
+
+
+def test_a_class_of_twelve_by_the_commands_of_the_guide(tmp_path):
+    course = Course(tmp_path)
+    for command in everyone("nbgrader generate_assignment"):
+        course.run(command)
+    archive = course.folder / "downloaded" / "4_masked" / "archive"
+    archive.mkdir(parents=True)
+    for student in STUDENTS:
+        hand_in(course, student, archive / f"{student}_4_masked.ipynb")
+    with zipfile.ZipFile(archive / "the_rest.zip", "w") as rest:  # as learning platforms give them
+        for student in ("kim", "leo"):
+            file = archive / f"{student}_4_masked.ipynb"
+            rest.write(file, file.name)
+            file.unlink()
+    for command in commands("files"):
+        course.run(command)
+    for command in everyone("nbgrader autograde"):
+        course.run(command)
+    _grade_by_hand(course)
+    for command in (*everyone("nbgrader generate_feedback"), *everyone("nbgrader export")):
+        course.run(command)
+
+    with (course.folder / "grades.csv").open(encoding="utf-8") as file:
+        rows = {row["student_id"]: row for row in csv.DictReader(file)}
+    assert set(rows) == set(STUDENTS)
+    for student, (_, least, most, words) in STUDENTS.items():
+        graded = nbformat.read(course.folder / "autograded" / student / "4_masked" / "4_masked.ipynb", as_version=4)
+        (output,) = cell(graded, "function_points").outputs
+        assert least <= float(output.data["text/plain"]) <= most, (student, output.data)
+        feedback = (course.folder / "feedback" / student / "4_masked" / "4_masked.html").read_text(encoding="utf-8")
+        assert words in feedback, student
+        assert float(rows[student]["max_score"]) == 11
+    assert float(rows["ada"]["score"]) == 7 + 1.5
+    assert 0 < float(rows["dina"]["score"]) < 6
+    assert float(rows["ivo"]["score"]) < 1
+
+
+def _grade_by_hand(course: Course) -> None:
+    """What the lecturer does in Formgrader: here, for the explanation of one student."""
+    program = (
+        "from nbgrader.api import Gradebook\n"
+        "with Gradebook('sqlite:///gradebook.db') as book:\n"
+        "    grade = book.find_grade('explanation', '4_masked', '4_masked', 'ada')\n"
+        "    assert grade.needs_manual_grade\n"
+        "    grade.manual_score, grade.needs_manual_grade = 1.5, False\n"
+        "    book.db.commit()\n"
+    )
+    course.run(f'{sys.executable} -W ignore -c "{program}"')
+
+
+def test_on_one_machine_it_is_handed_out_taken_in_and_given_back(tmp_path):
+    course = Course(tmp_path)
+    (*before, release), (collect, give_back) = [*everyone("nbgrader generate"), commands("hub")[0]], commands("hub")[1:]
+    for command in (before[0], release):
+        course.run(command)
+    student = tmp_path / "student"
+    student.mkdir()
+    options = f"--Exchange.root={course.folder / 'exchange'} --course attention"
+    course.run(f"nbgrader fetch_assignment {options} 4_masked", student)
+    notebook = student / "4_masked" / "4_masked.ipynb"
+    assert "NotImplementedError" in notebook.read_text(encoding="utf-8")
+    hand_in(course, "dina", notebook)
+    course.run(f"nbgrader submit {options} 4_masked", student)
+    for command in (collect, *everyone("nbgrader autograde"), *before[1:], give_back):
+        course.run(command)
+    course.run(f"nbgrader fetch_feedback {options} 4_masked", student)
+    (feedback,) = student.glob("4_masked/feedback/*/4_masked.html")
+    assert "softmax over queries" in feedback.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_the_source_itself_gets_all_points(course, name):
+    from attention_variants.classroom.preprocessors import evaluate
+
+    source = course.source(name)
+    told = [(c.metadata.nbgrader, c) for c in source.cells if c.cell_type == "code"]
+    theirs = tuple(c.source for t, c in told if t.solution or t.grade_id == "set_up")
+    for t, c in told:
+        if t.grade:
+            assert evaluate(c.source, theirs) == t.points, c.source
