@@ -72,7 +72,7 @@ def check_layer(
     >>> bool(check_layer(MultiHeadAttention))
     True
     """
-    if not isinstance(layer, Submission) and not callable(layer):
+    if not isinstance(layer, Submission) and (isinstance(layer, nn.Module) or not callable(layer)):
         came = f"a layer that is made already, {type(layer).__name__}" if isinstance(layer, nn.Module) else repr(layer)
         raise TypeError(f"check_layer: layer must be a class, such as MultiHeadAttention, not called; got {came}.")
     name = layer.name if isinstance(layer, Submission) else str(getattr(layer, "__name__", layer))
