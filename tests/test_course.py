@@ -1,0 +1,221 @@
+"""The sources of the course say what the code says; points, shapes and the judge."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from nbgrader.utils import compute_checksum
+
+import attention_variants as av
+from attention_variants.classroom.check import Submission
+from attention_variants.classroom.course import check_shapes, expected_shapes, grade, grade_shapes
+from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+from attention_variants.classroom.preprocessors import Judge, code_to_repair, evaluate, plain_code
+
+SOURCE = Path(__file__).parents[1] / "classroom" / "source"
+NOTEBOOKS = {int(folder.name[0]): folder / f"{folder.name}.ipynb" for folder in SOURCE.iterdir()}
+
+
+def load(number: int) -> dict[str, NotebookNode]:
+    cells = nbformat.read(NOTEBOOKS[number], as_version=4).cells
+    return {c.metadata.nbgrader.grade_id: c for c in cells}
+
+
+def same_code(a: str, b: str) -> bool:
+    return ast.dump(ast.parse(a)) == ast.dump(ast.parse(b))
+
+
+def test_there_is_an_assignment_for_each_variant_and_one_for_the_layer():
+    assert sorted(NOTEBOOKS) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_the_solution_is_the_variant_s_own_code(number):
+    lines = [line for line in load(number)["function"].source.splitlines() if "### " not in line]
+    written = ast.parse("\n".join(lines))
+    del written.body[0].body[0]  # the docstring
+    assert same_code(ast.unparse(written), plain_code(inspect.getsource(av.VARIANTS[number])))
+
+
+@pytest.mark.parametrize("number", range(2, 9))
+def test_what_is_to_be_repaired_is_the_variant_before(number):
+    cell = load(number)["repair"]
+    name, variant = cell.metadata.mistake.split()
+    assert int(variant) == number - 1
+    code = re.sub(r"### (BEGIN|END) SOLUTION", "", cell.source)
+    assert same_code(code, plain_code(inspect.getsource(av.VARIANTS[number - 1]), "attention_to_repair"))
+    assert not same_code(code, code_to_repair(name, number - 1))
+
+
+def test_no_notebook_breaks_a_mistake_that_an_assignment_asks_for():
+    """The reader of the notebooks has seen those explained."""
+    notebooks = "".join(file.read_text(encoding="utf-8") for file in Path("notebooks").glob("*.ipynb"))
+    for number in NOTEBOOKS:
+        name, _ = load(number)["repair"].metadata.mistake.split()
+        assert f'MISCONCEPTIONS[\\"{name}\\"]' not in notebooks
+
+
+def test_the_code_to_repair_carries_no_word_of_its_mistake():
+    for name, mistake in MISCONCEPTIONS.items():
+        for variant in mistake.functions:
+            if mistake.changes[variant] != "by hand" and not callable(mistake.changes[variant]):
+                code = code_to_repair(name, variant)
+                assert name not in code
+                assert '"""' not in code
+                assert "check_inputs" not in code
+                ast.parse(code)
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_each_assignment_has_all_its_parts(number):
+    cells = load(number)
+    function = "layer" if number == 8 else "function"
+    parts = ["title", "set_up", "reading", "warm_up", "shapes", "shapes_points", "task", function]
+    parts += [
+        f"check_{function}",
+        f"{function}_points",
+        "bug",
+        "repair",
+        "check_repair",
+        "repair_points",
+        "explanation",
+    ]
+    assert set(parts) <= set(cells)
+    hidden = [c.source for c in cells.values() if "BEGIN HIDDEN TESTS" in c.source]
+    assert len(hidden) == 2
+    papers = [int(paper) for source in hidden for paper in re.findall(r"paper=(\d+)", source)]
+    assert len(set(papers)) == 2
+    assert 0 not in papers
+    by_hand = [c for c in cells.values() if c.cell_type == "markdown" and c.metadata.nbgrader.grade]
+    assert len(by_hand) >= 2
+    for c in by_hand:
+        assert c.source.startswith("**Rubric.** One point: ")
+        assert c.source.count("one point") + 1 == c.metadata.nbgrader.points
+        assert "**An answer with full marks.**" in c.source
+    told = {int(points) for points in re.findall(r"\*\*together\*\* \| \*\*(\d+)\*\*", cells["title"].source)}
+    assert told == {sum(c.metadata.nbgrader.get("points", 0) for c in cells.values())}
+    assert not any(c.get("outputs") for c in cells.values())
+
+
+# --------------------------------------------------------------------------------------------- points and shapes
+
+
+def test_points_are_a_number_with_a_report():
+    def wrong(q, k, v):
+        return av.MISCONCEPTIONS["softmax_over_queries"].functions[2](q, k, v)
+
+    full, some = grade(av.attention_matmul, 2, points=4, rules=False), grade(wrong, 2, points=4)
+    assert full == 4
+    assert repr(float(full)) == repr(full) == "4.0"
+    assert 0 < some < 4
+    assert some == round(4 * some.report.score, 2)
+    assert "softmax over queries" in some._repr_html_()
+    assert f"<b>{some:g} of 4 points</b>" in some._repr_html_()
+
+
+@pytest.mark.parametrize("assignment", range(1, 9))
+def test_the_right_shapes_are_right(assignment):
+    report = check_shapes(expected_shapes(assignment), assignment)
+    assert report
+    assert report.score == 1
+    assert not check_shapes(dict.fromkeys(expected_shapes(assignment), ...), assignment).score
+
+
+def test_a_wrong_shape_hears_what_is_odd_and_not_what_is_right():
+    found = {"k.T": 7, "scores": (7, 5), "weights": (2, 5, 7), "context": (5, 8)}
+    report = check_shapes(found, 2)
+    assert report.said == {
+        "k.T": "7 is a number; a shape is a tuple, even of one number: (7,)",
+        "scores": "(7, 5) has the right numbers in another order",
+        "weights": "(2, 5, 7) has 3 axes; another number of axes is right",
+        "context": "(5, 8) is not it; 1 of its axes are right",
+    }
+    assert check_shapes({"k.T": "a", "scores": None, "weights": [5, 7]}, 2).said == {
+        "k.T": "a is not a shape; a shape is a tuple such as (3, 4)",
+        "scores": "there is such a tensor",
+        "weights": "right, but a list; shapes are tuples",
+        "context": "nothing is written there yet",
+    }
+    assert "is there such a tensor" in repr(check_shapes({"weights with need_weights=False": (5, 7)}, 7))
+    assert "<b" not in check_shapes({"k.T": "<b>"}, 2)._repr_html_()
+    with pytest.raises(ValueError, match="assignments 1 to 8; got 9"):
+        check_shapes({}, 9)
+
+
+def test_shapes_are_read_and_not_run():
+    source = 'shapes = {"k.T": (4 * 2, 7), "scores": (5, 7)}\nshapes["scores"] = 1 / 0\n'
+    points = grade_shapes(Submission(source, "shapes"), 2, points=2)
+    assert points == 1
+    assert not any(points.report.said[name] for name in ("k.T", "scores"))
+    for nothing in ("shapes = 3", "shapes = {**x}", "shapes =", "other = {}", 'shapes = {"k.T": print(1)}'):
+        assert grade_shapes(Submission(nothing, "shapes"), 2, points=2) == 0
+
+
+# ------------------------------------------------------------------------------------------------------ the judge
+
+
+def points_cell(source: str, grade_id: str = "points", **more) -> NotebookNode:
+    cell = nbformat.v4.new_code_cell(source)
+    told = {"grade": True, "solution": False, "locked": True, "grade_id": grade_id, "points": 4, **more}
+    cell.metadata.nbgrader = NotebookNode(told)
+    cell.metadata.nbgrader.checksum = compute_checksum(cell)
+    return cell
+
+
+def solution_cell(source: str) -> NotebookNode:
+    cell = nbformat.v4.new_code_cell(source)
+    told = {"grade": False, "solution": True, "locked": False, "grade_id": "function"}
+    cell.metadata.nbgrader = NotebookNode(told)
+    return cell
+
+
+GRADE = "from attention_variants.classroom.course import grade\n\ngrade(attention_matmul, 2, points=4, paper=5)"
+
+
+def test_the_judge_runs_nothing_of_a_student_in_its_own_process(monkeypatch):
+    monkeypatch.setattr("attention_variants.classroom.preprocessors.seen", [], raising=False)
+    mark = "import attention_variants.classroom.preprocessors as p\np.seen.append(1)\n"
+    right = plain_code(inspect.getsource(av.attention_matmul))
+    nb = nbformat.v4.new_notebook(cells=[solution_cell(f"import math, torch\n{mark}{right}"), points_cell(GRADE)])
+    judged, _ = Judge().preprocess(nb, {})
+    from attention_variants.classroom import preprocessors
+
+    assert preprocessors.seen == []
+    (output,) = judged.cells[1].outputs
+    assert output.data["text/plain"] == "0.0"  # there, the mark does not exist, and the cell fails
+    assert judged.cells[1].execution_count == 1
+
+
+def test_the_judge_fills_in_points_and_the_report():
+    right = "import math, torch\n" + plain_code(inspect.getsource(av.attention_matmul))
+    for source, points in ((right, "4.0"), (right.replace("dim=-1", "dim=-2"), None)):
+        nb = nbformat.v4.new_notebook(cells=[solution_cell(source), points_cell(GRADE)])
+        (output,) = Judge().preprocess(nb, {})[0].cells[1].outputs
+        assert output.output_type == "execute_result"
+        assert (output.data["text/plain"] == points) == (points is not None)
+        assert ("softmax over queries" in output.data["text/html"]) == (points is None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cell: cell.update(source="1e9"),
+        lambda cell: cell.metadata.nbgrader.pop("grade_id"),
+        lambda cell: cell.metadata.nbgrader.update(grade=False),
+    ],
+)
+def test_a_forged_cell_is_not_run(change):
+    cell = points_cell("99.0", grade_id="mine")
+    change(cell)
+    assert Judge().preprocess(nbformat.v4.new_notebook(cells=[cell]), {})[0].cells[0].outputs == []
+
+
+def test_a_name_that_a_cell_does_not_know_is_the_student_s():
+    assert evaluate("x = 2\nlen(work.source) + x", ("abc",)) == 5
+    assert evaluate("work.name", ()) == "work"
