@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from attention_variants.variants import get_variant
 
@@ -45,7 +46,7 @@ def check(
     rules : bool, default False
         Whether the function must also do it the variant's way: variant 1 in loops, variant 7 by the fused kernel.
     seconds : float, default 10
-        How long it may take.
+        How long it may take; a `Submission` is given the same again to load, the cells of a notebook twice that.
     memory : int, default 2 GiB
         How many bytes it may take beyond what PyTorch itself needs; held on Linux, if ``isolated``.
 
@@ -73,7 +74,8 @@ def check(
     name = fn.name if isinstance(fn, Submission) else str(getattr(fn, "__name__", type(fn).__name__))
     if isolated or isinstance(fn, Submission):
         outcome = run_isolated(fn, variant, rules=rules, seconds=seconds, memory=memory)
-        return _report(name, variant, outcome.answers, outcome.printed, outcome.counts)
+        report = _report(name, variant, outcome.answers, outcome.printed, outcome.counts, outcome.trouble)
+        return replace(report, remarks=outcome.remarks)
     answers, printed = run_all(fn, situations(variant), seconds)
     counts = None
     if rules:
@@ -85,13 +87,21 @@ def check(
 
 
 def _report(
-    name: str, variant: int, answers: list[Answer], printed: int, counts: list[dict[str, int]] | None
+    name: str,
+    variant: int,
+    answers: list[Answer],
+    printed: int,
+    counts: list[dict[str, int]] | None,
+    trouble: str = "",
 ) -> Report:
     from .diagnose import diagnose  # here: the catalogue is not needed for a function that is right
     from .watch import broken_rules
 
     e = Evidence(variant, {s.title: answer for s, answer in zip(situations(variant), answers, strict=True)})
     findings, parts = judge(e)
+    if trouble:  # there are no answers: no credit, and nothing to compare
+        parts = {part: (0.0, worth) for part, (_, worth) in parts.items()}
+        return Report(name, variant, parts, tuple(findings), trouble=trouble)
     named = diagnose(e, findings) if findings else ()
     rules = tuple(broken_rules(variant, counts)) if counts else ()
     return Report(name, variant, parts, tuple(findings), named, printed, rules)
