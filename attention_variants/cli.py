@@ -1,10 +1,11 @@
-"""The command line: ``attention-variants compare | show | diff | animate | explore | dates``."""
+"""The command line: ``attention-variants compare | show | diff | animate | explore | dates | check | grade``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     status : int
-        0 if all is well, 1 if `compare` found a variant that is not equal; a wrong argument exits with 2.
+        0 if all is well, 1 if `compare` found a variant that is not equal or `check` a function that is wrong; a wrong
+        argument exits with 2.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -46,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Example: attention-variants compare --mask causal",
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="compare | show | diff | animate | explore | dates"
+        dest="command", required=True, metavar="compare | show | diff | animate | explore | dates | check | grade"
     )
 
     compare = commands.add_parser(
@@ -130,7 +132,51 @@ def _parser() -> argparse.ArgumentParser:
     dates.add_argument("--figure", metavar="FILE", help="draw every head into a picture (.png, .svg, .pdf)")
     dates.add_argument("--plain", action="store_true", help="print the answer alone")
     dates.set_defaults(run=_dates)
+
+    check = commands.add_parser(
+        "check",
+        help="hold one file against a variant: is it right, and if not, which misconception is it?",
+        description="Run the function in a file, in a process of its own, on some twenty small problems; say what is "
+        "wrong, and which misconception it looks like.",
+        epilog="The exit status is 0 if it is right, else 1. Example: attention-variants check mine.py --variant 4",
+    )
+    check.add_argument("file", help="a .py file or a notebook, .ipynb")
+    _how_to_check(check)
+    check.set_defaults(run=_check)
+
+    grade = commands.add_parser(
+        "grade",
+        help="grade a folder of submissions: a table, a page for each student, and one for the class",
+        description="Grade every submission in a folder: a .py or .ipynb file for each student, named after them, or a "
+        "folder for each with one file or several. Written are grades.csv, grades.json, a report for each student, and "
+        "index.html: which misconceptions how many students have. Students' code runs with your rights, watched and "
+        "limited but not locked away: grade code of strangers in a container.",
+        epilog="Example: attention-variants grade submissions/ --variant 4",
+    )
+    grade.add_argument("folder", help="the submissions")
+    _how_to_check(grade)
+    grade.add_argument("--out", metavar="DIR", help="where the results go (default: FOLDER-graded, beside the folder)")
+    grade.add_argument("--jobs", type=int, metavar="N", help="graded at the same time (default: one for each core)")
+    grade.set_defaults(run=_grade)
     return parser
+
+
+def _how_to_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--variant", type=int, required=True, metavar="N", help="which of the seven it is, 1 to 7")
+    parser.add_argument(
+        "--function", metavar="NAME", help="what the function is called (default: as the variant, see show N)"
+    )
+    parser.add_argument("--rules", action="store_true", help="it must also do it the variant's way, such as in loops")
+    parser.add_argument(
+        "--seconds", type=_seconds, default=10.0, metavar="S", help="how long each function may take (default: 10)"
+    )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"must be more than 0; got {text}")
+    return seconds
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -210,6 +256,46 @@ def _dates(arguments: argparse.Namespace) -> int:
         from .lab.reading import reading_table
 
         Console().print(reading_table(reading))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from .classroom.check import check
+    from .classroom.submissions import Submission
+    from .variants import get_variant
+
+    name = arguments.function or get_variant(arguments.variant).__name__
+    submission = Submission.read(arguments.file, name)
+    report = check(submission, arguments.variant, rules=arguments.rules, seconds=arguments.seconds)
+    Console().print(report)
+    return 0 if report else 1
+
+
+def _grade(arguments: argparse.Namespace) -> int:
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from .classroom.grade import grade, output_folder
+
+    begin = time.monotonic()
+    out = output_folder(arguments.folder, arguments.out)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        result = grade(
+            arguments.folder,
+            arguments.variant,
+            function=arguments.function,
+            jobs=arguments.jobs,
+            seconds=arguments.seconds,
+            rules=arguments.rules,
+            progress=lambda file, done, total: bar.update(task, description=escape(file), completed=done, total=total),
+        )
+    page = result.write(out)
+    console = Console()
+    console.print(result)
+    console.print(f"\n{len(result.rows)} graded in {time.monotonic() - begin:.0f} s. The class page:", highlight=False)
+    console.print(str(page), soft_wrap=True, markup=False, highlight=False)
     return 0
 
 

@@ -95,7 +95,7 @@ def test_explore_writes_a_page(tmp_path, capsys):
     assert "picnic" not in page
 
 
-@pytest.mark.parametrize("command", [[], ["compare"], ["show"], ["diff"], ["animate"]])
+@pytest.mark.parametrize("command", [[], ["compare"], ["show"], ["diff"], ["animate"], ["check"], ["grade"]])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as exit_info:
         main([*command, "--help"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from attention_variants.variants import get_variant
 
@@ -48,7 +49,7 @@ def check(
     paper : int, default 0
         Which problems: any number but 0 asks the same with other numbers and lengths, as an exam does.
     seconds : float, default 10
-        How long it may take.
+        How long it may take; a `Submission` is given the same again to load, the cells of a notebook twice that.
     memory : int, default 2 GiB
         How many bytes it may take beyond what PyTorch itself needs; held on Linux, if ``isolated``.
 
@@ -76,7 +77,8 @@ def check(
     name = fn.name if isinstance(fn, Submission) else str(getattr(fn, "__name__", type(fn).__name__))
     if isolated or isinstance(fn, Submission):
         outcome = run_isolated(fn, variant, paper=paper, rules=rules, seconds=seconds, memory=memory)
-        return _report(name, variant, paper, outcome.answers, outcome.printed, outcome.counts)
+        report = _report(name, variant, paper, outcome.answers, outcome.printed, outcome.counts, outcome.trouble)
+        return replace(report, remarks=outcome.remarks)
     answers, printed = run_all(fn, situations(variant, paper), seconds)
     counts = None
     if rules:
@@ -88,7 +90,13 @@ def check(
 
 
 def _report(
-    name: str, variant: int, paper: int, answers: list[Answer], printed: int, counts: list[dict[str, int]] | None
+    name: str,
+    variant: int,
+    paper: int,
+    answers: list[Answer],
+    printed: int,
+    counts: list[dict[str, int]] | None,
+    trouble: str = "",
 ) -> Report:
     from .diagnose import diagnose  # here: the catalogue is not needed for a function that is right
     from .watch import broken_rules
@@ -96,6 +104,9 @@ def _report(
     questions = situations(variant, paper)
     e = Evidence(variant, {s.title: answer for s, answer in zip(questions, answers, strict=True)}, paper)
     findings, parts = judge(e)
+    if trouble:  # there are no answers: no credit, and nothing to compare
+        parts = {part: (0.0, worth) for part, (_, worth) in parts.items()}
+        return Report(name, variant, parts, tuple(findings), trouble=trouble, paper=paper)
     named = diagnose(e, findings) if findings else ()
     rules = tuple(broken_rules(variant, counts)) if counts else ()
     return Report(name, variant, parts, tuple(findings), named, printed, rules, paper)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
@@ -305,11 +306,11 @@ def _read(submission: Submission) -> dict[str, Any]:
     return found
 
 
-def _statements(submission: Submission) -> list[ast.stmt]:
-    try:
-        return ast.parse(submission.source).body
-    except SyntaxError:
-        return []
+def _statements(submission: Submission) -> Iterator[ast.stmt]:
+    """Those of all cells that can be read."""
+    for cell in submission.cells or (submission.source,):
+        with suppress(SyntaxError, ValueError):  # a null byte is a ValueError
+            yield from ast.parse(cell).body
 
 
 def _value(node: ast.expr) -> Any:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,53 +29,35 @@ import numpy as np
 
 from .run import Answer
 from .situations import Situation, situations
+from .submissions import Submission
 
 #: More than this is not read from a child.
 LARGEST_ANSWERS = 64 * 1024**2
 
 
-@dataclass(frozen=True)
-class Submission:
-    """A function in source code, which is not run in this process.
+@dataclass
+class Outcome:
+    """What came back from the other process.
 
     Attributes
     ----------
-    source : str
-        The text of a module, or of a notebook's cells one after the other.
-    name : str
-        What the function is called in it.
-    file : str
-        What its errors call the file.
+    answers : list of Answer
+        One for each question.
+    printed : int
+        How many characters were printed.
+    counts : list of dict or None
+        The operations, if they were to be counted.
+    trouble : str
+        Why there are no answers at all, if there are none.
+    remarks : tuple of str
+        What else happened, such as cells that were passed over.
     """
-
-    source: str
-    name: str
-    file: str = "submission.py"
-
-    @classmethod
-    def read(cls, path: str | Path, name: str) -> Submission:
-        """Read a file of Python code.
-
-        Parameters
-        ----------
-        path : path
-        name : str
-            The function in it.
-
-        Returns
-        -------
-        submission : Submission
-        """
-        return cls(Path(path).read_text(encoding="utf-8"), name, str(path))
-
-
-@dataclass
-class Outcome:
-    """What came back from the other process."""
 
     answers: list[Answer]
     printed: int = 0
     counts: list[dict[str, int]] | None = None
+    trouble: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def run_isolated(
@@ -93,7 +76,7 @@ def run_isolated(
     rules : bool
         Whether its operations are counted too.
     seconds : float
-        How long it may take, from the loading of the code on.
+        How long the function may take; a module may take as long to load, and the cells of a notebook twice as long.
     memory : int
         How many bytes it may take beyond what PyTorch itself needs.
 
@@ -104,23 +87,29 @@ def run_isolated(
     """
     folder = Path(tempfile.mkdtemp(prefix="attention-check-"))
     try:
-        _write_job(folder, fn, variant, paper=paper, rules=rules, seconds=seconds, memory=memory)
-        how = _do(folder, seconds + 1.0)
+        loading = 0.0
+        if isinstance(fn, Submission):
+            loading = 2 * seconds if fn.cells else seconds
+        _write_job(folder, fn, variant, paper=paper, rules=rules, seconds=seconds, loading=loading, memory=memory)
+        draws = isinstance(fn, Submission) and "matplotlib" in fn.source
+        how = _do(folder, loading + seconds + 1.0, draws)
         return _read(folder, situations(variant, paper), how, seconds)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_job(folder: Path, fn: Callable | Submission, variant: int, **limits: Any) -> None:
-    job: dict[str, Any] = {"variant": variant, "path": sys.path, "name": None, "file": None, **limits}
+    path = [os.path.abspath(entry) for entry in sys.path]  # the other process stands elsewhere
+    job: dict[str, Any] = {"variant": variant, "path": path, "name": None, "file": None, **limits}
     if not isinstance(fn, Submission):
         try:
             (folder / "function.pickle").write_bytes(_pickled(fn))
         except Exception:
             fn = _source_of(fn)
     if isinstance(fn, Submission):
-        job |= {"name": fn.name, "file": fn.file}
-        (folder / "source.py").write_text(fn.source, encoding="utf-8")
+        job |= {"name": fn.name, "file": fn.file, "notebook": bool(fn.cells), "cells": fn.cells or (fn.source,)}
+        job["adapter"] = fn.adapter
+        job["path"] = [*path, *filter(None, [fn.folder])]
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
 
 
@@ -154,24 +143,30 @@ class _Nursery:
         self.process: subprocess.Popen | None = None
         self.lock = threading.Lock()
 
-    def do(self, folder: Path, seconds: float) -> str:
+    def do(self, folder: Path, seconds: float, draws: bool) -> str:
+        """Have a job done; once more, if the nursery is lost: an earlier job may have left something that ends it."""
         with self.lock:
-            if self.process is None or self.process.poll() is not None:
-                self.process = _start("nursery")
-            process = self.process
-            assert process.stdin is not None
-            assert process.stdout is not None
-            try:
-                process.stdin.write((json.dumps([str(folder), seconds]) + "\n").encode())
-                process.stdin.flush()
-                # A job that kills its nursery, or writes rubbish to it, must not hold us up.
-                ready, _, _ = select.select([process.stdout], [], [], seconds + 60.0)
-                how = json.loads(process.stdout.readline()) if ready else "time"
-            except (OSError, ValueError):
-                how = "lost"
-            if how in ("lost", "time") and not (how == "time" and process.poll() is None):
-                self.stop()
-            return str(how)
+            how = self._do(folder, seconds, draws)
+            if how == "lost":
+                (folder / "answers.npz").unlink(missing_ok=True)
+                how = self._do(folder, seconds, draws)
+            return how
+
+    def _do(self, folder: Path, seconds: float, draws: bool) -> str:
+        if self.process is None or self.process.poll() is not None:
+            self.stop()
+            self.process = _start("nursery")
+        process = self.process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write((json.dumps([str(folder), seconds, draws]) + "\n").encode())
+            process.stdin.flush()
+            # A job that kills its nursery, or halts it, or writes rubbish to it, must not hold us up.
+            return _reply(process.stdout.fileno(), str(folder), seconds + 60.0)
+        except (OSError, ValueError, TypeError) as error:
+            self.stop()
+            return "time" if isinstance(error, TimeoutError) else "lost"
 
     def stop(self) -> None:
         if self.process is not None:
@@ -185,8 +180,30 @@ class _Nursery:
             self.process = None
 
 
+def _reply(pipe: int, folder: str, seconds: float) -> str:
+    """What the nursery says of this job; a reply that names another one is not meant for us."""
+    end, read = time.monotonic() + seconds, b""
+    while True:
+        ready, _, _ = select.select([pipe], [], [], max(0.0, end - time.monotonic()))
+        if not ready:
+            raise TimeoutError
+        more = os.read(pipe, 65536)
+        if not more:
+            raise OSError("the nursery is gone")
+        *lines, read = (read + more).split(b"\n")
+        for line in lines:
+            of, how = json.loads(line)
+            if of == folder:
+                return str(how)
+        if len(read) > 65536:
+            raise OSError("the nursery does not write that")
+
+
 def _start(*arguments: str) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_HOME), *filter(None, sys.path)])}
+    environment["MPLBACKEND"] = "Agg"  # a figure opens no window
+    for display in ("DISPLAY", "WAYLAND_DISPLAY"):
+        environment.pop(display, None)
     return subprocess.Popen(
         [sys.executable, "-m", f"{__package__}.worker", *arguments],
         stdin=subprocess.PIPE,
@@ -202,9 +219,9 @@ _NURSERY = _Nursery()
 atexit.register(_NURSERY.stop)
 
 
-def _do(folder: Path, seconds: float) -> str:
+def _do(folder: Path, seconds: float, draws: bool) -> str:
     if sys.platform == "linux":
-        return _NURSERY.do(folder, seconds)
+        return _NURSERY.do(folder, seconds, draws)
     process = _start(str(folder))
     try:
         process.communicate(timeout=seconds + 60.0)  # PyTorch itself may take long to load
@@ -226,19 +243,22 @@ def _read(folder: Path, questions: tuple[Situation, ...], how: str, seconds: flo
         "signal 25": "Ended: it wrote more into a file than it may",
     }
     reason = reasons.get(how, f"Ended: the process was stopped ({how})")
+    nothing = [Answer(error=reason) for _ in questions]
     try:
         told, arrays = _arrays(folder / "answers.npz")
+        remarks = tuple(str(remark)[:1000] for remark in told["remarks"][:10])
         if told["load"] is not None:
-            return Outcome([Answer(error=str(told["load"])) for _ in questions])
+            trouble = str(told["load"])[:2000]
+            return Outcome([Answer(error=f"Ended: {trouble}") for _ in questions], trouble=trouble, remarks=remarks)
         answers = [_answer(i, said, arrays) for i, said in enumerate(told["answers"][: len(questions)])]
         printed = int(told["printed"])
         counts = told["counts"]
         if counts is not None:
             counts = [{str(name): int(n) for name, n in count.items()} for count in counts[:2]]
     except Exception:  # no file, or not one that we wrote: whatever it says, there is no answer in it
-        return Outcome([Answer(error=reason) for _ in questions])
-    answers += [Answer(error=reason) for _ in questions[len(answers) :]]
-    return Outcome(answers, printed, counts)
+        return Outcome(nothing, trouble=reason.partition(": ")[2])
+    answers += nothing[len(answers) :]
+    return Outcome(answers, printed, counts, remarks=remarks)
 
 
 def _arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -165,7 +165,7 @@ class _Names(dict):
     def __missing__(self, name: str) -> Submission:
         if hasattr(builtins, name):
             raise KeyError(name)
-        return Submission("\n\n".join(self.cells), name)
+        return Submission("\n\n".join(self.cells), name, "the notebook", self.cells)
 
 
 def evaluate(source: str, cells: tuple[str, ...]) -> Any:

@@ -46,6 +46,10 @@ class Report:
         Which problems it was given.
     goal : str
         What it should be, if that is not simply a variant.
+    trouble : str
+        Why there was nothing to judge, if so: there is no such function, or its process ended.
+    remarks : tuple of str
+        What else happened to a `Submission`, such as cells of a notebook that were passed over.
     """
 
     name: str
@@ -57,11 +61,13 @@ class Report:
     broken_rules: tuple[str, ...] = field(default=())
     paper: int = 0
     goal: str = ""
+    trouble: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
         """Whether every promise was kept, and every rule that was asked for."""
-        return not self.findings and not self.broken_rules
+        return not self.findings and not self.broken_rules and not self.trouble
 
     @property
     def score(self) -> float:
@@ -102,19 +108,28 @@ class Report:
     @property
     def not_written(self) -> bool:
         """Whether there is no code yet."""
-        return bool(self.findings) and self._first.lines[0].startswith("it raised NotImplementedError")
+        return (
+            not self.trouble
+            and bool(self.findings)
+            and self._first.lines[0].startswith("it raised NotImplementedError")
+        )
 
     def lines(self) -> list[str]:
         """The report as lines of text, the verdict first."""
-        right = self.goal or f"{get_variant(self.variant).__name__} (variant {self.variant})"
+        right = get_variant(self.variant).__name__
+        does = yet = self.goal or f"{right} (variant {self.variant})"
+        if self.name == right:
+            does, yet = f"variant {self.variant}", f"right (variant {self.variant})"
         if self.passed:
-            return [f"{self.name} computes what {right} does.", *self._kept(), *self._notes()]
+            return [f"{self.name} computes what {does} does.", *self._kept(), *self._notes()]
         if self.not_written:
             return [
-                f"{self.name} is not yet {right}.",
+                f"{self.name} is not yet {yet}.",
                 "Nothing is written there yet: it raises NotImplementedError.",
             ]
-        verdict = f"{self.name} is not yet {right}: score {self.score:.2f} of 1."
+        verdict = f"{self.name} is not yet {yet}: score {self.score:.2f} of 1."
+        if self.trouble:
+            return [verdict, f"There is nothing to judge: {self.trouble}", *self._notes()]
         return [verdict, *self._found(), *self._looks_like(), *self._rules(), *self._kept(), *self._notes()]
 
     def _found(self) -> list[str]:
@@ -150,7 +165,8 @@ class Report:
         return lines + ([f"to do: {', '.join(partly)}"] if partly else [])
 
     def _notes(self) -> list[str]:
-        return [f"(It printed {self.printed} characters, which are left out here.)"] if self.printed else []
+        printed = [f"(It printed {self.printed} characters, which are left out here.)"] if self.printed else []
+        return [*printed, *self.remarks]
 
     def to_dict(self) -> dict[str, Any]:
         """The report as numbers, words, lists and dicts, ready for JSON.
@@ -178,7 +194,11 @@ class Report:
                 for finding in self.findings
             ],
             "misconceptions": [as_dict(named) for named in self.misconceptions],  # type: ignore[arg-type]
+            "first": self.findings.index(self._first) if self.findings else None,
+            "not_written": self.not_written,
             "broken_rules": list(self.broken_rules),
+            "trouble": self.trouble,
+            "remarks": list(self.remarks),
             "printed": self.printed,
             "text": str(self),
         }

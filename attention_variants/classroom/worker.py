@@ -7,11 +7,14 @@ it does one job and ends.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import ctypes
+import importlib
 import json
 import os
 import pickle
+import re
 import signal
 import sys
 import time
@@ -23,8 +26,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import run, watch
+from . import adapters, run, watch
 from .situations import situations
+from .submissions import listed
 
 #: A child cannot write more than this into a file.
 LARGEST_FILE = 64 * 1024**2
@@ -33,16 +37,25 @@ LARGEST_FILE = 64 * 1024**2
 def work(folder: Path) -> None:
     """Do the job in a folder: job.json says which, answers.npz is what comes of it."""
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    _limit(job["memory"], job["seconds"])
+    _limit(job["memory"], job["loading"] + job["seconds"])
     variant = job["variant"]
     # What knows the answers cannot be imported here. (The variants can; `rules` notices when they are called.)
-    for name in ("family", "contract", "diagnose", "check"):
+    for name in ("family", "contract", "diagnose"):
         sys.modules[f"{__package__}.{name}"] = None  # type: ignore[assignment]
-    told: dict[str, Any] = {"load": None, "printed": 0, "counts": None}
+    sys.modules[f"{__package__}.check"] = _no_check()
+    sys.path[:] = job["path"]
+    if job["name"] is not None:
+        desk = folder / "desk"  # what it writes into the folder in which it runs is thrown away with it
+        desk.mkdir(exist_ok=True)
+        os.chdir(desk)
+        sys.dont_write_bytecode = True  # nor does it leave anything beside what was handed in
+    told: dict[str, Any] = {"load": None, "printed": 0, "counts": None, "remarks": []}
     answers: list[run.Answer] = []
     with run.unharmed():
         try:
-            fn = _load(folder, job)
+            fn, told["remarks"] = _load(folder, job)
+        except _NotThere as error:
+            told["load"] = str(error)
         except BaseException as error:
             told["load"] = run.in_words(error)
     if told["load"] is None:
@@ -73,25 +86,138 @@ def _set(resource: Any, which: int, value: int) -> None:
     resource.setrlimit(which, (value, value))
 
 
-def _load(folder: Path, job: dict[str, Any]) -> Callable:
-    """The function, from a pickle or from the source of the module or cells that define it."""
-    sys.path[:] = job["path"]
-    if job["name"] is None:
-        import importlib
+class _NotThere(Exception):  # noqa: N818 (no error of ours: it carries what is said to the student)
+    """The function is not there; the message says what is."""
 
+
+def _load(folder: Path, job: dict[str, Any]) -> tuple[Callable, list[str]]:
+    """The function, from a pickle or from the module or the cells that define it, and what there is to say of them."""
+    if job["name"] is None:
         importlib.invalidate_caches()
-        return pickle.loads((folder / "function.pickle").read_bytes())
-    source = (folder / "source.py").read_text(encoding="utf-8")
+        return pickle.loads((folder / "function.pickle").read_bytes()), []
     module = types.ModuleType("submission")
     module.__file__ = job["file"]
+    vars(module).update(display=lambda *things, **options: None, get_ipython=_NoIPython)
+    given = set(vars(module))
     sys.modules["submission"] = module
-    exec(compile(source, job["file"], "exec"), vars(module))
-    if job["name"] not in vars(module):
-        raise NameError(f"there is no function {job['name']}; is it renamed, or deleted?")
-    fn = vars(module)[job["name"]]
+    stops = _run_cells(module, job)
+    name = job["name"]
+    if name not in vars(module):
+        raise _NotThere(_what_is_there(name, module, given, stops, job["notebook"]))
+    fn = vars(module)[name]
     if not callable(fn):
-        raise TypeError(f"{job['name']} is a {type(fn).__name__}, not a function")
-    return fn
+        raise _NotThere(f"{name} is a {type(fn).__name__}, not a function")
+    if job["adapter"] is not None:
+        fn = getattr(adapters, job["adapter"])(fn)
+    return fn, _remarks(stops, job["notebook"])
+
+
+def _run_cells(module: types.ModuleType, job: dict[str, Any]) -> list[tuple[str, str]]:
+    """Run what was handed in; where it stopped, and by what. A module is a single cell."""
+    stops = []
+    end = time.monotonic() + job["loading"]
+    longest = job["loading"] / (4 if job["notebook"] else 1)  # so that one cell does not take the time of all others
+    for number, cell in enumerate(job["cells"], start=1):
+        file = f"{job['file']}, cell {number}" if job["notebook"] else job["file"]
+        seconds = min(longest, end - time.monotonic())
+        try:
+            if seconds <= 0:
+                raise run.TimeIsUp
+            with run.alarm(seconds):
+                code = compile(without_magics(cell) if job["notebook"] else cell, file, "exec")
+                exec(code, vars(module))
+        except BaseException as error:  # SystemExit too
+            where = f"cell {number}" if job["notebook"] else "the file"
+            stops.append((where, _how_it_stopped(error, file, job["loading"] if seconds <= 0 else longest)))
+    return stops
+
+
+def _how_it_stopped(error: BaseException, file: str, seconds: float) -> str:
+    if isinstance(error, run.TimeIsUp):
+        return f"did not finish within {seconds:g} seconds"
+    line, tb = None, error.__traceback__
+    while tb is not None:
+        line = tb.tb_lineno if tb.tb_frame.f_code.co_filename == file else line
+        tb = tb.tb_next
+    return f"stopped{'' if line is None else f' in line {line}'} with {run.in_words(error)}"
+
+
+def _what_is_there(
+    name: str, module: types.ModuleType, given: set[str], stops: list[tuple[str, str]], notebook: bool
+) -> str:
+    """That there is no such function, what there is in its place, and what went wrong before."""
+    what = "notebook" if notebook else "file"
+    others = [
+        str(other)
+        for other, x in vars(module).items()
+        if isinstance(x, types.FunctionType) and x.__module__ == module.__name__ and other not in given
+    ]
+    words = f"there is no function {name}; the {what} defines "
+    words += f"{listed(others)}. Is it renamed?" if others else "no function."
+    if stops:
+        where, how = stops[0]
+        words += f" {where[0].upper()}{where[1:]} {how}"
+    return words
+
+
+def _remarks(stops: list[tuple[str, str]], notebook: bool) -> list[str]:
+    if not stops:
+        return []
+    where, how = stops[0]
+    if not notebook:
+        return [f"The file {how}; what it had defined until then was graded."]
+    if len(stops) == 1:
+        return [f"{where[0].upper()}{where[1:]} was passed over: it {how}"]
+    return [f"{len(stops)} cells were passed over; the first, {where}, {how}"]
+
+
+#: What is no Python in a cell: IPython's commands, and a name with a question mark.
+_MAGIC = re.compile(r"\s*(%|!|\?|\w+\s*=\s*[%!]|[\w.]+\?\??\s*$)")
+_TIMED = re.compile(r"(\s*)%time\s+(.*)")
+
+
+def without_magics(cell: str) -> str:
+    """Turn IPython's own commands in a cell into comments: ``%matplotlib inline``, ``!pip install``, ``%%time``."""
+    lines = cell.split("\n")
+    first = next((i for i, line in enumerate(lines) if line.strip()), 0)
+    if lines[first].startswith("%%"):
+        if lines[first].split()[0] not in ("%%time", "%%timeit", "%%capture", "%%prun"):
+            return ""  # the cell is written in another language
+        lines[first] = ""
+    for _ in lines:
+        try:
+            compile("\n".join(lines), "cell", "exec", ast.PyCF_ONLY_AST)
+            break
+        except SyntaxError as error:  # "% d" may continue an expression: only where Python stumbles it is a command
+            i = (error.lineno or 0) - 1
+            if not (0 <= i < len(lines) and _MAGIC.match(lines[i])):
+                break
+            timed = _TIMED.match(lines[i])
+            indent = lines[i][: len(lines[i]) - len(lines[i].lstrip())]
+            lines[i] = timed[1] + timed[2] if timed else f"{indent}pass  # {lines[i].strip()}"
+    return "\n".join(lines)
+
+
+class _NoIPython:
+    """Stands for IPython in cells that speak to it; every command does nothing."""
+
+    def __getattr__(self, name: str) -> Callable:
+        return lambda *things, **options: None
+
+
+class _Unjudged:
+    """What a student's own call of `check` gets here: this process does not judge."""
+
+    passed, score, misconceptions, looks_like, failed = True, 1.0, (), None, None
+
+    def __str__(self) -> str:
+        return "not judged here"
+
+
+def _no_check() -> types.ModuleType:
+    module = types.ModuleType(f"{__package__}.check")
+    vars(module).update(check=lambda *things, **options: _Unjudged(), Report=_Unjudged, Submission=_Unjudged)
+    return module
 
 
 def _write(folder: Path, told: dict[str, Any], answers: list[run.Answer]) -> None:
@@ -118,13 +244,20 @@ def nursery() -> None:
     """Take folders from standard input, one a line; fork a child for each, and say when it has ended."""
     torch.set_num_threads(1)  # a child that is forked has one thread, whatever this process had
     watch.watch(torch.matmul, 1)  # loads what watching needs, once for all children
+    torch.broadcast_shapes((1,), (1,))  # loads SymPy, half a second
     situations(1)
     requests, replies = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
     for line in requests:
-        folder, seconds = json.loads(line)
+        try:
+            folder, seconds, draws = json.loads(line)
+        except (ValueError, TypeError):  # a job has written that
+            continue
+        if draws:  # half a second, once for all jobs
+            with contextlib.suppress(ImportError):
+                importlib.import_module("matplotlib.pyplot")
         child = os.fork()
         if child == 0:
             try:
@@ -134,7 +267,7 @@ def nursery() -> None:
                 work(Path(folder))
             finally:
                 os._exit(0)
-        replies.write(json.dumps(_wait(child, float(seconds))) + "\n")
+        replies.write(json.dumps([folder, _wait(child, float(seconds))]) + "\n")
         replies.flush()
 
 

@@ -111,6 +111,16 @@ for number in range(3, 64):
         pass
 answer = wrong
 """,
+    "a forged reply in the pipes of its nursery": """
+for number in range(3, 64):
+    try:
+        with open(f"/proc/{os.getppid()}/fd/{number}", "wb", buffering=0) as pipe:
+            os.set_blocking(pipe.fileno(), False)
+            pipe.write(b'REPLY' + bytes([10]))
+    except OSError:
+        pass
+answer = wrong
+""",
     "a forged file of answers": """
 def answer(q, k, v):
     for folder in os.listdir(tempfile.gettempdir()):
@@ -206,6 +216,13 @@ def test_a_trick_gains_nothing(trick):
     assert not report
     assert report.score < 0.9
     assert report.name == "answer"
+
+
+@pytest.mark.parametrize("reply", ['["elsewhere", "ended"]', '"ended"', "[", "\\xff"])
+def test_a_forged_reply_harms_nobody_else(reply):
+    assert not judged(TRICKS["a forged reply in the pipes of its nursery"].replace("REPLY", reply))
+    assert judged("answer = right")
+    assert judged("answer = right")
 
 
 def test_after_all_tricks_the_right_one_still_passes():
