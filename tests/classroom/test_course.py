@@ -161,14 +161,14 @@ def test_a_student_comes_from_an_empty_cell_through_a_diagnosis_to_a_right_answe
         return output.data["text/plain"]
 
     empty = answered(None)
-    assert empty.startswith("attention_masked is not yet attention_masked (variant 4).\nNothing is written there yet")
+    assert empty.startswith("attention_masked is not yet right (variant 4).\nNothing is written there yet")
     assert "YOUR CODE HERE" in cell(release, "function").source
     assert cell(release, "shapes_points").outputs[0].data["text/plain"] == "0.0"
     solution = cell(course.source("4_masked"), "function").source
     wrong = answered(solution.replace("dim=-1", "dim=-2"))
     assert "This looks like softmax over queries." in wrong
     assert MISCONCEPTIONS["softmax_over_queries"].hint in wrong
-    assert answered(solution).startswith("attention_masked computes what attention_masked (variant 4) does.")
+    assert answered(solution).startswith("attention_masked computes what variant 4 does.")
     figures = [x for x in cell(release, "picture").outputs if "image/png" in x.get("data", {})]
     assert figures
 
@@ -211,9 +211,9 @@ def changed(old: str, new: str):
 
 #: Each student: what stands in the function's cell, the least and the most points of 4, and words of the feedback.
 STUDENTS = {
-    "ada": (lambda solution: solution, 4, 4, "computes what attention_masked"),
-    "ben": (lambda solution: RIGHT_IN_EINSUM, 4, 4, "computes what attention_masked"),
-    "cho": (lambda solution: RIGHT_BY_HAND, 4, 4, "computes what attention_masked"),
+    "ada": (lambda solution: solution, 4, 4, "computes what variant 4 does"),
+    "ben": (lambda solution: RIGHT_IN_EINSUM, 4, 4, "computes what variant 4 does"),
+    "cho": (lambda solution: RIGHT_BY_HAND, 4, 4, "computes what variant 4 does"),
     "dina": (changed("dim=-1", "dim=-2"), 0.5, 3, "softmax over queries"),
     "emil": (changed("(q / math.sqrt(d_k))", "q"), 1, 3.5, "no scale"),
     "fay": (changed("~mask", "mask"), 0.5, 3.5, "inverted mask"),
