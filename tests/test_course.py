@@ -51,6 +51,7 @@ def test_what_is_to_be_repaired_is_the_variant_before(number):
     code = re.sub(r"### (BEGIN|END) SOLUTION", "", cell.source)
     assert same_code(code, plain_code(inspect.getsource(av.VARIANTS[number - 1]), "attention_to_repair"))
     assert not same_code(code, code_to_repair(name, number - 1))
+    assert "whole=True" in load(number)["repair_points"].source
 
 
 def test_no_notebook_breaks_a_mistake_that_an_assignment_asks_for():
@@ -69,6 +70,7 @@ def test_the_code_to_repair_carries_no_word_of_its_mistake():
                 assert name not in code
                 assert '"""' not in code
                 assert "check_inputs" not in code
+                assert "#" not in code
                 ast.parse(code)
 
 
@@ -117,6 +119,8 @@ def test_points_are_a_number_with_a_report():
     assert some == round(4 * some.report.score, 2)
     assert "softmax over queries" in some._repr_html_()
     assert f"<b>{some:g} of 4 points</b>" in some._repr_html_()
+    assert grade(wrong, 2, points=4, whole=True) == 0
+    assert grade(av.attention_matmul, 2, points=4, rules=False, whole=True) == 4
 
 
 @pytest.mark.parametrize("assignment", range(1, 9))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from .check import Report, Submission, check
 from .layer import check_layer
+from .pages import report_html
 
 #: The assignment after the seven variants: the layer.
 LAYER = 8
@@ -52,10 +53,19 @@ class Points(float):
         return points
 
     def _repr_html_(self) -> str:
-        return f"<p><b>{self:g} of {self.of:g} points</b></p>{self.report._repr_html_()}"
+        shown = report_html(self.report) if isinstance(self.report, Report) else self.report._repr_html_()
+        return f"<p><b>{self:g} of {self.of:g} points</b></p>{shown}"
 
 
-def grade(work: Callable | Submission, variant: int, *, points: float, paper: int = 0, rules: bool = True) -> Points:
+def grade(
+    work: Callable | Submission,
+    variant: int,
+    *,
+    points: float,
+    paper: int = 0,
+    rules: bool = True,
+    whole: bool = False,
+) -> Points:
     """Give points for an implementation of a variant.
 
     Parameters
@@ -70,6 +80,8 @@ def grade(work: Callable | Submission, variant: int, *, points: float, paper: in
         Which problems, as in `check`: a number that students do not know.
     rules : bool, default True
         Whether it must be done the variant's way.
+    whole : bool, default False
+        Whether there are points only if all is right, as for code that was nearly right to begin with.
 
     Returns
     -------
@@ -77,7 +89,8 @@ def grade(work: Callable | Submission, variant: int, *, points: float, paper: in
         A float: the share of the contract that is kept, of the points.
     """
     report = check(work, variant, paper=paper, rules=rules)
-    return Points(report.score * points, points, report)
+    share = float(report.passed) if whole else report.score
+    return Points(share * points, points, report)
 
 
 def grade_layer(work: Callable[..., nn.Module] | Submission, *, points: float, paper: int = 0) -> Points:

@@ -77,7 +77,9 @@ def report_html(report: Report | dict[str, Any]) -> str:
 
 
 def _verdict(told: dict[str, Any]) -> str:
-    about = f"{escape(told['name'])}, variant {told['variant']}. Score {told['score']:.2f} of 1."
+    about = (
+        f"{escape(told['name'])}, {told['goal'] or 'variant ' + str(told['variant'])}. Score {told['score']:.2f} of 1."
+    )
     if told["passed"]:
         return f'<p class="av-verdict av-right">✓ <b>Right:</b> {about}</p>'
     return f'<p class="av-verdict">✗ <b>Not yet right:</b> {about}</p>'

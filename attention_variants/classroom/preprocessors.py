@@ -8,7 +8,9 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
+import io
 import re
+import tokenize
 from typing import Any
 
 from nbformat import NotebookNode
@@ -74,7 +76,27 @@ def code_to_repair(name: str, variant: int, called: str = "attention_to_repair")
     code : str
     """
     function: Any = inspect.unwrap(MISCONCEPTIONS[name].functions[variant])
-    return plain_code(inspect.getsource(function), called)
+    return without_comments(plain_code(inspect.getsource(function), called))
+
+
+def without_comments(code: str) -> str:
+    """Leave out what is said beside the code.
+
+    Parameters
+    ----------
+    code : str
+
+    Returns
+    -------
+    code : str
+        With its blank lines; a line that was a comment is gone.
+    """
+    lines = code.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip() or "#"
+    return "\n".join(line for line in lines if line != "#")
 
 
 def plain_code(source: str, called: str | None = None) -> str:

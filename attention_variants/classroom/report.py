@@ -180,6 +180,7 @@ class Report:
         return {
             "name": self.name,
             "variant": self.variant,
+            "goal": self.goal,
             "passed": self.passed,
             "score": self.score,
             "parts": {part: {"kept": kept, "worth": worth} for part, (kept, worth) in self.parts.items()},
