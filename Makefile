@@ -3,6 +3,7 @@
 PYTHON ?=
 LAB_ARGS ?=
 DATES_ARGS ?=
+SCORE_ARGS ?=
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
@@ -14,7 +15,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test check-code check-tests test-browser test-classroom notebooks animations dates format import-time lock clean
+.PHONY: help install lab test check-code check-tests test-browser test-classroom score notebooks animations dates format import-time lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +39,9 @@ check-tests: $(READY)
 
 test-classroom: $(READY) ## let the grader name every mistake it knows, and submissions cheat, break and never end
 	@$(RUN) -m pytest tests/classroom --numprocesses=auto $(PYTEST_ARGS)
+
+score: $(READY) ## measure the grader: is each mistake caught and named, is no right function rejected (SCORE_ARGS=--all)
+	@$(RUN) -m attention_variants.classroom.score $(SCORE_ARGS)
 
 test-browser: $(READY) ## play the players and explore in a real browser (skipped where there is no Chromium)
 	@$(RUN) -m pytest tests/browser -rs $(PYTEST_ARGS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -111,8 +112,23 @@ class Evidence:
         """The problems with a mask and ordinary scores."""
         return [s for s in self.situations.values() if s.mask is not None and not s.large and not s.options]
 
+    @cached_property
+    def random(self) -> bool:
+        """Whether the answers differ from call to call: then they are judged only where there were two calls."""
+        return any(unequal(self.answers[s.title]) for s in self.situations.values() if s.twice)
+
     def __getitem__(self, title: str) -> Situation:
         return self.situations[title]
+
+
+def unequal(answer: Answer) -> set[str]:
+    """Which of context and weights differ from call to call."""
+    pairs = {name: (getattr(answer, name), again) for name, again in answer.again.items()}
+    return {
+        name
+        for name, (x, y) in pairs.items()
+        if x is None or x.shape != y.shape or not np.allclose(x, y, rtol=1e-3, atol=1e-5, equal_nan=True)
+    }
 
 
 def _of_shape(
@@ -129,6 +145,7 @@ def _of_shape(
 # ------------------------------------------------------------------------------- how far right may be from right
 
 
+@lru_cache(maxsize=512)
 def tolerances(s: Situation) -> tuple[np.ndarray, np.ndarray]:
     """How far context and weights may be from the reference, number by number, however they are computed.
 
@@ -152,15 +169,7 @@ def tolerances(s: Situation) -> tuple[np.ndarray, np.ndarray]:
 def differences(s: Situation, found: tuple[np.ndarray, np.ndarray | None]) -> list[str]:
     """Where an answer differs from the right one: a row of each, in numbers."""
     lines: list[str] = []
-    expected, allowed = right(s), tolerances(s)
-    for name, x, y, tolerance in reversed(list(zip(("context", "weights"), found, expected, allowed, strict=True))):
-        if x is None or (s.random and name == "context"):
-            continue
-        wrong = ~(np.abs(x - y) <= tolerance)  # NaN is wrong
-        if name == "weights":
-            wrong |= ~s.allowed & (x != 0)
-        if not wrong.any():
-            continue
+    for name, x, y, wrong in _wrong_numbers(s, found):
         row = tuple(np.argwhere(wrong)[0][:-1])
         where = "".join(f"[{i}]" for i in row)
         digits = 3 if not (np.abs(x[row] - y[row]) < 2e-3).all() else 7
@@ -171,6 +180,27 @@ def differences(s: Situation, found: tuple[np.ndarray, np.ndarray | None]) -> li
             f"  expected  {numbers(y[row], digits)}",
         ]
     return lines
+
+
+def differs(s: Situation, found: tuple[np.ndarray, np.ndarray | None]) -> bool:
+    """Whether an answer differs from the right one, without the words."""
+    return any(True for _ in _wrong_numbers(s, found))
+
+
+def _wrong_numbers(
+    s: Situation, found: tuple[np.ndarray, np.ndarray | None]
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Weights, then context, if they are wrong: the name, what was found, what is right, and where they differ."""
+    expected, allowed = right(s), tolerances(s)
+    for name, i in (("weights", 1), ("context", 0)):
+        x = found[i]
+        if x is None or (s.random and name == "context"):
+            continue
+        wrong = ~(np.abs(x - expected[i]) <= allowed[i])  # NaN is wrong
+        if name == "weights":
+            wrong |= ~s.allowed & (x != 0)
+        if wrong.any():
+            yield name, x, expected[i], wrong
 
 
 def numbers(x: np.ndarray, digits: int = 3) -> str:

@@ -8,6 +8,7 @@ the most of what is left. Where none does, the promises that were broken say wha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,15 +20,18 @@ from .contract import (
     Finding,
     Missing,
     differences,
+    differs,
     dropout_drops,
     dtype_is_kept,
     gradients_are_right,
     gradients_flow,
     inputs_stay,
+    judge,
     same_answer,
     two_calls_agree,
+    unequal,
 )
-from .family import SLIPS, Slip
+from .family import SLIPS, Slip, right, right_gradients
 from .misconceptions import MISCONCEPTIONS, Misconception
 from .run import Answer, ask, unharmed
 from .situations import Situation, situations
@@ -58,22 +62,35 @@ def diagnose(e: Evidence, findings: Sequence[Finding]) -> tuple[Named, ...]:
 def _diagnose(e: Evidence, findings: Sequence[Finding]) -> tuple[Named, ...]:
     wrong = [s for s in e.situations.values() if wrong_in(e, s)]
     if not wrong or all(answer.error for answer in e.answers.values()):
-        return tuple(suspect(findings))
-    if _is_random(e):
+        return tuple(suspect(e, findings))
+    if e.random:
         wrong = [s for s in wrong if s.twice] or wrong
     best = _best_single(e, wrong)
     if best is not None and not best.left(wrong):
-        return _words(e.variant, best)
+        return (*_words(e.variant, best), *_made_of_the_weights(e, wrong, best))[:2]
+    if _weights_alone_are_misshapen(e, wrong):
+        made = _made_of_the_weights(e, wrong, None)
+        if made:
+            return made
+    if _looks_swapped(e):
+        return (MISCONCEPTIONS["pair_swapped"], *_beside_the_swap(e))[:2]
+    if not any(_has_numbers(e, s) for s in wrong):
+        known = _by_where(e, findings) or _by_shape(e, findings)
+        if known is not None:
+            return (known,)
     if any("inplace operation" in (e.answers[s.title].no_gradient or "") for s in wrong):
         return (_WRITTEN_INTO, *(_words(e.variant, found) if (found := _best_with_numbers(e, wrong)) else ()))[:2]
-    if not _is_random(e):  # of what is random, no numbers can be compared
+    if not e.random:  # of what is random, no numbers can be compared
         slips = _plausible(e, wrong)
-        better = _best_pair(e, wrong, slips) if best is None else _extended(e, wrong, slips, best)
-        best = better or best
+        better = [best, _extended(e, wrong, slips, best) if best else None]
+        if best is None or 2 * len(best.left(wrong)) > len(wrong):
+            better.append(_best_pair(e, wrong, slips))
+        best = max((one for one in better if one), key=lambda candidate: candidate.rank, default=None)
     if best is None:
-        return tuple(suspect(findings))
+        return tuple(suspect(e, findings))
     named = _words(e.variant, best)
     left = best.left(wrong)
+    named += _made_of_the_weights(e, wrong, best)
     if left and len(named) == 1:
         second = _best_single(e, left)
         if second is not None:
@@ -82,42 +99,85 @@ def _diagnose(e: Evidence, findings: Sequence[Finding]) -> tuple[Named, ...]:
 
 
 class _Candidate:
-    """A mistake or a set of slips, and the problems whose outcome it explains."""
+    """A mistake or a set of slips, how well it fits where the answers are wrong, and where it would do wrong itself."""
 
-    def __init__(self, what: Misconception | tuple[Slip, ...], hits: set[str], false: int) -> None:
-        self.what, self.hits, self.false = what, hits, false
+    def __init__(self, what: Misconception | tuple[Slip, ...], fits: dict[str, float], false: int) -> None:
+        self.what, self.fits, self.false = what, fits, false
 
     def left(self, wrong: Iterable[Situation]) -> list[Situation]:
-        return [s for s in wrong if s.title not in self.hits]
+        """The problems that it does not explain."""
+        return [s for s in wrong if not self.fits[s.title]]
+
+    @property
+    def in_numbers(self) -> bool:
+        """Whether it gives the same numbers anywhere; that both fail says little."""
+        return any(fit >= _IN_CONTEXT for fit in self.fits.values())
 
     @property
     def rank(self) -> tuple[float, ...]:
-        """The more it explains the better; then the catalogue before the family, one slip before two."""
-        simple = 0 if isinstance(self.what, Misconception) else len(self.what)
-        return len(self.hits) - 2 * self.false, -simple
+        """The more it explains with the fewer slips the better; then the catalogue before the family.
+
+        Two slips may cancel in part, so that other two give the same: those that compute come before one that shows.
+        """
+        slips = () if isinstance(self.what, Misconception) else self.what
+        shown = sum(slip.knob == "shown" for slip in slips)
+        return sum(self.fits.values()) - 2 * self.false - 0.75 * max(len(slips) - 1, 0), -len(slips), -shown
+
+
+#: How much it says that both give the same numbers, the same context beside weights of a wrong shape, or no answer.
+_IN_NUMBERS, _IN_CONTEXT, _IN_FAILING = 1.0, 0.5, 0.25
 
 
 def _best_single(e: Evidence, wrong: Sequence[Situation]) -> _Candidate | None:
     candidates: list[Misconception | tuple[Slip, ...]] = [*_catalogue(e.variant), *((s,) for s in _slips(e.variant))]
+    numbers_are_wrong = any(_has_numbers(e, s) for s in wrong)
     best: _Candidate | None = None
     for start in _telling(e, wrong):
-        fitting = [_weigh(e, wrong, what) for what in candidates if _explains(e, start, what)]
-        best = max([*fitting, *([best] if best else [])], key=lambda c: c.rank, default=None)
-        if best is not None and (not best.left(wrong) or best.rank[0] > 0):
+        for what in candidates:
+            if _explains(e, start, what):
+                candidate = _weigh(e, wrong, what, best.rank[0] if best else 0)
+                if (candidate.in_numbers or not numbers_are_wrong) and (best is None or candidate.rank > best.rank):
+                    best = candidate
+        if best is not None and best.rank[0] > 0 and 2 * len(best.left(wrong)) <= len(wrong):
             break
-    return best if best is not None and best.rank[0] > 0 else None
+    return best if best is not None and best.rank[0] > len(wrong) / 10 else None
+
+
+def _has_numbers(e: Evidence, s: Situation) -> bool:
+    """Whether there are numbers to compare: a pair of the right shapes, or at least such a context."""
+    try:
+        e.pair(s)
+    except Missing:
+        return _has_context(e, s)
+    return True
+
+
+def _failed(e: Evidence, s: Situation) -> bool:
+    """Whether no pair of the right shapes came."""
+    try:
+        e.pair(s)
+    except Missing:
+        return True
+    return False
+
+
+def _has_context(e: Evidence, s: Situation) -> bool:
+    """Whether the context is of the right shape, whatever came beside it."""
+    x = e.answers[s.title].context
+    return x is not None and x.shape == s.context_shape and not s.random
 
 
 def _best_with_numbers(e: Evidence, wrong: Sequence[Situation]) -> _Candidate | None:
     """The best of those that explain wrong numbers, not only a missing gradient."""
-    wrong = [s for s in wrong if e.answers[s.title].error or differences(s, e.pair(s))]
+    wrong = [s for s in wrong if e.answers[s.title].error or (not _failed(e, s) and differences(s, e.pair(s)))]
     return _best_single(e, wrong) if wrong else None
 
 
 def _telling(e: Evidence, wrong: Sequence[Situation]) -> list[Situation]:
     """Problems to start from: those with numbers to compare first, not more than six."""
-    with_numbers = [s for s in wrong if not e.answers[s.title].error and not s.large]
-    return [*with_numbers, *(s for s in wrong if s not in with_numbers)][:6]
+    with_numbers = [s for s in wrong if not s.large and _has_numbers(e, s)]
+    with_numbers.sort(key=lambda s: s.twice + s.gradient)  # a single call is the quickest to compare
+    return [*with_numbers, *(s for s in wrong if s not in with_numbers)][: 1 if e.random else 6]
 
 
 def _plausible(e: Evidence, wrong: Sequence[Situation]) -> list[Slip]:
@@ -128,7 +188,7 @@ def _plausible(e: Evidence, wrong: Sequence[Situation]) -> list[Slip]:
 
 def _best_pair(e: Evidence, wrong: Sequence[Situation], slips: Sequence[Slip]) -> _Candidate | None:
     best: _Candidate | None = None
-    for start in _telling(e, wrong)[:2]:
+    for start in [s for s in _telling(e, wrong) if _has_numbers(e, s)][:2]:
         showing = [slip for slip in slips if _shows(start, (slip,))]
         explain_weights = {slip for slip in showing if slip.knob not in _LATE and _same_weights(e, start, (slip,))}
         for i, first in enumerate(showing):
@@ -156,7 +216,7 @@ def _same_weights(e: Evidence, s: Situation, slips: tuple[Slip, ...]) -> bool:
     try:
         _, weights = e.pair(s)
     except Missing:
-        return True
+        weights = None
     return outcome is not None and (weights is None or _close(s, weights, outcome[1]))
 
 
@@ -176,11 +236,94 @@ def _extended(e: Evidence, wrong: Sequence[Situation], slips: Sequence[Slip], be
     return better
 
 
-def _weigh(e: Evidence, wrong: Sequence[Situation], what: Misconception | tuple[Slip, ...]) -> _Candidate:
-    hits = {s.title for s in wrong if _explains(e, s, what)}
-    others = [s for s in e.situations.values() if s not in wrong and s.dtype != "float16"]
-    false = sum(_is_wrong(s, what) for s in others if s.twice or not _is_random(e))
-    return _Candidate(what, hits, false)
+def _weigh(
+    e: Evidence, wrong: Sequence[Situation], what: Misconception | tuple[Slip, ...], to_beat: float = -99.0
+) -> _Candidate:
+    """See what a candidate explains, and what it would do that the function does not, unless it is out of the race."""
+    candidate = _Candidate(what, {s.title: _fit(e, s, what) for s in wrong}, 0)
+    others = [s for s in e.situations.values() if s not in wrong and s.dtype != "float16" and (s.twice or not e.random)]
+    for s in sorted(others, key=lambda s: s.twice + s.gradient):
+        if candidate.rank[0] < to_beat:
+            break
+        candidate.false += _is_wrong(s, what)
+    return candidate
+
+
+#: What comes back in place of the weights, made of the weights.
+_MADE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "weights_averaged_over_heads": lambda w: w.mean(-3),
+    "weights_of_the_last_head": lambda w: w[..., -1, :, :],
+    "weights_stacked_before_the_batch": lambda w: np.moveaxis(w, -3, 0),
+}
+
+
+def _made_of_the_weights(e: Evidence, wrong: Sequence[Situation], best: _Candidate | None) -> tuple[Named, ...]:
+    """What came back in place of the weights, where the rest of the answer is explained, or right."""
+    for s in wrong:
+        found = e.answers[s.title].weights
+        explained = _weights_of(best, s) if best else right(s)[1]
+        if found is None or explained is None or (s.num_heads or 1) == 1 or s.large or s.dtype != "float32":
+            continue
+        if best.fits[s.title] != _IN_CONTEXT if best else not _context_is_right(e, s):
+            continue
+        for name, make in _MADE.items():
+            expected = make(explained).squeeze()
+            if found.squeeze().shape == expected.shape and _close(s, found.squeeze(), expected):
+                return (MISCONCEPTIONS[name],)
+    return ()
+
+
+def _weights_alone_are_misshapen(e: Evidence, wrong: Sequence[Situation]) -> bool:
+    """Whether all that is wrong is the shape of the weights."""
+    return all(s.random or (_failed(e, s) and _context_is_right(e, s)) for s in wrong)
+
+
+def _context_is_right(e: Evidence, s: Situation) -> bool:
+    context = e.answers[s.title].context
+    return context is not None and _has_context(e, s) and not differs(s, (context, None))
+
+
+def _weights_of(candidate: _Candidate, s: Situation) -> np.ndarray | None:
+    if isinstance(candidate.what, Misconception):
+        answer = _answer(candidate.what, s)
+        weights = None if answer is None else answer.weights
+        return None if weights is None or weights.shape != s.weights_shape else weights
+    outcome = family.turned(s, candidate.what)
+    return None if outcome is None else outcome[1]
+
+
+def _looks_swapped(e: Evidence) -> bool:
+    """Whether the weights stand where the context belongs, wherever the shapes can tell."""
+    telling = [s for s in e.situations.values() if s.context_shape != s.weights_shape]
+    answers = [(s, e.answers[s.title]) for s in telling]
+    whole = [(s, x) for s, x in answers if x.context is not None and x.weights is not None]
+    return 2 * len(whole) > len(answers) and all(
+        x.context.shape == s.weights_shape and x.weights.shape == s.context_shape  # type: ignore[union-attr]
+        for s, x in whole
+    )
+
+
+def _beside_the_swap(e: Evidence) -> tuple[Named, ...]:
+    """What else is wrong if context and weights change places."""
+    names = {"context": "weights", "weights": "context"}
+    answers = {}
+    for s in e.situations.values():
+        x = e.answers[s.title]
+        gradients = {
+            f"{which}.{name}": g for which in ("context", "both") for name, g in right_gradients(s, which).items()
+        }
+        answers[s.title] = replace(
+            x,
+            context=x.weights,
+            weights=x.context,
+            kinds={name: x.kinds[names[name]] for name in x.kinds},
+            again={names[name]: y for name, y in x.again.items()},
+            gradients=gradients if s.gradient else {},
+            no_gradient=None,
+        )
+    turned_back = Evidence(e.variant, answers)
+    findings, _ = judge(turned_back)
+    return _diagnose(turned_back, findings) if findings else ()
 
 
 # ------------------------------------------------------------------------------------------ what explains what
@@ -203,21 +346,65 @@ def wrong_in(e: Evidence, s: Situation) -> bool:
 
 def _explains(e: Evidence, s: Situation, what: Misconception | tuple[Slip, ...]) -> bool:
     """Whether this, being wrong itself here, gives what the function gives."""
-    if s.dtype == "float16" and not isinstance(what, Misconception):
-        return _shows(s, what)  # too few digits to compare
+    return _fit(e, s, what) > 0
+
+
+def _fit(e: Evidence, s: Situation, what: Misconception | tuple[Slip, ...]) -> float:
+    """How much of what the function gives this gives too, being wrong itself here."""
     if isinstance(what, Misconception):
+        if not e.random and _differs_at_once(e, s, what):
+            return 0.0
         other = _answer(what, s)
-        return other is not None and _same_answer(e, s, other) and _is_wrong(s, what)
+        if other is None or not _is_wrong(s, what):
+            return 0.0
+        if _same_answer(e, s, other):
+            return _IN_FAILING if other.error else _IN_NUMBERS
+        return _IN_CONTEXT if other.context is not None and _same_context(e, s, other.context) else 0.0
     if s.random:
-        return False
-    outcome = family.turned(s, what)
+        return 0.0
+    found = e.answers[s.title]
     try:
         context, weights = e.pair(s)
     except Missing:
-        return outcome is None
+        if found.error is None and not _has_context(e, s):
+            return 0.0
+        outcome = family.turned(s, what)
+        if outcome is None:
+            return _IN_FAILING * (found.error is not None)
+        return _IN_CONTEXT if _same_context(e, s, outcome[0]) else 0.0
+    if s.dtype == "float16":
+        return float(_shows(s, what))  # too few digits to compare
+    outcome = family.turned(s, what)
     if outcome is None or not _close(s, context, outcome[0]):
+        return 0.0
+    return float((weights is None or _close(s, weights, outcome[1])) and _shows(s, what))
+
+
+def _differs_at_once(e: Evidence, s: Situation, mistake: Misconception) -> bool:
+    """Whether a single call without gradients, which is quick, already tells the two apart."""
+    if not (s.twice or s.gradient):
         return False
-    return (weights is None or _close(s, weights, outcome[1])) and _shows(s, what)
+    found, other = e.answers[s.title].context, _answer(mistake, _single_call(s))
+    if found is None or other is None or other.context is None:
+        return False
+    return not _close(s, found, other.context)
+
+
+@lru_cache(maxsize=256)
+def _single_call(s: Situation) -> Situation:
+    return replace(s, twice=False, gradient=False)
+
+
+def _same_context(e: Evidence, s: Situation, context: np.ndarray) -> bool:
+    """Whether the context alone is the same, and wrong, where the weights cannot be compared."""
+    try:
+        e.pair(s)
+    except Missing:
+        found = e.answers[s.title].context
+        if found is None or not _has_context(e, s) or s.dtype == "float16" or not _close(s, found, context):
+            return False
+        return differs(s, (found, None))
+    return False
 
 
 def _is_wrong(s: Situation, what: Misconception | tuple[Slip, ...]) -> bool:
@@ -230,7 +417,7 @@ def _shows(s: Situation, slips: tuple[Slip, ...]) -> bool:
     outcome = family.turned(s, slips)
     if outcome is None:
         return True
-    return bool(differences(s, outcome if s.options.get("need_weights", True) else (outcome[0], None)))
+    return differs(s, outcome if s.options.get("need_weights", True) else (outcome[0], None))
 
 
 @lru_cache(maxsize=4096)
@@ -263,7 +450,7 @@ def _same_answer(e: Evidence, s: Situation, other: Answer) -> bool:
         return found.returned is not None and found.returned == other.returned
     if s.random:
         return _breach(s, found) == _breach(s, other)
-    random = _unequal(found) & _unequal(other)
+    random = unequal(found) & unequal(other)
     for name in ("context", "weights"):
         x, y = getattr(found, name), getattr(other, name)
         if x is not None and y is not None and name not in random and not _close(s, x, y):
@@ -294,21 +481,6 @@ def _breach(s: Situation, answer: Answer) -> str:
     return lines[0].split(";")[0] if lines else ""
 
 
-def _is_random(e: Evidence) -> bool:
-    """Whether the function gives another answer from call to call: then only where it was asked twice is it judged."""
-    return any(_unequal(e.answers[s.title]) for s in e.situations.values() if s.twice)
-
-
-def _unequal(answer: Answer) -> set[str]:
-    """What differs from call to call."""
-    pairs = {name: (getattr(answer, name), again) for name, again in answer.again.items()}
-    return {
-        name
-        for name, (x, y) in pairs.items()
-        if x is None or x.shape != y.shape or not np.allclose(x, y, rtol=1e-3, atol=1e-5, equal_nan=True)
-    }
-
-
 def _changed(s: Situation, answer: Answer) -> set[str]:
     before: dict[str, Any] = {"q": s.q, "k": s.k, "v": s.v, "mask": s.mask}
     return {name for name, x in answer.after.items() if not np.array_equal(x, before[name])}
@@ -328,19 +500,25 @@ def _close(s: Situation, x: np.ndarray, y: np.ndarray) -> bool:
 
 def function_of(mistake: Misconception, variant: int) -> Callable | None:
     """The wrong implementation of a variant; the first three are called alike, so one may stand in for another."""
-    functions: dict[int, Callable] = getattr(mistake, "functions", {mistake.variant: mistake.function})
-    if variant in functions:
-        return functions[variant]
+    stand_in = _stand_in(mistake, variant)
+    return None if stand_in is None else mistake.functions[stand_in]
+
+
+def _stand_in(mistake: Misconception, variant: int) -> int | None:
+    """The variant whose function serves, without making the function."""
+    if variant in mistake.variants:
+        return variant
     if variant <= 3:
-        return next((f for number, f in functions.items() if number <= 3), None)
-    return functions.get(5) if variant == 6 else functions.get(6) if variant == 5 else None
+        return next((number for number in mistake.variants if number <= 3), None)
+    other = {5: 6, 6: 5}.get(variant)
+    return other if other in mistake.variants else None
 
 
 @lru_cache
 def _catalogue(variant: int) -> tuple[Misconception, ...]:
     """Entries that can occur here, those made for this variant first."""
-    here = [m for m in MISCONCEPTIONS.values() if function_of(m, variant) is not None]
-    return tuple(sorted(here, key=lambda m: variant not in getattr(m, "functions", {m.variant: None})))
+    here = [m for m in MISCONCEPTIONS.values() if _stand_in(m, variant) is not None]
+    return tuple(sorted(here, key=lambda m: variant not in m.variants))
 
 
 @lru_cache
@@ -361,18 +539,35 @@ def _entry_of(variant: int, slip: Slip) -> str | None:
 
 def _is_the_same(variant: int, mistake: Misconception, slips: tuple[Slip, ...]) -> bool:
     """Whether an entry and a slip show in the same problems, and there give the same."""
-    comparable = [s for s in situations(variant) if not s.random and not s.large and s.dtype == "float32"]
-    comparable.sort(key=lambda s: not _shows(s, slips))  # where it shows, most entries differ at once
-    return _shows(comparable[0], slips) and all(_both(s, mistake, slips) for s in comparable)
+    telling = _where_it_shows(variant, slips)
+    return (
+        telling is not None
+        and _both(telling, mistake, slips)
+        and all(_both(s, mistake, slips) for s in _comparable(variant))
+    )
+
+
+@lru_cache
+def _comparable(variant: int) -> tuple[Situation, ...]:
+    """Problems in which an entry and slips can be compared, those first that are answered with a single call."""
+    chosen = (s for s in situations(variant) if not s.random and not s.large and s.dtype == "float32")
+    return tuple(sorted(chosen, key=lambda s: s.twice + s.gradient))
+
+
+@lru_cache(maxsize=1024)
+def _where_it_shows(variant: int, slips: tuple[Slip, ...]) -> Situation | None:
+    """The first problem in which slips give wrong numbers: there, most entries differ from them at once."""
+    showing = (s for s in _comparable(variant) if family.turned(s, slips) is not None and _shows(s, slips))
+    return next(showing, None)
 
 
 def _both(s: Situation, mistake: Misconception, slips: tuple[Slip, ...]) -> bool:
     answer = _answer(mistake, s)
     if answer is None:
         return False
-    if not _shows(s, slips):
-        return not _mistake_is_wrong(mistake, s)
-    return _explains(Evidence(s.variant, {s.title: answer}), s, slips)
+    if not _explains(Evidence(s.variant, {s.title: answer}), s, slips):
+        return not _shows(s, slips) and not _mistake_is_wrong(mistake, s)
+    return True
 
 
 @lru_cache(maxsize=1024)
@@ -392,7 +587,7 @@ def _words(variant: int, candidate: _Candidate) -> tuple[Named, ...]:
     for slip in candidate.what:
         entry = _entry_of(variant, slip)
         named.append(slip if entry is None else MISCONCEPTIONS[entry])
-    return tuple(named)
+    return tuple({one.name: one for one in named}.values())
 
 
 # -------------------------------------------------------------------------------- when only the promises can tell
@@ -415,6 +610,36 @@ _ONE_BATCH_AXIS = _suspicion(
     "one_batch_axis_only",
     "It works with exactly one batch dimension; there may be none, or several.",
     "Count axes from the back: -1 and -2 are always the same two. What may stand before them?",
+)
+_LOST_AXIS = _suspicion(
+    "squeeze_drops_an_axis",
+    "An axis that happens to be 1 long is lost on the way: a single key is a sequence too.",
+    "What does squeeze do where there is one key only, and which axis did you mean?",
+)
+_NEEDS_A_SQUARE = _suspicion(
+    "needs_as_many_queries_as_keys",
+    "It works only where there are as many queries as keys; the two lengths may differ.",
+    "Which of your lengths come from q and which from k?",
+)
+_NEEDS_A_MASK = _suspicion(
+    "needs_a_mask",
+    "It works only with a mask; without one, every query may attend to every key.",
+    "What is mask when nobody passes one, and what does your code do with that?",
+)
+_AFTER_THE_FIRST_QUERY = _suspicion(
+    "returned_after_the_first_query",
+    "Only the first row comes back: the function returns before the loop over the queries has ended.",
+    "How far is the return indented?",
+)
+_THE_LAST_QUERY_ALONE = _suspicion(
+    "one_row_alone",
+    "One row comes back, that of a single query: each round of the loop replaces what the one before it had made.",
+    "Where are the rows kept while the loop goes on?",
+)
+_AFTER_THE_FIRST_HEAD = _suspicion(
+    "returned_after_the_first_head",
+    "Only the first head comes back: the function returns before the loop over the heads has ended.",
+    "How far is the return indented?",
 )
 _EPSILON = _suspicion(
     "epsilon_in_the_denominator",
@@ -441,6 +666,14 @@ _SUSPICIONS: tuple[tuple[str, Slip], ...] = (
         _suspicion(
             "batch_items_mixed",
             "The items of a batch see each other: a sequence alone gets another answer than in a batch.",
+            "Which of your operations run over the first axis, or join it with another?",
+        ),
+    ),
+    (
+        "the batch in another order changes the answers",
+        _suspicion(
+            "batch_items_mixed",
+            "The items of a batch see each other: a sequence gets another answer at another place in the batch.",
             "Which of your operations run over the first axis, or join it with another?",
         ),
     ),
@@ -491,25 +724,26 @@ _SUSPICIONS: tuple[tuple[str, Slip], ...] = (
 )
 
 
-def suspect(findings: Sequence[Finding]) -> list[Named]:
-    """Name what the broken promises suggest, where no known mistake gives these numbers."""
+def suspect(e: Evidence, findings: Sequence[Finding]) -> list[Named]:
+    """Name what the broken promises suggest, where no known mistake gives these numbers.
+
+    Parameters
+    ----------
+    e : Evidence
+        The answers.
+    findings : sequence of Finding
+        The promises that were not kept.
+
+    Returns
+    -------
+    named : list
+        One name, or none.
+    """
+    for suspicion in (_by_chance, _by_where, _by_shape, _by_gradient, _by_dtype, _by_blocked_scores):
+        named = suspicion(e, findings)
+        if named is not None:
+            return [named]
     parts = {finding.part for finding in findings}
-    answers = {finding.situation.title for finding in findings if finding.part == "the same answer"}
-    if answers == {"a single key"}:
-        return [_EPSILON]
-    if answers and answers <= {"no batch dimension", "two batch dimensions"}:
-        return [_ONE_BATCH_AXIS]
-    for finding in findings:
-        if finding.part == "shapes" and "and of keys may differ" in finding.promise and "it raised" in finding.lines[0]:
-            if any(f.promise.startswith("a pair of tensors") for f in findings):
-                break
-            return [
-                _suspicion(
-                    "needs_as_many_queries_as_keys",
-                    "It works only where there are as many queries as keys; the two lengths may differ.",
-                    "Which of your lengths come from q and which from k?",
-                )
-            ]
     for words, slip in _SUSPICIONS:
         if words in ("the gradient of", "no gradient") and parts - {"gradients", "the same answer"}:
             continue
@@ -518,6 +752,163 @@ def suspect(findings: Sequence[Finding]) -> list[Named]:
         if any(words in line for finding in findings for line in finding.lines):
             return [slip]
     return []
+
+
+def _by_chance(e: Evidence, findings: Sequence[Finding]) -> Named | None:
+    """What is random without being asked, if only the context is."""
+    random = {name for s in e.situations.values() if s.twice for name in unequal(e.answers[s.title])}
+    return MISCONCEPTIONS["dropout_in_evaluation"] if random == {"context"} and e.variant == 7 else None
+
+
+def _by_where(e: Evidence, findings: Sequence[Finding]) -> Named | None:
+    """What the problems have in common in which it is wrong, and in no other."""
+    wrong = [s for s in e.situations.values() if wrong_in(e, s)]
+    others = [s for s in e.situations.values() if s not in wrong]
+    if not wrong or not others:
+        return None
+
+    def all_of(kind: Callable[[Situation], bool]) -> bool:
+        return all(kind(s) for s in wrong)
+
+    def just(kind: Callable[[Situation], bool]) -> bool:
+        return all_of(kind) and not any(kind(s) for s in others)
+
+    def failed(s: Situation) -> bool:
+        return _failed(e, s)
+
+    if [s.title for s in wrong] == ["a single key"]:
+        return _LOST_AXIS if failed(wrong[0]) else _EPSILON
+    if all_of(lambda s: s.q.ndim != 3) and any(s.q.ndim == 3 for s in others) and e.variant >= 3:
+        return _ONE_BATCH_AXIS
+    if all_of(lambda s: s.title.startswith("values")):
+        return MISCONCEPTIONS["context_as_wide_as_the_keys"]
+    if all_of(lambda s: s.q.shape[-2] != s.k.shape[-2]) and all_of(failed):
+        return _NEEDS_A_SQUARE
+    if just(lambda s: s.mask is None) and all_of(failed):
+        return _NEEDS_A_MASK
+    if all_of(lambda s: not s.allowed.any(-1).all()) and not all_of(failed):
+        return _of_no_key(e, [s for s in wrong if not failed(s)])
+    return None
+
+
+def _of_no_key(e: Evidence, wrong: Sequence[Situation]) -> Named | None:
+    """What a function that is wrong only for a query with no key makes of it."""
+    pairs = [e.pair(s) for s in wrong]
+    if any(np.isnan(x).any() for pair in pairs for x in pair if x is not None):
+        return _of_family("mask", "nan")
+    if not any(differs(s, pair) for s, pair in zip(wrong, pairs, strict=True)):
+        return MISCONCEPTIONS["nan_in_the_gradient"]
+    weights_are_right = not any(differs(s, (right(s)[0], pair[1])) for s, pair in zip(wrong, pairs, strict=True))
+    return _of_family("mask", "empty_mean" if weights_are_right else "uniform")
+
+
+def _by_shape(e: Evidence, findings: Sequence[Finding]) -> Named | None:
+    """What is missing in what came back."""
+    found = [
+        (s, x)
+        for s in e.situations.values()
+        if (x := e.answers[s.title].context) is not None and x.ndim == len(s.context_shape)
+    ]
+    long = [(s, x) for s, x in found if s.context_shape[-2] > 1]
+    if long and all(x.shape[-2] == 1 for _, x in long):
+        return _AFTER_THE_FIRST_QUERY
+    one_row = [(s, x) for s in e.situations.values() if (x := e.answers[s.title].context) is not None and not s.large]
+    if one_row and all(x.shape == (s.context_shape[-1],) for s, x in one_row if s.dtype == "float32"):
+        return _THE_LAST_QUERY_ALONE
+    wide = [(s, x) for s, x in found if (s.num_heads or 1) > 1 and not s.large and s.mask is None]
+    if wide and all(x.shape[-1] * (s.num_heads or 1) == s.context_shape[-1] for s, x in wide):
+        for name, make in _MADE_OF_HEADS.items():
+            heads = [(s, x, right(s)[0].reshape(*s.context_shape[:-1], s.num_heads or 1, -1)) for s, x in wide]
+            if all(s.random or _close(s, x, make(y)) for s, x, y in heads):
+                return _AFTER_THE_FIRST_HEAD if name == "first" else MISCONCEPTIONS[name]
+    return None
+
+
+#: What comes back as wide as one head, made of the contexts of all.
+_MADE_OF_HEADS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "heads_summed": lambda x: x.sum(-2),
+    "heads_averaged": lambda x: x.mean(-2),
+    "first": lambda x: x[..., 0, :],
+}
+
+
+#: Which of q, k and v get no gradient from the context, and what that is called.
+_CUT = {
+    "qk": "weights_detached",
+    "q": "queries_detached",
+    "k": "keys_detached",
+    "v": "values_detached",
+    "qkv": "no_gradients",
+}
+
+
+def _by_gradient(e: Evidence, findings: Sequence[Finding]) -> Named | None:
+    """Where the way back is cut, if the numbers are right."""
+    if {finding.part for finding in findings} - {"gradients"}:
+        return None
+    asked = [s for s in e.situations.values() if s.gradient and not s.large]
+    cut = set()
+    for s in asked:
+        answer = e.answers[s.title]
+        lost = (
+            "qkv"
+            if answer.no_gradient
+            else "".join(
+                n
+                for n in "qkv"
+                if answer.gradients.get(f"context.{n}") is None or not answer.gradients[f"context.{n}"].any()
+            )
+        )
+        cut.add(lost)
+    name = _CUT.get(cut.pop()) if len(cut) == 1 else None
+    return None if name is None else MISCONCEPTIONS[name]
+
+
+def _by_dtype(e: Evidence, findings: Sequence[Finding]) -> Named | None:
+    """Which dtype everything comes in, or was computed in."""
+    kinds = {kind for s in e.situations.values() for kind in e.answers[s.title].kinds.values() if kind != "None"}
+    whole = [s for s in e.situations.values() if not _failed(e, s)]
+    if len(whole) < len(e.situations) - 2:
+        return None
+    if kinds == {"torch.float64"}:
+        return MISCONCEPTIONS["always_float64"]
+    if kinds == {"torch.float32"} and not any(wrong_in(e, s) for s in whole if s.dtype == "float32"):
+        return MISCONCEPTIONS["always_float32"]
+    plain = [s for s in whole if not s.large and not s.random and s.dtype != "float16" and s.mask is None]
+    pairs = [(s, e.full(s)) for s in plain if s.options.get("need_weights", True)]
+    far = [max(np.abs(x - y).max() for x, y in zip(pair, right(s), strict=True)) for s, pair in pairs]
+    if far and 1e-5 < max(far) < 2e-2 and 2 * sum(differs(s, pair) for s, pair in pairs) > len(pairs):
+        return MISCONCEPTIONS["computed_in_half_precision"]  # three digits are right, and no more
+    return None
+
+
+def _by_blocked_scores(e: Evidence, findings: Sequence[Finding]) -> Named | None:
+    """Which scores the weights of blocked keys betray: all the same, or all lowered by the same."""
+    filled, lowered = [], []
+    for s in e.masked():
+        if _failed(e, s) or s.dtype != "float32" or e.answers[s.title].weights is None:
+            continue
+        weights = e.pair(s)[1]
+        q, k, _ = family._split(s, None)
+        scores = q @ np.swapaxes(k, -2, -1) / np.sqrt(q.shape[-1])
+        blocked = ~s.allowed & s.allowed.any(-1, keepdims=True)
+        if weights is None or not blocked.any():
+            continue
+        if not (weights[blocked] > 0).all():
+            return None
+        shift = np.where(s.allowed, scores - np.log(np.where(s.allowed, weights, 1.0)), -np.inf).max(-1, keepdims=True)
+        betrayed = np.log(np.where(blocked, weights, 1.0)) + shift
+        filled.append(betrayed[blocked])
+        lowered.append((scores - betrayed)[blocked])
+    if not filled:
+        return None
+    for told, near in ((filled, "multiplied"), (lowered, "added")):
+        size = float(np.concatenate(told).mean())
+        if all(np.ptp(x) < 1e-2 * max(1.0, abs(x.mean())) for x in told):
+            if size > 2 and near == "multiplied":
+                return _of_family("mask", "raised")
+            return _of_family("mask", "minus_100" if abs(size) > 1.5 else near)
+    return None
 
 
 def as_dict(named: Named) -> dict[str, Any]:

@@ -119,6 +119,37 @@ SLIPS: tuple[Slip, ...] = tuple(
             "q is multiplied with k as it stands; a score needs a row of q and a row of k.",
             "A product of matrices pairs rows of the first with columns of the second. What are the columns of k?",
         ),
+        euclid=("distance_for_product", "The score is a distance between q and k, not their product."),
+        no_last_column=(
+            "last_column_left_out",
+            "The product of q and k leaves out the last number of each.",
+            "Over how many products does one score sum? Count them for d_k = 3.",
+        ),
+        no_first_column=(
+            "first_column_left_out",
+            "The product of q and k leaves out the first number of each.",
+            "Over how many products does one score sum? Count them for d_k = 3.",
+        ),
+        carried_on=(
+            "score_carried_on",
+            "The sum of the products is not set back to 0 between the scores: each holds all those before it.",
+            "Which variable collects one score, and what does it hold when the next one begins?",
+        ),
+        carried_on_in_a_row=(
+            "score_carried_on",
+            "The sum of the products is set back for each query only: a score holds those of the keys before it.",
+            "Which variable collects one score, and what does it hold when the next one begins?",
+        ),
+        last_is_zero=(
+            "last_key_never_scored",
+            "The last key is never compared with a query: its score stays 0.",
+            "How many scores does one query have, and how many does your loop compute?",
+        ),
+        only_first=(
+            "first_score_for_every_key",
+            "Every query is compared with the first key only.",
+            "Which index of k changes from one score to the next?",
+        ),
         all_reversed=("all_axes_of_k_reversed", "All axes of k are reversed; only its last two need to be swapped."),
     )
     + _slips(
@@ -126,6 +157,8 @@ SLIPS: tuple[Slip, ...] = tuple(
         FROM_3,
         "Say in words what each axis of k holds. Which two does the product of matrices need swapped?",
         first_two=("transpose_of_the_batch", "The first two axes of k are swapped; but the first is the batch."),
+        first_item=("keys_of_the_first_item", "Every item of the batch is compared with the keys of the first."),
+        next_item=("keys_of_another_item", "The queries are compared with the keys of another item of the batch."),
     )
     + _slips(
         "axis",
@@ -165,6 +198,19 @@ SLIPS: tuple[Slip, ...] = tuple(
             "Whose exponentials share a sum? Which of them must not all vanish?",
         ),
         clamped=("scores_clamped", "Large scores are cut off: finite, but keys that differ then look alike."),
+        all_but_last=(
+            "last_key_never_scored",
+            "The last key is never compared with a query: its weight is 0.",
+            "How many scores does one query have, and how many does your loop compute?",
+        ),
+        sum_without_axis=(
+            "keepdim_forgotten",
+            "The row sums lose their axis and divide the columns: broadcasting pairs a sum with a wrong row.",
+        ),
+        max_without_axis=(
+            "keepdim_forgotten",
+            "The largest of each row loses its axis and is taken from the columns: each key is shifted by its own.",
+        ),
     )
     + _slips(
         "axis",
@@ -200,9 +246,49 @@ SLIPS: tuple[Slip, ...] = tuple(
         minus_100=("fill_not_low_enough", "Blocked scores are low, but not low enough: weights stay above 0."),
         minus_1000=("fill_not_low_enough", "Blocked scores are set to a number that scores can go below."),
         minus_10000=("fill_not_low_enough", "Blocked scores are set to a number that scores can go below."),
-        transposed=("mask_transposed", "The mask is read the wrong way round: as if its rows were the keys."),
+        multiplied_cleared=(
+            "blocked_scores_near_zero",
+            "Blocked scores become 0, and exp(0) = 1: they have had a share when their weights are cleared.",
+        ),
+        added_cleared=(
+            "mask_added_as_numbers",
+            "The mask is added as 0 and 1: blocked keys have had a share when their weights are cleared.",
+        ),
+        minus_ten_cleared=(
+            "fill_not_low_enough",
+            "Blocked scores are low, but not low enough: rows sum to less than 1.",
+        ),
+        minus_100_cleared=("fill_not_low_enough", "Blocked scores are set to a number that scores can go below."),
+        minus_1000_cleared=("fill_not_low_enough", "Blocked scores are set to a number that scores can go below."),
+        minus_10000_cleared=("fill_not_low_enough", "Blocked scores are set to a number that scores can go below."),
+        lower_by_100=("fill_not_low_enough", "Blocked scores are lowered by a number that scores can differ by."),
+        lower_by_1000=("fill_not_low_enough", "Blocked scores are lowered by a number that scores can differ by."),
+        lower_by_10000=("fill_not_low_enough", "Blocked scores are lowered by a number that scores can differ by."),
+        lower_by_10000_cleared=(
+            "fill_not_low_enough",
+            "Blocked scores are lowered by a number that scores can differ by.",
+        ),
+        raised=(
+            "blocked_scores_raised",
+            "Blocked scores become very large where they should become very low: they get all the weight.",
+        ),
+        raised_and_cleared=(
+            "blocked_scores_raised",
+            "Blocked scores become very large where they should become very low: they take the weight of the others.",
+        ),
+        renormalised=(
+            "masked_then_renormalised",
+            "The weights are masked and divided by what is left of their sum, which may be nothing.",
+            "What is left to divide by when the blocked keys had all the weight?",
+        ),
+        renormalised_nan=(
+            "masked_then_renormalised",
+            "The weights are masked and divided by what is left of their sum, which may be nothing: 0 / 0.",
+            "What is left to divide by when the blocked keys had all the weight?",
+        ),
+        transposed=("mask_on_the_query_axis", "The mask is read the wrong way round: as if its rows were the keys."),
         transposed_square=(
-            "mask_transposed",
+            "mask_on_the_query_axis",
             "Where there are as many queries as keys, the mask is read the wrong way round: rows as keys.",
         ),
         first_item=("mask_of_the_first_item", "Every item of the batch is masked like the first."),
@@ -224,7 +310,25 @@ SLIPS: tuple[Slip, ...] = tuple(
             "mask_on_the_returned_weights_alone",
             "The weights returned are masked; the sum is without the mask.",
         ),
+        shown_after=(
+            "mask_on_the_returned_weights_alone",
+            "The weights are masked when the sum has been taken: too late for the context.",
+        ),
+    )
+    + _slips(
+        "mask",
+        (4, 5, 6),
+        _MASK,
         summed_only=("mask_missing_in_the_returned_weights", "The context is masked; the weights returned are not."),
+    )
+    + _slips(
+        "mask",
+        (7,),
+        _MASK,
+        summed_only=(
+            "weights_recomputed_without_the_mask",
+            "The weights computed beside the kernel know nothing of the mask that the kernel got.",
+        ),
     )
     + _slips(
         "mask",
@@ -256,6 +360,16 @@ SLIPS: tuple[Slip, ...] = tuple(
         all_but_first=("first_key_missing", "The first key is left out of the sum."),
         residual=("query_added", "The queries are added to the context: that belongs to the layer around it."),
         diagonal=("value_of_the_query", "The value at the query's own place is taken for every key."),
+        last_row=(
+            "last_context_in_every_row",
+            "Every row of the context is that of the last query.",
+            "How many tensors does the loop over the queries make, and how many names do they have?",
+        ),
+        carried_on=(
+            "context_carried_on",
+            "The sum is not set back to 0 between the queries: each context holds all those before it.",
+            "What does the sum hold when the next query begins?",
+        ),
         largest=("value_of_the_best_key", "Only the value of the key with the largest weight is taken."),
     )
     + _slips(
@@ -281,7 +395,26 @@ SLIPS: tuple[Slip, ...] = tuple(
         ),
         values_interleaved=("values_interleaved", "q and k are split into heads rightly, v takes every H-th column."),
         not_swapped=("heads_attend_to_heads", "Heads and tokens are not swapped: at each place, heads look at heads."),
-        none=("heads_not_split", "The heads are not split: every head compares whole vectors of width d_model."),
+        none=("number_of_heads_ignored", "There is one wide head: every head compares whole vectors of width d_model."),
+        none_but_scaled=(
+            "heads_not_split",
+            "The heads are not split: every head compares whole vectors of width d_model.",
+        ),
+        interleaved_throughout=(
+            "every_hth_column_to_a_head",
+            "A head gets every H-th column, and gives back every H-th; it owns d_k columns side by side.",
+        ),
+        short=("head_one_column_short", "A head's scores leave out the last of its columns: it owns d_k of them."),
+        values_first=("values_of_the_first_head", "Every head sums up the values of the first head."),
+        keys_first=("keys_of_the_first_head", "Every head compares with the keys of the first head."),
+        queries_first=("queries_of_the_first_head", "Every head asks with the queries of the first head."),
+        values_reversed=("values_of_the_wrong_head", "A head sums up the values of another head."),
+        keys_reversed=("keys_of_the_wrong_head", "A head compares with the keys of another head."),
+        keys_view=("keys_split_by_view", "q and v are split into heads rightly, k is not: it misses its transpose."),
+        queries_view=(
+            "queries_split_by_view",
+            "k and v are split into heads rightly, q is not: it misses its transpose.",
+        ),
     )
     + _slips(
         "merge",
@@ -293,6 +426,7 @@ SLIPS: tuple[Slip, ...] = tuple(
         mean=("heads_averaged", "The heads are averaged; they belong side by side."),
         total=("heads_summed", "The heads are summed; they belong side by side."),
         last_lost=("last_head_left_out", "The last head's context is missing: it is 0."),
+        last_skipped=("last_head_left_out", "The last head is never computed: its context and its weights are 0."),
         first_only=("first_head_repeated", "Every head's place holds the context of the first head."),
         last_only=("last_head_repeated", "Every head's place holds the context of the last head."),
     )
@@ -323,7 +457,8 @@ SLIPS: tuple[Slip, ...] = tuple(
         (7,),
         _CAUSAL,
         ignored=("is_causal_ignored", "is_causal=True changes nothing: the future is read."),
-        upper=("causal_upside_down", "The causal mask is upside down: only the future is read."),
+        upper=("causal_by_triu", "The causal mask is upside down: only the future is read."),
+        above=("causal_by_triu", "What the causal mask should block is all that it allows: only the future is read."),
         next=("causal_sees_the_next_key", "With is_causal=True every query sees one key too many."),
         not_itself=("causal_does_not_see_itself", "With is_causal=True no query sees its own position."),
         bottom_right=("causal_from_the_bottom_right", "The causal mask is aligned to the last key, not to the first."),
@@ -361,8 +496,9 @@ def attend(s: Situation, knobs: Mapping[str, str] | None = None) -> Pair:
     q, k, v = _split(s, knob("split"))
     allowed = _allowed(s, knob("mask"), knob("causal"))
     with np.errstate(all="ignore"):
-        raw = _scores(q, k, v, knob("score"))
-        scores = _scaled(raw, s, knob("scale"), q.shape[-1])
+        raw = _raw_scores(s, knob("split"), knob("score"))
+        width = s.q.shape[-1] // (s.num_heads or 1) if knob("split") == "none_but_scaled" else q.shape[-1]
+        scores = _scaled(raw, s, knob("scale"), width)
         weights = _weights(scores, allowed, knob("mask"), knob("axis"))
         if knob("scale") == "after":
             weights = weights / math.sqrt(q.shape[-1])
@@ -373,12 +509,24 @@ def attend(s: Situation, knobs: Mapping[str, str] | None = None) -> Pair:
         if knob("mask") == "empty_mean" and allowed is not None:
             context = np.where(allowed.any(-1, keepdims=True), context, v.mean(-2, keepdims=True))
         shown = _shown(shown, scores, raw, knob("shown"))
-        context = _merge(context, s, knob("merge") or ("reshape" if knob("split") == "not_swapped" else None))
+        context = _merge(context, s, knob("merge") or _MERGED_ALIKE.get(knob("split") or ""))
+        if knob("merge") == "last_skipped":
+            shown = shown * (np.arange(s.num_heads or 1)[:, None, None] < (s.num_heads or 1) - 1)
     if context.shape != s.context_shape or shown.shape != s.weights_shape:
         raise ValueError("the shapes do not fit")
     return context, shown
 
 
+#: What a wrong split makes of the merge, where that undoes it.
+_MERGED_ALIKE = {"not_swapped": "reshape", "interleaved_throughout": "interleaved"}
+
+
+@lru_cache(maxsize=4096)
+def _raw_scores(s: Situation, split: str | None, score: str | None) -> np.ndarray:
+    return _scores(*_split(s, split), score)
+
+
+@lru_cache(maxsize=2048)
 def _split(s: Situation, how: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if s.num_heads is None:
         return s.q, s.k, s.v
@@ -399,12 +547,19 @@ def _split(s: Situation, how: str | None) -> tuple[np.ndarray, np.ndarray, np.nd
     def whole(x: np.ndarray) -> np.ndarray:
         return np.repeat(x[..., None, :, :], H, axis=-3)
 
-    if how == "values_view":
-        return columns(s.q), columns(s.k), view(s.v)
-    if how == "values_interleaved":
-        return columns(s.q), columns(s.k), interleaved(s.v)
-    if how == "none":
+    whose, _, which = (how or "").partition("_")
+    if whose in ("queries", "keys", "values"):
+        odd = {"view": view, "interleaved": interleaved, "first": first}.get(
+            which, lambda x: columns(x)[..., ::-1, :, :]
+        )
+        q, k, v = (
+            odd(x) if name == whose else columns(x) for name, x in (("queries", s.q), ("keys", s.k), ("values", s.v))
+        )
+        return q, k, v
+    if how in ("none", "none_but_scaled"):
         return whole(s.q), whole(s.k), columns(s.v)
+    if how == "short":
+        return columns(s.q)[..., :-1], columns(s.k)[..., :-1], columns(s.v)
     if how == "not_swapped":
         q, k, v = (np.swapaxes(columns(x), -3, -2) for x in (s.q, s.k, s.v))
         return q, k, v
@@ -416,6 +571,7 @@ def _split(s: Situation, how: str | None) -> tuple[np.ndarray, np.ndarray, np.nd
         "shifted": shifted,
         "view": view,
         "interleaved": interleaved,
+        "interleaved_throughout": interleaved,
         "first": first,
         "reversed": lambda x: columns(x)[..., ::-1, :, :],
     }
@@ -434,6 +590,18 @@ def _scores(q: np.ndarray, k: np.ndarray, v: np.ndarray, how: str | None) -> np.
         q, k = k, q
     elif how == "cosine":
         q, k = (x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12) for x in (q, k))
+    elif how == "first_item":
+        k = np.broadcast_to(k[:1], k.shape)
+    elif how == "next_item":
+        k = np.roll(k, 1, axis=0)
+    elif how == "only_first":
+        k = np.broadcast_to(k[..., :1, :], k.shape)
+    elif how == "no_last_column":
+        q, k = q[..., :-1], k[..., :-1]
+    elif how == "no_first_column":
+        q, k = q[..., 1:], k[..., 1:]
+    elif how == "euclid":
+        return -np.sqrt(np.square(q[..., :, None, :] - k[..., None, :, :]).sum(-1))
     elif how == "distance":
         return -np.square(q[..., :, None, :] - k[..., None, :, :]).sum(-1)
     elif how == "reshaped":
@@ -447,6 +615,12 @@ def _scores(q: np.ndarray, k: np.ndarray, v: np.ndarray, how: str | None) -> np.
     elif how in ("not_transposed", "all_reversed"):
         return q @ (k if how == "not_transposed" else k.T)
     scores = q @ np.swapaxes(k, -2, -1)
+    if how == "last_is_zero":
+        return scores * (np.arange(scores.shape[-1]) < scores.shape[-1] - 1)
+    if how == "carried_on":
+        return scores.reshape(*scores.shape[:-2], -1).cumsum(-1).reshape(scores.shape)
+    if how == "carried_on_in_a_row":
+        return scores.cumsum(-1)
     return np.abs(scores) if how == "absolute" else scores
 
 
@@ -476,8 +650,9 @@ def _allowed(s: Situation, how: str | None, causal: str | None) -> np.ndarray | 
     mask, T_q, T_k = s.mask, *s.weights_shape[-2:]
     is_causal = bool(s.options.get("is_causal"))
     if is_causal or causal == "always":
-        triangle = np.tril(np.ones((T_q, T_k), bool))
-        other = {"upper": triangle.T if T_q == T_k else np.triu(np.ones((T_q, T_k), bool))}
+        square = np.ones((T_q, T_k), bool)
+        triangle = np.tril(square)
+        other = {"upper": np.triu(square), "above": np.triu(square, 1)}
         diagonals = {"next": 1, "not_itself": -1, "bottom_right": T_k - T_q}
         if causal in diagonals:
             triangle = np.tril(np.ones((T_q, T_k), bool), diagonals[causal])
@@ -525,12 +700,26 @@ def _weights(scores: np.ndarray, allowed: np.ndarray | None, mask: str | None, a
         return _softmax(scores, axis)
     if mask == "after":
         return np.where(allowed, _softmax(scores, axis), 0.0)
-    if mask == "added":
-        return _softmax(scores + allowed, axis)
+    if mask in ("added", "added_cleared"):
+        weights = _softmax(scores + allowed, axis)
+        return weights if mask == "added" else weights * allowed
+    if mask in ("raised", "raised_and_cleared"):
+        weights = _softmax(np.where(allowed, scores, 1e9), axis)
+        return weights if mask == "raised" else weights * allowed
+    if mask in ("renormalised", "renormalised_nan"):
+        left = _softmax(scores, axis) * allowed
+        left[left < 1e-45] = 0.0  # where float32 ends
+        sums = left.sum(-1, keepdims=True)
+        return left / (np.maximum(sums, 1e-9) if mask == "renormalised" else sums)
     if mask == "subtracted":
         return _softmax(scores - ~allowed, axis)
-    if mask in _FILLS:
-        return _softmax(np.where(allowed, scores, _FILLS[mask]), axis)
+    fill = (mask or "").removesuffix("_cleared")
+    if fill in _FILLS:
+        weights = _softmax(np.where(allowed, scores, _FILLS[fill]), axis)
+        return weights * allowed if fill != mask else weights
+    if fill.startswith("lower_by_"):
+        weights = _softmax(scores - ~allowed * float(fill.removeprefix("lower_by_")), axis)
+        return weights * allowed if fill != mask else weights
     if mask == "uniform":
         return _softmax(np.where(allowed, scores, -1e30), axis)
     if mask == "nan":
@@ -551,6 +740,17 @@ def _softmax(scores: np.ndarray, axis: str | None) -> np.ndarray:
     if axis == "whole_max":
         exp = np.exp(scores - scores.max())
         exp[exp < 1e-45] = 0.0
+        return exp / exp.sum(-1, keepdims=True)
+    if axis == "all_but_last":
+        if scores.shape[-1] == 1:
+            return np.zeros_like(scores)
+        weights = _softmax(scores[..., :-1], None)
+        return np.concatenate([weights, np.zeros_like(scores[..., :1])], axis=-1)
+    if axis == "sum_without_axis":
+        exp = np.exp(scores - scores.max(-1, keepdims=True))
+        return exp / exp.sum(-1)
+    if axis == "max_without_axis":
+        exp = np.exp(scores - scores.max(-1))
         return exp / exp.sum(-1, keepdims=True)
     if axis == "clamped":
         scores = np.clip(scores, -80, 80)
@@ -589,10 +789,12 @@ def _used_and_shown(
     s: Situation, scores: np.ndarray, weights: np.ndarray, mask: str | None, causal: str | None, axis: str | None
 ) -> Pair:
     """The weights that meet the values, and those that are returned."""
-    if mask in ("values", "shown_only", "summed_only") and s.mask is not None:
+    if mask in ("values", "shown_only", "shown_after", "summed_only") and s.mask is not None:
         if mask == "values":
             return weights * s.allowed, weights
         unmasked = _softmax(scores, axis)
+        if mask == "shown_after":
+            return unmasked, unmasked * s.allowed
         return (unmasked, weights) if mask == "shown_only" else (weights, unmasked)
     if causal in ("not_shown", "shown_only") and s.options.get("is_causal"):
         open_to_all = _weights(scores, _allowed(s, mask, "ignored"), mask, axis)
@@ -624,6 +826,10 @@ def _sum(w: np.ndarray, scores: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.
     if how == "largest":
         return np.take_along_axis(v, w.argmax(-1)[..., None], axis=-2)
     context = w @ v
+    if how == "last_row":
+        return np.broadcast_to(context[..., -1:, :], context.shape)
+    if how == "carried_on":
+        return context.cumsum(-2)
     if how == "divided":
         return context / w.shape[-1]
     if how == "residual":
@@ -668,7 +874,7 @@ def _merge(context: np.ndarray, s: Situation, how: str | None) -> np.ndarray:
             "last_only": context[..., -1:, :, :],
         }[how]
         context = np.repeat(one, H, axis=-3)
-    elif how == "last_lost" and H > 1:
+    elif how == "last_skipped" or (how == "last_lost" and H > 1):
         context = context.copy()
         context[..., -1, :, :] = 0
     if how == "interleaved":

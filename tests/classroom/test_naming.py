@@ -1,10 +1,11 @@
 """The grader names the mistake: the whole catalogue, slips in another hand, and two of them at once."""
 
 import pytest
-from rewritten_mistakes import SLIPS, TWO, make
 
 import attention_variants as av
 from attention_variants.classroom.diagnose import function_of
+from attention_variants.classroom.exam.program import SLIPS, TWO, make
+from attention_variants.classroom.exam.rewritings import REWRITINGS
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 
 #: Each entry in one of its variants, in turn: all of them take minutes.
@@ -21,6 +22,18 @@ def test_each_mistake_fails_and_is_named(name, variant):
     assert 0 <= report.score < 1
     assert [named.name for named in report.misconceptions] == [name]
     assert MISCONCEPTIONS[name].hint in str(report)
+
+
+@pytest.mark.parametrize("one", REWRITINGS, ids=[f"{one.entry}-{one.function.__name__}" for one in REWRITINGS])
+def test_each_mistake_is_named_in_another_hand(one):
+    report = av.check(one.function, one.variant)
+    assert not report
+    assert one.entry in {named.name for named in report.misconceptions}
+
+
+def test_each_mistake_is_written_in_another_hand():
+    assert {one.entry for one in REWRITINGS} == set(MISCONCEPTIONS)
+    assert all(one.variant in MISCONCEPTIONS[one.entry].variants for one in REWRITINGS)
 
 
 REWRITTEN = [(one, variant) for one in SLIPS for variant in sorted({one.variant, 6})]

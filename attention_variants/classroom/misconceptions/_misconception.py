@@ -7,7 +7,7 @@ import linecache
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from attention_variants.model.lift import lift
 from attention_variants.variants import get_variant
@@ -90,6 +90,9 @@ class _Functions(Mapping[int, Callable]):
             self._made[variant] = self._make(variant, self._mistake.changes[variant])
         return self._made[variant]
 
+    def __contains__(self, variant: object) -> bool:
+        return variant in self._mistake.changes
+
     def __iter__(self) -> Iterator[int]:
         return iter(self._mistake.changes)
 
@@ -132,7 +135,7 @@ def rewrite(function: Callable, name: str, *changes: tuple[str, str], file: str 
     ValueError
         If a piece does not stand in the source: the variant has changed and the mistake must follow.
     """
-    source = textwrap.dedent(inspect.getsource(function)).replace(f"def {function.__name__}(", f"def {name}(", 1)
+    source = _source_of(function).replace(f"def {function.__name__}(", f"def {name}(", 1)
     for old, new in changes:
         if old not in source:
             raise ValueError(f"rewrite: {old!r} does not stand in {function.__name__}.")
@@ -142,6 +145,12 @@ def rewrite(function: Callable, name: str, *changes: tuple[str, str], file: str 
     namespace = dict(function.__globals__)
     exec(compile(source, file, "exec"), namespace)
     return namespace[name]
+
+
+@lru_cache(maxsize=32)
+def _source_of(function: Callable) -> str:
+    """Read a source once: many mistakes are changes to the same few functions."""
+    return textwrap.dedent(inspect.getsource(function))
 
 
 def alike(variants: tuple[int, ...], *changes: tuple[str, str]) -> dict[int, Changes | Callable | str]:

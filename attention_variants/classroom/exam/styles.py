@@ -4,9 +4,12 @@ Each is registered with the variants whose signature it takes. They differ in wh
 differ in: loops and products, how the softmax is made stable, how masks are filled, how heads are split, and in which
 arithmetic the sums are taken.
 """
+# ruff: noqa: D102, D103
+# mypy: ignore-errors
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -14,11 +17,23 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+#: Function and variant.
 STYLES: list[tuple[Callable, int]] = []
 
 
 def right(*variants: int) -> Callable:
-    """Register a right implementation with the variants that it can stand for."""
+    """Register a right implementation with the variants that it can stand for.
+
+    Parameters
+    ----------
+    *variants : int
+        Whose signature it takes.
+
+    Returns
+    -------
+    register : callable
+        The decorator.
+    """
 
     def register(function: Callable) -> Callable:
         STYLES.extend((function, variant) for variant in variants)
@@ -173,6 +188,95 @@ def vmap_over_the_batch(q, k, v):
     return function(q, k, v)
 
 
+@right(1)
+def nested_functions(q, k, v):
+    def score(i, j):
+        return sum(q[i, d] * k[j, d] for d in range(q.shape[1])) / math.sqrt(q.shape[1])
+
+    def row(i):
+        scores = torch.stack([score(i, j) for j in range(k.shape[0])])
+        return F.softmax(scores, dim=-1)
+
+    weights = torch.stack([row(i) for i in range(q.shape[0])])
+    return torch.stack([sum(w * x for w, x in zip(row, v, strict=True)) for row in weights]), weights
+
+
+@right(1)
+def max_by_hand_and_three_passes(q, k, v):
+    """First the scores, then their exponentials, then the sums."""
+    n, m, d = len(q), len(k), q.shape[1]
+    context, weights = [], []
+    for i in range(n):
+        s = []
+        for j in range(m):
+            s.append(torch.dot(q[i], k[j]) / d**0.5)
+        largest = s[0]
+        for x in s[1:]:
+            if x > largest:
+                largest = x
+        e = [torch.exp(x - largest) for x in s]
+        total = e[0]
+        for x in e[1:]:
+            total = total + x
+        w = [x / total for x in e]
+        c = w[0] * v[0]
+        for j in range(1, m):
+            c = c + w[j] * v[j]
+        context.append(c)
+        weights.append(torch.stack(w))
+    return torch.stack(context), torch.stack(weights)
+
+
+@right(1, 2)
+def one_query_after_the_other(q, k, v):
+    if q.shape[0] == 0:
+        return v.new_zeros(0, v.shape[1]), q.new_zeros(0, k.shape[0])
+    head = torch.softmax(k.mv(q[0]) / math.sqrt(q.shape[1]), dim=0)
+    context, weights = one_query_after_the_other(q[1:], k, v)
+    return torch.cat([v.T.mv(head)[None], context]), torch.cat([head[None], weights])
+
+
+class Attention:
+    """Attention as an object that is called."""
+
+    def __init__(self, axis=-1):
+        self.softmax = nn.Softmax(dim=axis)
+
+    def scores(self, q, k):
+        return torch.matmul(q, k.transpose(-2, -1)) * (1.0 / math.sqrt(q.size(-1)))
+
+    def __call__(self, q, k, v):
+        weights = self.softmax(self.scores(q, k))
+        return torch.matmul(weights, v), weights
+
+
+STYLES += [(Attention(), 2), (Attention(), 3)]
+
+
+def with_its_power(q, k, v, *, power):
+    weights = torch.softmax(torch.tensordot(q, k, dims=([1], [1])) * q.shape[1] ** power, dim=1)
+    return torch.tensordot(weights, v, dims=1), weights
+
+
+STYLES.append((functools.partial(with_its_power, power=-0.5), 2))
+
+
+@right(2)
+def kernel_with_the_identity_for_weights(q, k, v):
+    """Whoever wants to see the weights can ask with values that are the identity."""
+    eye = torch.eye(len(k), dtype=q.dtype)
+    ask = F.scaled_dot_product_attention
+    return ask(q[None], k[None], v[None])[0], ask(q[None], k[None], eye[None])[0]
+
+
+@right(3)
+def stacked_comprehension(q, k, v):
+    flat = [x.reshape(-1, *x.shape[-2:]) for x in (q, k, v)]
+    pairs = [einsum(a, b, c) for a, b, c in zip(*flat, strict=True)]
+    context, weights = (torch.stack(x) for x in zip(*pairs, strict=True))
+    return context.view(*q.shape[:-1], v.shape[-1]), weights.view(*q.shape[:-1], k.shape[-2])
+
+
 # --------------------------------------------------------------------------------------------- variant 4, a mask
 
 
@@ -246,6 +350,61 @@ def one_query_at_a_time(q, k, v, mask=None):
         rows.append(torch.softmax(scores, -1) * allowed)
     weights = torch.stack(rows, dim=-2)
     return weights @ v, weights
+
+
+@right(4)
+def cast_and_cast_back(q, k, v, mask=None):
+    dtype = q.dtype
+    q, k, v = q.to(torch.float64), k.to(torch.float64), v.to(torch.float64)
+    scores = torch.matmul(q, k.mT) / q.shape[-1] ** 0.5
+    if mask is not None:
+        scores = torch.where(mask, scores, -1e300)
+    attn = torch.softmax(scores, dim=-1)
+    if mask is not None:
+        attn = torch.where(mask, attn, 0.0)
+    return torch.matmul(attn, v).to(dtype), attn.to(dtype)
+
+
+@right(4)
+def two_ways_out(q, k, v, mask=None):
+    if mask is None:
+        return einsum(q, k, v)
+    scores = torch.einsum("...id,...jd->...ij", q, k) / math.sqrt(q.shape[-1])
+    blocked = torch.logical_not(mask)
+    scores = scores.masked_fill(blocked, torch.finfo(scores.dtype).min)
+    exps = torch.exp(scores - scores.max(dim=-1, keepdim=True).values) * mask
+    total = exps.sum(dim=-1, keepdim=True)
+    weights = exps / torch.where(total == 0, torch.ones_like(total), total)
+    return weights.matmul(v), weights
+
+
+@right(4)
+def only_the_allowed_keys(q, k, v, mask=None):
+    """Each query attends over the keys that it may see, and over no others."""
+    if mask is None:
+        return einsum(q, k, v)
+    mask = mask.expand(*q.shape[:-1], k.shape[-2])
+    flat_q, flat_k, flat_v = (x.reshape(-1, *x.shape[-2:]) for x in (q, k, v))
+    flat_mask = mask.reshape(-1, *mask.shape[-2:])
+    context, weights = [], []
+    for b in range(len(flat_q)):
+        for i in range(q.shape[-2]):
+            keys = flat_mask[b, i].nonzero().squeeze(1)
+            row = torch.softmax(flat_k[b, keys] @ flat_q[b, i] / math.sqrt(q.shape[-1]), dim=0)
+            weights.append(q.new_zeros(k.shape[-2]).index_add(0, keys, row))
+            context.append(row @ flat_v[b, keys])
+    context, weights = torch.stack(context), torch.stack(weights)
+    return context.view(*q.shape[:-1], v.shape[-1]), weights.view(mask.shape)
+
+
+@right(4)
+def kernel_beside_weights(q, k, v, mask=None):
+    if mask is None:
+        return F.scaled_dot_product_attention(q, k, v), einsum(q, k, v)[1]
+    seen = mask.any(-1, keepdim=True)
+    context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | ~seen) * seen
+    weights = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~(mask | ~seen), -math.inf).softmax(-1) * seen
+    return context, weights
 
 
 # ------------------------------------------------------------------------------------------ variants 5, 6 and 7
@@ -333,6 +492,63 @@ def vmap_over_the_heads(q, k, v, mask=None, num_heads=1):
     return torch.func.vmap(torch.matmul, in_dims=(-3, -2), out_dims=-2)(weights, v).flatten(-2), weights
 
 
+@right(5, 6)
+def rearranged(q, k, v, mask=None, num_heads=1):
+    """From "b t (h d)" to "b h t d", and back."""
+
+    def rearrange(x):
+        *batch, T, width = x.shape
+        return x.reshape(*batch, T, num_heads, width // num_heads).permute(*range(len(batch)), -2, -3, -1)
+
+    q, k, v = rearrange(q), rearrange(k), rearrange(v)
+    weights = mask_rows(torch.matmul(q, k.transpose(-1, -2)) * (q.shape[-1] ** -0.5), mask)
+    return torch.matmul(weights, v).movedim(-3, -2).flatten(start_dim=-2), weights
+
+
+class MultiHead(nn.Module):
+    """A module without parameters."""
+
+    def forward(self, q, k, v, mask=None, num_heads=1):
+        heads = [self.attend(*x) for x in zip(*(x.split(x.shape[-1] // num_heads, -1) for x in (q, k)), strict=True)]
+        weights = mask_rows(torch.stack(heads, dim=-3), mask)
+        values = v.unflatten(-1, (num_heads, v.shape[-1] // num_heads))
+        return torch.einsum("...hij,...jhd->...ihd", weights, values).flatten(-2), weights
+
+    def attend(self, q, k):
+        return q @ k.mT / math.sqrt(q.shape[-1])
+
+
+STYLES += [(MultiHead(), 5), (MultiHead(), 6)]
+
+
+@right(5)
+def recursion_over_the_heads(q, k, v, mask=None, num_heads=1):
+    d_k = q.shape[-1] // num_heads
+    if mask is not None:
+        mask = mask.expand(*q.shape[:-2], num_heads, q.shape[-2], k.shape[-2])
+    own = None if mask is None else mask[..., 0, :, :]
+    weights = mask_rows(q[..., :d_k] @ k[..., :d_k].mT / d_k**0.5, own)
+    context, weights = weights @ v[..., :d_k], weights.unsqueeze(-3)
+    if num_heads == 1:
+        return context, weights
+    rest = (x[..., d_k:] for x in (q, k, v))
+    others = recursion_over_the_heads(*rest, None if mask is None else mask[..., 1:, :, :], num_heads - 1)
+    return torch.cat([context, others[0]], dim=-1), torch.cat([weights, others[1]], dim=-3)
+
+
+@right(6)
+def scores_as_a_broadcast_sum(q, k, v, mask=None, num_heads=1):
+    q, k, v = (x.unflatten(-1, (num_heads, -1)).movedim(-2, -3) for x in (q, k, v))
+    scores = (q.unsqueeze(-2) * k.unsqueeze(-3)).sum(dim=-1).div(math.sqrt(q.shape[-1]))
+    if mask is not None:
+        scores = scores + torch.zeros_like(scores).masked_fill(~mask, torch.finfo(scores.dtype).min / 2)
+    exps = torch.exp(scores - scores.amax(dim=-1, keepdim=True))
+    if mask is not None:
+        exps = torch.where(mask.expand_as(exps), exps, torch.zeros_like(exps))
+    weights = exps / exps.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(exps.dtype).tiny)
+    return (weights.unsqueeze(-1) * v.unsqueeze(-3)).sum(dim=-2).movedim(-3, -2).flatten(-2), weights
+
+
 def fused(q, k, v, mask=None, num_heads=1, *, dropout_p=0.0, need_weights=True, is_causal=False, kernel=True):
     causal = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril() if is_causal else None
     if causal is not None:
@@ -379,3 +595,59 @@ def kernel_with_an_additive_mask(q, k, v, mask=None, num_heads=1, *, dropout_p=0
         if empty is not None:
             weights = weights.masked_fill(empty, 0.0)
     return context.transpose(-3, -2).reshape(*batch, T_q, d_model), weights
+
+
+@right(7)
+def kernel_called_with_all_its_keywords(
+    q, k, v, mask=None, num_heads=1, *, dropout_p=0.0, need_weights=True, is_causal=False
+):
+    heads = [x.unflatten(-1, (num_heads, -1)).movedim(-2, -3) for x in (q, k, v)]
+    scores = heads[0] @ heads[1].mT * heads[0].shape[-1] ** -0.5
+    allowed = torch.ones(scores.shape[-2:], dtype=torch.bool)
+    if is_causal:
+        allowed = allowed.tril()
+    if mask is not None:
+        allowed = allowed & mask
+    lost = torch.logical_not(allowed.any(dim=-1, keepdim=True))
+    context = F.scaled_dot_product_attention(
+        *heads,
+        attn_mask=torch.where(allowed | lost, 0.0, -math.inf).to(q.dtype),
+        dropout_p=dropout_p,
+        is_causal=False,
+        scale=1 / math.sqrt(heads[0].shape[-1]),
+        enable_gqa=False,
+    )
+    context = context.masked_fill(lost, 0).movedim(-3, -2).flatten(-2)
+    return (context, mask_rows(scores, allowed)) if need_weights else (context, None)
+
+
+@right(7)
+def bernoulli_by_hand(q, k, v, mask=None, num_heads=1, *, dropout_p=0.0, need_weights=True, is_causal=False):
+    if is_causal:
+        past = torch.arange(q.shape[-2])[:, None] >= torch.arange(k.shape[-2])[None, :]
+        mask = past if mask is None else past & mask
+    context, weights = split_by_einsum(q, k, v, mask, num_heads)
+    if dropout_p > 0:
+        keep = torch.bernoulli(torch.full_like(weights, 1 - dropout_p)) / (1 - dropout_p)
+        values = v.unflatten(-1, (num_heads, -1))
+        context = torch.einsum("...hqk,...khd->...qhd", weights * keep, values).flatten(-2)
+    return context, weights if need_weights else None
+
+
+@right(7)
+def head_by_head_in_the_kernel(q, k, v, mask=None, num_heads=1, **options):
+    """One call of the kernel for each head, and the options passed on as they come."""
+    d_k, T_q, T_k = q.shape[-1] // num_heads, q.shape[-2], k.shape[-2]
+    causal = torch.ones(T_q, T_k, dtype=torch.bool).tril() if options.get("is_causal") else None
+    if causal is not None:
+        mask = causal if mask is None else causal & mask
+    masks = [None] * num_heads if mask is None else mask.expand(*q.shape[:-2], num_heads, T_q, T_k).unbind(-3)
+    contexts, weights = [], []
+    for a, b, c, own in zip(*(x.split(d_k, dim=-1) for x in (q, k, v)), masks, strict=True):
+        seen = torch.ones(T_q, 1, dtype=torch.bool) if own is None else own.any(-1, keepdim=True)
+        bias = None if own is None else own | ~seen
+        out = F.scaled_dot_product_attention(a, b, c, attn_mask=bias, dropout_p=options.get("dropout_p", 0.0))
+        contexts.append(out * seen)
+        if options.get("need_weights", True):
+            weights.append(mask_rows(a @ b.mT / math.sqrt(d_k), own))
+    return torch.cat(contexts, dim=-1), torch.stack(weights, dim=-3) if weights else None

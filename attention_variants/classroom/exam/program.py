@@ -1,13 +1,13 @@
-"""The usual mistakes once more, in another hand: einsum, exponentials by hand, and one slip at a marked place.
+"""One program with marked places, into which one slip or two are put: the usual mistakes, alone and in twos.
 
-None of this code stands in the catalogue, and nothing of the catalogue stands here: what the check says about these
-shows that it recognises a mistake by what it does. `make` puts one or two slips into a program that is otherwise right.
+None of this code stands in the catalogue, and nothing of the catalogue stands here. `make` writes the program.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,17 @@ def student({signature}):
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A slip at one place, the names by which it may be called, and the smallest variant that has it."""
+    """A slip at one place of the program.
+
+    Attributes
+    ----------
+    place, code : str
+        Where it stands, and what stands there in place of what is right.
+    names : frozenset of str
+        By which it may be called.
+    variant : int
+        The smallest that has it.
+    """
 
     place: str
     code: str
@@ -50,6 +60,7 @@ class Rewritten:
 
 
 def slip(place: str, code: str, names: str, variant: int = 2) -> Rewritten:
+    """Make a slip of words."""
     return Rewritten(place, code, frozenset(names.split()), variant)
 
 
@@ -132,13 +143,26 @@ TWO = tuple(
 
 
 def make(variant: int, *slips: Rewritten) -> Callable:
-    """Write the program of a variant, 2 to 6, with slips at their places."""
+    """Write the program of a variant, with slips at their places.
+
+    Parameters
+    ----------
+    variant : int
+        2 to 6.
+    *slips : Rewritten
+        None, one or two.
+
+    Returns
+    -------
+    student : callable
+        The function.
+    """
     pieces = {**RIGHT, **{one.place: one.code for one in slips}}
     if variant < 5:
         pieces |= {"split": "pass", "merge": "pass"}
     if variant < 4:
         pieces |= {"mask": "pass", "after": "pass"}
     signature = "q, k, v" + ", mask=None" * (variant >= 4) + ", num_heads=1" * (variant >= 5)
-    namespace = {"torch": torch, "F": F}
+    namespace: dict[str, Any] = {"torch": torch, "F": F}
     exec(PROGRAM.format(signature=signature, **pieces), namespace)
     return namespace["student"]
