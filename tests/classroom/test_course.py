@@ -211,9 +211,9 @@ def changed(old: str, new: str):
 
 #: Each student: what stands in the function's cell, the least and the most points of 4, and words of the feedback.
 STUDENTS = {
-    "ada": (lambda solution: solution, 4, 4, "computes what variant 4 does"),
-    "ben": (lambda solution: RIGHT_IN_EINSUM, 4, 4, "computes what variant 4 does"),
-    "cho": (lambda solution: RIGHT_BY_HAND, 4, 4, "computes what variant 4 does"),
+    "ada": (lambda solution: solution, 4, 4, "Right:</b> attention_masked, variant 4. Score 1.00"),
+    "ben": (lambda solution: RIGHT_IN_EINSUM, 4, 4, "Right:</b> attention_masked, variant 4. Score 1.00"),
+    "cho": (lambda solution: RIGHT_BY_HAND, 4, 4, "Right:</b> attention_masked, variant 4. Score 1.00"),
     "dina": (changed("dim=-1", "dim=-2"), 0.5, 3, "softmax over queries"),
     "emil": (changed("(q / math.sqrt(d_k))", "q"), 1, 3.5, "no scale"),
     "fay": (changed("~mask", "mask"), 0.5, 3.5, "inverted mask"),
