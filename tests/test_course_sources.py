@@ -16,7 +16,8 @@ import attention_variants as av
 from attention_variants.classroom.check import Submission
 from attention_variants.classroom.course import check_shapes, expected_shapes, grade, grade_shapes
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
-from attention_variants.classroom.preprocessors import Judge, code_to_repair, evaluate, plain_code
+from attention_variants.classroom.plain_code import plain_code
+from attention_variants.classroom.preprocessors import Judge, code_to_repair, evaluate
 
 SOURCE = Path(__file__).parents[1] / "classroom" / "source"
 NOTEBOOKS = {int(folder.name[0]): folder / f"{folder.name}.ipynb" for folder in SOURCE.iterdir()}
