@@ -1,4 +1,4 @@
-"""In a real browser: the players play and the explorer explores, in JupyterLab and from disk with the network off.
+"""In a real browser: players, the explorer and a student's assignment, in JupyterLab; pages from disk, offline.
 
 `make test-browser` runs this. It needs Chromium or Chrome; where there is none, every test is skipped and says so.
 """
@@ -43,6 +43,7 @@ import attention_variants as av
 q, k, v = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0))
 av.animate(1, q, k, v)"""
 STYLED = "(view) => getComputedStyle(document.querySelector(view)).borderTopWidth"
+WRITE = "([i, text]) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.sharedModel.setSource(text)"
 CANVAS = "(canvas) => canvas.toDataURL()"
 
 pytestmark = pytest.mark.skipif(
@@ -218,6 +219,37 @@ def test_a_saved_notebook_plays_without_a_kernel(page, lab):
     page.goto(f"{address}lab/tree/notebooks/saved.ipynb?token={TOKEN}&reset")
     page.wait_for_selector(".av-player output:not(:empty)", timeout=60_000)
     play(page, page.locator(".av-player"))
+
+
+def test_a_student_is_led_from_an_empty_cell_to_a_right_answer(page, lab, tmp_path):
+    """The assignment as students get it, in JupyterLab: nothing written, a wrong answer and its name, a right one."""
+    shutil.copytree(ROOT / "classroom" / "source", tmp_path / "source")
+    shutil.copy(ROOT / "classroom" / "nbgrader_config.py", tmp_path)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = [sys.executable, "-m", "nbgrader", "generate_assignment", "4_masked"]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PATH": path}, check=True)
+    address, folder = lab
+    shutil.copy(tmp_path / "release" / "4_masked" / "4_masked.ipynb", folder / "assignment.ipynb")
+    source = nbformat.read(tmp_path / "source" / "4_masked" / "4_masked.ipynb", as_version=4)
+    ids = [cell.metadata.nbgrader.grade_id for cell in source.cells]
+    task, checks = ids.index("function"), ids.index("check_function")
+    right = source.cells[task].source
+
+    open_in_lab(page, address, "assignment")
+    for written, heard in (
+        (None, "Nothing is written there yet"),
+        (right.replace("dim=-1", "dim=-2"), "This looks like softmax over queries"),
+        (right, "attention_masked computes what variant 4 does"),
+    ):
+        if written is not None:
+            page.evaluate(WRITE, [task, written])
+        run_and_save(page)
+        saved = json.loads((folder / "assignment.ipynb").read_text())
+        assert heard in "".join(saved["cells"][checks]["outputs"][0]["data"]["text/html"])
+        page.evaluate("(i) => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, 'center')", checks)
+        page.get_by_text(heard).first.wait_for(timeout=10_000)
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    assert page.complaints == []
 
 
 def test_player_from_disk(offline, tmp_path):
