@@ -94,7 +94,7 @@ def test_a_report_shows_shapes_and_a_worked_example():
     assert "q (3, 4), k (3, 4), v (3, 4)" in text
     assert "found     [" in text
     assert "expected  [" in text
-    assert report._repr_html_().startswith("<div")
+    assert report._repr_html_().startswith("<section")
     assert "\033" not in text
     console = Console(width=100)
     with console.capture() as capture:

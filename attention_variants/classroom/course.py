@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from .check import Report, Submission, check
 from .layer import check_layer
-from .pages import report_html
 
 #: The assignment after the seven variants: the layer.
 LAYER = 8
@@ -53,8 +52,7 @@ class Points(float):
         return points
 
     def _repr_html_(self) -> str:
-        shown = report_html(self.report) if isinstance(self.report, Report) else self.report._repr_html_()
-        return f"<p><b>{self:g} of {self.of:g} points</b></p>{shown}"
+        return f"<p><b>{self:g} of {self.of:g} points</b></p>{self.report._repr_html_()}"
 
 
 def grade(

@@ -28,8 +28,8 @@ _TOLD = 3
 _REPORT_CSS = f"""
 .av-report {{ --av-good: {COLORS["v"]}; --av-bad: {COLORS["q"]}; --av-part: {COLORS["weights"]};
   line-height: 1.5; overflow-wrap: anywhere; }}
-.av-report h2 {{ font-size: 1.05em; margin: 1.8em 0 .4em; }}
 .av-report p {{ margin: .4em 0; }}
+.av-report .av-head {{ font-size: 1.05em; font-weight: bold; margin: 1.8em 0 .4em; }}
 .av-report .av-verdict {{ border-left: 4px solid var(--av-bad); padding: .2em 0 .2em .8em; font-size: 1.15em; }}
 .av-report .av-right {{ border-color: var(--av-good); }}
 .av-report .av-named {{ border: 1px solid color-mix(in srgb, currentColor 25%, transparent); border-radius: 6px;
@@ -76,6 +76,11 @@ def report_html(report: Report | dict[str, Any]) -> str:
     return f'<section class="av-report">{"".join(parts)}</section>'
 
 
+def _heading(words: str) -> str:
+    """A heading, and none for the table of contents of the notebook in which it may stand."""
+    return f'<p class="av-head" role="heading" aria-level="2">{words}</p>'
+
+
 def _verdict(told: dict[str, Any]) -> str:
     about = (
         f"{escape(told['name'])}, {told['goal'] or 'variant ' + str(told['variant'])}. Score {told['score']:.2f} of 1."
@@ -95,7 +100,7 @@ def _named(told: dict[str, Any]) -> Iterable[str]:
 
 def _rules(told: dict[str, Any]) -> Iterable[str]:
     if told["broken_rules"]:
-        yield "<h2>Against the rules of this variant</h2>"
+        yield _heading("Against the rules of this variant")
         yield from (f"<p>{escape(words[:1].upper() + words[1:])}</p>" for words in told["broken_rules"])
 
 
@@ -103,7 +108,7 @@ def _example(told: dict[str, Any]) -> Iterable[str]:
     if told["first"] is None:
         return
     first = told["findings"][told["first"]]
-    yield "<h2>The smallest example that shows it</h2>"
+    yield _heading("The smallest example that shows it")
     yield f"<p>With {escape(first['situation'])}: {escape(first['given'])}</p>{_lines(first)}"
     seen, more = {tuple(first["lines"])}, []
     for finding in told["findings"]:
@@ -111,7 +116,7 @@ def _example(told: dict[str, Any]) -> Iterable[str]:
             seen.add(tuple(finding["lines"]))
             more.append(finding)
     if more:
-        yield "<h2>What else was found</h2>"
+        yield _heading("What else was found")
         for finding in more[:_TOLD]:
             yield f"<p><b>{escape(finding['part'])}</b>, with {escape(finding['situation'])}</p>{_lines(finding)}"
 
@@ -123,7 +128,7 @@ def _lines(finding: dict[str, Any]) -> str:
 
 
 def _parts(told: dict[str, Any]) -> Iterable[str]:
-    yield '<h2>What is kept of the contract</h2><ul class="av-parts">'
+    yield _heading("What is kept of the contract") + '<ul class="av-parts">'
     for part, share in told["parts"].items():
         kept = share["kept"]
         yield (
@@ -139,7 +144,7 @@ def _notes(told: dict[str, Any]) -> Iterable[str]:
     if told["printed"]:
         notes.append(f"It printed {told['printed']} characters, which are left out here.")
     if notes:
-        yield "<h2>Remarks</h2>"
+        yield _heading("Remarks")
         yield from (f"<p>{escape(note)}</p>" for note in notes)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
@@ -213,13 +212,6 @@ class Report:
         return Panel(Group(*map(Text, rest)), title=Text(verdict), title_align="left", border_style=style)
 
     def _repr_html_(self) -> str:
-        verdict, *rest = self.lines()
-        colour = "#009E73" if self.passed else "#D55E00"
-        body = "".join(
-            f'<div style="font-family: monospace; white-space: pre-wrap;">{escape(line)}</div>' for line in rest
-        )
-        sign = "✓" if self.passed else "✗"
-        return (
-            f'<div style="border-left: 4px solid {colour}; padding: 4px 12px;">'
-            f"<div><b>{sign} {escape(verdict)}</b></div>{body}</div>"
-        )
+        from .pages import report_html
+
+        return report_html(self)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from attention_variants.classroom.exam.a_class import hand_in
 from attention_variants.classroom.grade import grade
 from attention_variants.cli import main
 
@@ -212,3 +213,11 @@ def test_one_file_is_checked_by_the_command(graded, capsys):
     assert main(["check", str(folder / "renamed.ipynb"), "--variant", "4", "--function", "attention_mask"]) == 0
     assert main(["check", str(folder / "renamed.ipynb"), "--variant", "4"]) == 1
     assert "Is it renamed?" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_a_class_on_paper_is_one_in_four_right_and_half_notebooks(tmp_path):
+    hand_in(tmp_path, 4, 8)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".ipynb"] * 4 + [".py"] * 4
+    result = grade(tmp_path, 4, jobs=2)
+    assert result.passed == 2
+    assert len(result.misconceptions()) >= 4
