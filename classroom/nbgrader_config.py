@@ -1,6 +1,7 @@
 """nbgrader's settings for the course; run its commands in this folder."""
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from nbgrader.converters import Autograde, GenerateAssignment
@@ -19,6 +20,8 @@ c.CourseDirectory.root = str(here)
 # Where students fetch and submit on one machine or a JupyterHub: a folder that all of them can reach.
 c.Exchange.root = str(here / "exchange")
 (here / "exchange").mkdir(exist_ok=True)
+with suppress(OSError):  # a student who reads this file does not own the folder
+    (here / "exchange").chmod(0o777)  # where students put their files; nbgrader keeps them from each other's
 
 # Files from elsewhere (nbgrader zip_collect) are called after the student and the notebook: ada_4_masked.ipynb
 c.FileNameCollectorPlugin.named_regexp = r".*?(?P<student_id>[^_/]+)_(?P<file_id>[1-8]_\w+\.ipynb)"

@@ -393,7 +393,7 @@ def test_who_breaks_a_rule_hears_which(function, variant, words):
     assert av.check(function, variant), "without the rules it is right"
     report = av.check(function, variant, rules=True)
     assert not report
-    assert 0 < report.score < 1
+    assert report.score == (0 if "yourself" in words or "ready-made" in words or "library" in words else 0.5)
     assert words in str(report)
 
 

@@ -114,6 +114,19 @@ class NotWritten(nn.Module):
         raise NotImplementedError
 
 
+class NoDefaults(ByEinsum):
+    def forward(self, query, key, value, mask):
+        return super().forward(query, key, value, mask)
+
+
+def test_key_and_value_may_be_left_out():
+    report = av.check_layer(NoDefaults)
+    assert not report
+    assert report.parts["projections"][0] == 0.8
+    assert "with a real sentence that is passed as the query alone" in str(report)
+    assert "missing 3 required positional arguments" in str(report)
+
+
 def test_a_layer_without_its_projections_hears_which_are_missing():
     assert "w_q" in str(av.check_layer(OtherNames))
 
@@ -142,7 +155,9 @@ class Layer(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.w_q, self.w_k, self.w_v, self.w_o = (nn.Linear(d_model, d_model) for _ in range(4))
-    def forward(self, query, key, value, mask=None):
+    def forward(self, query, key=None, value=None, mask=None):
+        key = query if key is None else key
+        value = key if value is None else value
         q, k, v = (w(x).unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
                    for w, x in ((self.w_q, query), (self.w_k, key), (self.w_v, value)))
         scores = q @ k.mT / math.sqrt(q.shape[-1])
@@ -163,6 +178,7 @@ def test_a_submission_is_run_in_another_process():
     report = av.check_layer(Submission(SOURCE, "Layers"))
     assert not report
     assert report.score == 0
+    assert "there is no class Layers; the file defines Layer. Is it renamed?" in str(report)
 
 
 def test_ready_made_attention_breaks_the_rules():
@@ -170,4 +186,4 @@ def test_ready_made_attention_breaks_the_rules():
     assert av.check_layer(Submission(source, "Layer"))
     report = av.check_layer(Submission(source, "Layer"), rules=True)
     assert "it calls a variant of this library" in str(report)
-    assert report.score == 0.5
+    assert report.score == 0

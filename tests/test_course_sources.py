@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from nbformat import NotebookNode
 from nbgrader.utils import compute_checksum
 
@@ -57,7 +58,9 @@ def test_what_is_to_be_repaired_is_the_variant_before(number):
 
 def test_no_notebook_breaks_a_mistake_that_an_assignment_asks_for():
     """The reader of the notebooks has seen those explained."""
-    notebooks = "".join(file.read_text(encoding="utf-8") for file in Path("notebooks").glob("*.ipynb"))
+    files = list((SOURCE.parents[1] / "notebooks").glob("0[1-7]*.ipynb"))
+    assert len(files) == 7
+    notebooks = "".join(file.read_text(encoding="utf-8") for file in files)
     for number in NOTEBOOKS:
         name, _ = load(number)["repair"].metadata.mistake.split()
         assert f'MISCONCEPTIONS[\\"{name}\\"]' not in notebooks
@@ -144,21 +147,40 @@ def test_a_wrong_shape_hears_what_is_odd_and_not_what_is_right():
     assert check_shapes({"k.T": "a", "scores": None, "weights": [5, 7]}, 2).said == {
         "k.T": "a is not a shape; a shape is a tuple such as (3, 4)",
         "scores": "there is such a tensor",
-        "weights": "right, but a list; shapes are tuples",
+        "weights": "",
         "context": "nothing is written there yet",
     }
+    assert not check_shapes({"scores": torch.Size([5, 7])}, 2).said["scores"]
     assert "is there such a tensor" in repr(check_shapes({"weights with need_weights=False": (5, 7)}, 7))
     assert "<b" not in check_shapes({"k.T": "<b>"}, 2)._repr_html_()
     with pytest.raises(ValueError, match="assignments 1 to 8; got 9"):
         check_shapes({}, 9)
 
 
-def test_shapes_are_read_and_not_run():
-    source = 'shapes = {"k.T": (4 * 2, 7), "scores": (5, 7)}\nshapes["scores"] = 1 / 0\n'
-    points = grade_shapes(Submission(source, "shapes"), 2, points=2)
+WAYS = {
+    "a dict": 'shapes = {"k.T": (8, 7), "scores": (5, 7), "weights": (5, 7), "context": (5, 6)}',
+    "variables": 'a, b = 5, 7\nshapes = {"k.T": (8, b), "scores": (a, b), "weights": (a, b), "context": (a, 6)}',
+    "annotated": 'shapes: dict = {"k.T": [8, 7], "scores": (5, 7), "weights": (5, 7), "context": (5, 6)}',
+    "one by one": 'shapes = {"scores": (5, 7)}\nshapes |= {"k.T": (8, 7), "weights": (5, 7)}\nshapes["context"] = 5, 6',
+    "measured": "import torch\nk = torch.ones(7, 8)\nshapes = dict(scores=(5, 7), weights=(5, 7), context=(5, 6))\n"
+    "shapes['k.T'] = k.T.shape",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_shapes_are_right_however_they_are_written_here_and_there(way):
+    names: dict = {}
+    exec(WAYS[way], names)
+    assert grade_shapes(names["shapes"], 2, points=2) == 2
+    assert grade_shapes(Submission(WAYS[way], "shapes"), 2, points=2) == 2
+
+
+def test_shapes_that_cannot_be_had_give_nothing():
+    half = 'shapes = {"k.T": (8, 7), "scores": (5, 7), "weights": 2**70, "context": print}'
+    points = grade_shapes(Submission(half, "shapes"), 2, points=2)
     assert points == 1
-    assert not any(points.report.said[name] for name in ("k.T", "scores"))
-    for nothing in ("shapes = 3", "shapes = {**x}", "shapes =", "other = {}", 'shapes = {"k.T": print(1)}'):
+    assert "is not a shape" in points.report.said["weights"]
+    for nothing in ("shapes = 3", "shapes =", "other = {}", "import os\nshapes = {}\nos._exit(0)", "1 / 0"):
         assert grade_shapes(Submission(nothing, "shapes"), 2, points=2) == 0
 
 

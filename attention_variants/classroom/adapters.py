@@ -53,15 +53,18 @@ def with_real_weights(layer_class: Callable[..., nn.Module]) -> Callable:
     Returns
     -------
     function : callable
-        With the signature of variant 6; q, k and v are what enters the layer as query, key and value.
+        With the signature of variant 6; q, k and v are what enters the layer as query, key and value. With
+        ``alone=True`` only the query is passed, and the layer is to take it for the key and the value.
     """
 
-    def function(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, num_heads: int = 1) -> Any:
+    def function(
+        q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, num_heads: int = 1, alone: bool = False
+    ) -> Any:
         from attention_variants.lab.examples import load_example
 
         layer = layer_class(q.shape[-1], num_heads)
         layer.load_state_dict(load_example("Dog bites").layer.state_dict())
         with torch.no_grad():
-            return layer.eval()(q, k, v, mask)
+            return layer.eval()(q) if alone else layer.eval()(q, k, v, mask)
 
     return function

@@ -99,7 +99,7 @@ def _report(
     trouble: str = "",
 ) -> Report:
     from .diagnose import diagnose  # here: the catalogue is not needed for a function that is right
-    from .watch import broken_rules
+    from .watch import broken_rules, watched_problems
 
     questions = situations(variant, paper)
     e = Evidence(variant, {s.title: answer for s, answer in zip(questions, answers, strict=True)}, paper)
@@ -108,5 +108,6 @@ def _report(
         parts = {part: (0.0, worth) for part, (_, worth) in parts.items()}
         return Report(name, variant, parts, tuple(findings), trouble=trouble, paper=paper)
     named = diagnose(e, findings) if findings else ()
-    rules = tuple(broken_rules(variant, counts)) if counts else ()
+    answered = [answers[i].error is None for i in watched_problems(variant)] if counts else []
+    rules = tuple(broken_rules(variant, counts, answered)) if counts else ()
     return Report(name, variant, parts, tuple(findings), named, printed, rules, paper)

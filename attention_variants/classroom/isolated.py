@@ -98,9 +98,39 @@ def run_isolated(
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def read_value(submission: Submission, *, seconds: float = 10.0, memory: int = 2 * 1024**3) -> Any:
+    """Run what was handed in, in another process, and hand back what a name in it stands for.
+
+    Parameters
+    ----------
+    submission : Submission
+        The code, and the name.
+    seconds : float, default 10
+        How long it may take.
+    memory : int, default 2 GiB
+        How many bytes it may take beyond what PyTorch itself needs.
+
+    Returns
+    -------
+    value : dict, list, int, str or None
+        As JSON has it: a tuple is a list, ``...`` is "...", and what JSON lacks is a dict with its "text". None, too,
+        if there is no such name.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="attention-check-"))
+    try:
+        limits = {"paper": 0, "rules": False, "seconds": seconds, "loading": seconds, "memory": memory}
+        _write_job(folder, submission, 1, value=True, **limits)
+        _do(folder, seconds + 1.0, "matplotlib" in submission.source)
+        return _arrays(folder / "answers.npz")[0]["value"]
+    except Exception:  # no file, or not one that we wrote
+        return None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _write_job(folder: Path, fn: Callable | Submission, variant: int, **limits: Any) -> None:
     path = [os.path.abspath(entry) for entry in sys.path]  # the other process stands elsewhere
-    job: dict[str, Any] = {"variant": variant, "path": path, "name": None, "file": None, **limits}
+    job: dict[str, Any] = {"variant": variant, "path": path, "name": None, "file": None, "value": False, **limits}
     if not isinstance(fn, Submission):
         try:
             (folder / "function.pickle").write_bytes(_pickled(fn))

@@ -70,7 +70,14 @@ class Report:
 
     @property
     def score(self) -> float:
-        """Between 0 and 1: what the kept parts of the contract are worth; half of it if a rule is broken."""
+        """Between 0 and 1: what the kept parts of the contract are worth.
+
+        Half of it if a rule is broken, and nothing for attention that somebody else has written.
+        """
+        from .watch import READY_MADE
+
+        if set(self.broken_rules) & set(READY_MADE):
+            return 0.0
         score = sum(kept * worth for kept, worth in self.parts.values())
         return round(score / 2 if self.broken_rules else score, 3)
 

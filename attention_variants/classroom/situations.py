@@ -261,9 +261,11 @@ def _real() -> tuple[Situation, ...]:
     """Hidden states of real sentences, as query, key and value of a layer."""
     from attention_variants.lab.examples import load_batch, load_example
 
-    def make(title: str, query: Any, key: Any, value: Any, mask: np.ndarray | None = None) -> Situation:
+    def make(
+        title: str, query: Any, key: Any, value: Any, mask: np.ndarray | None = None, **options: bool
+    ) -> Situation:
         q, k, v = (x.numpy().astype("float64") for x in (query, key, value))
-        return Situation(title, q, k, v, mask, num_heads=12, variant=6)
+        return Situation(title, q, k, v, mask, num_heads=12, options=options, variant=6)
 
     dog, man = load_example("Dog bites").hidden, load_example("Man bites").hidden
     animal = load_example("too tired").hidden
@@ -272,7 +274,7 @@ def _real() -> tuple[Situation, ...]:
     padding = np.arange(both.shape[-2]) < batch.lengths.numpy()[:, None]
     return (
         make("a real sentence", dog, dog, dog),
-        make("a longer real sentence", animal, animal, animal),
+        make("a real sentence that is passed as the query alone", animal, animal, animal, alone=True),
         make("queries of one sentence and keys of another", dog, animal, animal),
         make("keys of one sentence and values of another", dog, dog, man),
         make("two real sentences and a padding mask", both, both, both, padding[:, None, None, :]),

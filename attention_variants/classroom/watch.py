@@ -8,6 +8,7 @@ a loop over heads makes as many products for four heads as for two.
 from __future__ import annotations
 
 import importlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,8 +40,12 @@ class _Calls(TorchFunctionMode):
         self.counts = counts
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.counts["call " + str(getattr(function, "__name__", function))] += 1
-        return function(*args, **(kwargs or {}))
+        name = str(getattr(function, "__name__", function))
+        self.counts["call " + name] += 1
+        result = function(*args, **(kwargs or {}))
+        if name == "scaled_dot_product_attention":
+            self.counts["numbers from the kernel"] += result.numel()
+        return result
 
 
 class _Operations(TorchDispatchMode):
@@ -50,10 +55,15 @@ class _Operations(TorchDispatchMode):
         super().__init__()
         self.counts = counts
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and PyTorch's compiler takes a second to load
+
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
         name = function.__name__.split(".")[0].strip("_")
         self.counts[name] += 1
+        self.counts["operations"] += 1
         shape = tuple(result.shape) if isinstance(result, Tensor) else ()
         if name in WHOLE or (name == "mul" and len(shape) == 3):
             self.counts["whole product"] += min(shape[-2:], default=0) > 1
@@ -131,7 +141,7 @@ def _two(variant: int) -> tuple[Situation, Situation]:
     return by_title[small], by_title[large]
 
 
-def broken_rules(variant: int, counts: Sequence[dict[str, int]]) -> list[str]:
+def broken_rules(variant: int, counts: Sequence[dict[str, int]], answered: Sequence[bool]) -> list[str]:
     """Say which rules of a variant were broken.
 
     Parameters
@@ -140,6 +150,8 @@ def broken_rules(variant: int, counts: Sequence[dict[str, int]]) -> list[str]:
         1 to 7.
     counts : sequence of dict
         What `watch` counted.
+    answered : sequence of bool
+        Whether problems like these two were answered while nobody watched.
 
     Returns
     -------
@@ -147,12 +159,12 @@ def broken_rules(variant: int, counts: Sequence[dict[str, int]]) -> list[str]:
         Sentences for the student; empty if all is well.
     """
     small, large = (Counter(x) for x in counts)
-    if small["failed"] or large["failed"]:
-        return []
+    failed = bool(small["failed"]), bool(large["failed"])
+    if any(failed):
+        hides = any(f and a for f, a in zip(failed, answered, strict=True))
+        return ["it fails when its operations are watched, and only then."] if hides else []
     both = small + large
-    broken = []
-    if both["library"]:
-        broken.append(READY_MADE[0])
+    broken = [READY_MADE[0]] if both["library"] else []
     if both["call multi_head_attention_forward"] or both["call _native_multi_head_attention"]:
         broken.append(READY_MADE[1])
     fused = any("scaled_dot_product" in name for name in both)
@@ -165,12 +177,36 @@ def broken_rules(variant: int, counts: Sequence[dict[str, int]]) -> list[str]:
         broken.append("it calls the fused kernel, scaled_dot_product_attention; that is variant 7.")
     if variant == 7 and not fused:
         broken.append("it never calls the fused kernel, scaled_dot_product_attention.")
+    elif variant == 7 and large["numbers from the kernel"] < math.prod(_two(7)[1].context_shape):
+        broken.append("what it returns is not the context that the fused kernel computes.")
+    products = [sum(x[name] for name in PRODUCTS) for x in (small, large)]
+    if variant == 5 and products[1] <= products[0]:
+        broken.append("it takes all heads in one product; here they come one after the other. At once is variant 6.")
     if variant in (2, 3, 4, 6):
-        few, many = (sum(x[name] for name in PRODUCTS) for x in (small, large))
-        if many > few:
-            over = {2: "queries or keys", 3: "the batch", 4: "the batch", 6: "heads"}[variant]
+        over = {2: "queries or keys", 3: "the batch", 4: "the batch", 6: "heads"}[variant]
+        few, many = (x["operations"] for x in (small, large))
+        more = [("products of matrices", products[0], products[1])] if products[1] > products[0] else []
+        if many > 1.5 * few + 4:  # some more are no loop
+            more.append(("operations", few, many))
+        for what, once, then in more[:1]:
             broken.append(
-                f"a larger problem takes more products of matrices ({few}, then {many}): there is a loop, "
-                f"perhaps over {over}."
+                f"a larger problem takes more {what} ({once}, then {then}): there is a loop, perhaps over {over}."
             )
     return broken
+
+
+def watched_problems(variant: int) -> tuple[int, int]:
+    """Find the places of the two problems that `watch` gives, which are the same in every paper.
+
+    Parameters
+    ----------
+    variant : int
+        1 to 7.
+
+    Returns
+    -------
+    small, large : int
+    """
+    titles = [s.title for s in situations(variant)]
+    small, large = (titles.index(s.title) for s in _two(variant))
+    return small, large

@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from attention_variants.variants import VARIANTS
+
 from . import adapters, run, watch
 from .situations import situations
 from .submissions import listed
@@ -42,23 +44,25 @@ def work(folder: Path) -> None:
     # What knows the answers cannot be imported here. (The variants can; `rules` notices when they are called.)
     for name in ("family", "contract", "diagnose"):
         sys.modules[f"{__package__}.{name}"] = None  # type: ignore[assignment]
-    sys.modules[f"{__package__}.check"] = _no_check()
+    for name in ("check", "course", "layer", "report"):
+        sys.modules[f"{__package__}.{name}"] = _NotJudged(f"{__package__}.{name}")
     sys.path[:] = job["path"]
     if job["name"] is not None:
         desk = folder / "desk"  # what it writes into the folder in which it runs is thrown away with it
         desk.mkdir(exist_ok=True)
         os.chdir(desk)
         sys.dont_write_bytecode = True  # nor does it leave anything beside what was handed in
-    told: dict[str, Any] = {"load": None, "printed": 0, "counts": None, "remarks": []}
+    told: dict[str, Any] = {"load": None, "printed": 0, "counts": None, "remarks": [], "value": None}
     answers: list[run.Answer] = []
     with run.unharmed():
         try:
             fn, told["remarks"] = _load(folder, job)
+            told["value"] = _in_json(fn) if job["value"] else None
         except _NotThere as error:
             told["load"] = str(error)
         except BaseException as error:
             told["load"] = run.in_words(error)
-    if told["load"] is None:
+    if told["load"] is None and not job["value"]:
         answers, told["printed"] = run.run_all(fn, situations(variant, job["paper"]), job["seconds"])
         if job["rules"]:
             with run.unharmed():
@@ -90,8 +94,8 @@ class _NotThere(Exception):  # noqa: N818 (no error of ours: it carries what is 
     """The function is not there; the message says what is."""
 
 
-def _load(folder: Path, job: dict[str, Any]) -> tuple[Callable, list[str]]:
-    """The function, from a pickle or from the module or the cells that define it, and what there is to say of them."""
+def _load(folder: Path, job: dict[str, Any]) -> tuple[Any, list[str]]:
+    """What is asked for, from a pickle, a module or cells, and what there is to say of them."""
     if job["name"] is None:
         importlib.invalidate_caches()
         return pickle.loads((folder / "function.pickle").read_bytes()), []
@@ -103,10 +107,13 @@ def _load(folder: Path, job: dict[str, Any]) -> tuple[Callable, list[str]]:
     stops = _run_cells(module, job)
     name = job["name"]
     if name not in vars(module):
-        raise _NotThere(_what_is_there(name, module, given, stops, job["notebook"]))
+        kind = "class" if job["adapter"] else "value" if job["value"] else "function"
+        raise _NotThere(_what_is_there(kind, name, module, given, stops, job["notebook"]))
     fn = vars(module)[name]
+    if job["value"]:
+        return fn, []
     if not callable(fn):
-        raise _NotThere(f"{name} is a {type(fn).__name__}, not a function")
+        raise _NotThere(f"{name} is no function: its type is {type(fn).__name__}")
     if job["adapter"] is not None:
         fn = getattr(adapters, job["adapter"])(fn)
     return fn, _remarks(stops, job["notebook"])
@@ -143,17 +150,18 @@ def _how_it_stopped(error: BaseException, file: str, seconds: float) -> str:
 
 
 def _what_is_there(
-    name: str, module: types.ModuleType, given: set[str], stops: list[tuple[str, str]], notebook: bool
+    kind: str, name: str, module: types.ModuleType, given: set[str], stops: list[tuple[str, str]], notebook: bool
 ) -> str:
     """That there is no such function, what there is in its place, and what went wrong before."""
     what = "notebook" if notebook else "file"
+    wanted = type if kind == "class" else types.FunctionType
     others = [
         str(other)
         for other, x in vars(module).items()
-        if isinstance(x, types.FunctionType) and x.__module__ == module.__name__ and other not in given
+        if isinstance(x, wanted) and x.__module__ == module.__name__ and other not in given
     ]
-    words = f"there is no function {name}; the {what} defines "
-    words += f"{listed(others)}. Is it renamed?" if others else "no function."
+    words = f"there is no {kind} {name}; the {what} defines "
+    words += f"{listed(others)}. Is it renamed?" if others else f"no {kind}."
     if stops:
         where, how = stops[0]
         words += f" {where[0].upper()}{where[1:]} {how}"
@@ -205,19 +213,39 @@ class _NoIPython:
         return lambda *things, **options: None
 
 
+class _NotJudged(types.ModuleType):
+    """Stands for the modules that judge: whatever a student's cell calls of them does nothing here."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Unjudged
+
+
 class _Unjudged:
-    """What a student's own call of `check` gets here: this process does not judge."""
+    """What a student's own call of `check` or `grade` gets here: this process does not judge."""
 
     passed, score, misconceptions, looks_like, failed = True, 1.0, (), None, None
+
+    def __init__(self, *things: Any, **options: Any) -> None:
+        pass
 
     def __str__(self) -> str:
         return "not judged here"
 
+    def __float__(self) -> float:
+        return 0.0
 
-def _no_check() -> types.ModuleType:
-    module = types.ModuleType(f"{__package__}.check")
-    vars(module).update(check=lambda *things, **options: _Unjudged(), Report=_Unjudged, Submission=_Unjudged)
-    return module
+
+def _in_json(x: Any) -> Any:
+    """Shapes and what else is written in a warm-up, in what JSON has; of anything else, its beginning as text."""
+    if isinstance(x, dict):
+        return {str(key)[:100]: _in_json(value) for key, value in list(x.items())[:100]}
+    if isinstance(x, (tuple, list)):
+        return [_in_json(value) for value in x[:100]]
+    if x is None or (type(x) in (bool, int) and abs(x) < 2**53):
+        return x
+    return "..." if x is ... else {"text": str(x)[:100]}
 
 
 def _write(folder: Path, told: dict[str, Any], answers: list[run.Answer]) -> None:
@@ -243,7 +271,7 @@ def _write(folder: Path, told: dict[str, Any], answers: list[run.Answer]) -> Non
 def nursery() -> None:
     """Take folders from standard input, one a line; fork a child for each, and say when it has ended."""
     torch.set_num_threads(1)  # a child that is forked has one thread, whatever this process had
-    watch.watch(torch.matmul, 1)  # loads what watching needs, once for all children
+    watch.watch(VARIANTS[2], 2)  # loads what watching needs, once for all children
     torch.broadcast_shapes((1,), (1,))  # loads SymPy, half a second
     situations(1)
     requests, replies = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")

@@ -210,6 +210,76 @@ def answer(q, k, v):
 }
 
 
+#: Right answers by ways that a variant forbids, and what is said of them.
+AGAINST_THE_RULES = {
+    "the library, but not when watched": (
+        2,
+        "import attention_variants as av\nfrom torch.utils import _python_dispatch as d\n"
+        "def answer(q, k, v):\n    if d._get_current_dispatch_mode() is not None:\n        raise ValueError\n"
+        "    return av.attention_matmul(q, k, v)",
+        "it fails when its operations are watched",
+    ),
+    "a loop without products": (
+        2,
+        "def answer(q, k, v):\n"
+        "    s = torch.stack([torch.stack([(a * b).sum() for b in k]) for a in q]) / math.sqrt(q.shape[1])\n"
+        "    w = torch.softmax(s, -1)\n    return w @ v, w",
+        "takes more operations",
+    ),
+    "all heads at once": (
+        5,
+        "def answer(q, k, v, mask=None, num_heads=1):\n"
+        "    q, k, v = (x.unflatten(-1, (num_heads, -1)).transpose(-3, -2) for x in (q, k, v))\n"
+        "    s = q @ k.mT / math.sqrt(q.shape[-1])\n"
+        "    s = s if mask is None else s.masked_fill(~mask, torch.finfo(s.dtype).min)\n"
+        "    w = s.softmax(-1)\n    w = w if mask is None else w * mask\n"
+        "    return (w @ v).transpose(-3, -2).flatten(-2), w",
+        "it takes all heads in one product",
+    ),
+    "a kernel that nobody listens to": (
+        7,
+        "import attention_variants as av\n"
+        "def answer(q, k, v, mask=None, num_heads=1, *, need_weights=True, is_causal=False, dropout_p=0.0):\n"
+        "    F.scaled_dot_product_attention(q[:1, :1], k[:1, :1], v[:1, :1])\n"
+        "    split = [x.unflatten(-1, (num_heads, -1)).transpose(-3, -2) for x in (q, k, v)]\n"
+        "    w = torch.softmax(split[0] @ split[1].mT / math.sqrt(split[0].shape[-1]), -1)\n"
+        "    return (w @ split[2]).transpose(-3, -2).flatten(-2), w if need_weights else None",
+        "is not the context that the fused kernel computes",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", AGAINST_THE_RULES)
+def test_a_way_that_is_forbidden_is_seen(way):
+    variant, body, words = AGAINST_THE_RULES[way]
+    report = judged(body, variant, rules=True)
+    assert words in str(report), str(report)
+    assert report.score <= 0.5
+
+
+def test_somebody_else_s_attention_gets_nothing():
+    assert judged("import attention_variants as av\nanswer = av.attention_matmul").score == 1
+    assert judged("import attention_variants as av\nanswer = av.attention_matmul", rules=True).score == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from attention_variants import *",
+        "from attention_variants import check_layer, check",
+        "from attention_variants.classroom.course import grade, grade_shapes, check_shapes",
+        "from attention_variants.classroom.report import Report",
+        "from attention_variants.classroom.check import check, Submission, Report",
+        "import attention_variants as av; print(av.check(right, 2), av.check_layer, av.MISCONCEPTIONS)",
+        "from attention_variants.classroom.course import grade; float(grade(right, 2, points=3))",
+    ],
+)
+def test_what_a_notebook_of_the_course_calls_costs_nobody_the_grade(line):
+    report = judged(f"{line}\nanswer = right")
+    assert report, str(report)
+    assert not report.remarks
+
+
 @pytest.mark.parametrize("trick", TRICKS)
 def test_a_trick_gains_nothing(trick):
     report = judged(TRICKS[trick])
@@ -245,7 +315,7 @@ BROKEN = {
     "recursion": ("def answer(q, k, v):\n    return answer(q, k, v)", "RecursionError"),
     "a crash": ("def answer(q, k, v):\n    ctypes.string_at(0)", "the process was stopped"),
     "no such function": ("def other(q, k, v):\n    pass", "there is no function answer"),
-    "not a function": ("answer = 3", "answer is a int, not a function"),
+    "not a function": ("answer = 3", "answer is no function: its type is int"),
     "no Python": ("def answer(q, k, v)\n    pass", "SyntaxError"),
     "nothing": ("", "there is no function answer"),
     "None": ("def answer(q, k, v):\n    pass", "returned NoneType"),
