@@ -32,8 +32,12 @@ PARTS = {
     "large numbers": 1.0,
     "gradients": 1.0,
     "manners": 0.5,
-    "the same answer": 2.0,
+    "the same answer": 4.0,
 }
+
+#: The part that a variant is about, where there is one: there it counts so many times as much.
+LESSONS = {3: "batch", 4: "mask", 5: "heads", 6: "heads", 7: "options"}
+LESSON_COUNTS = 3.0
 
 
 @dataclass(frozen=True)
@@ -554,10 +558,12 @@ def dropout_drops(e: Evidence, s: Situation) -> list[str]:
     share = gone.mean()
     if share == 0:
         return ["dropout_p=0.25 drops nothing"]
+    if not 0.08 < share < 0.45:
+        return [f"dropout_p=0.25 drops {share:.0%} of the weights"]
     ratio = (left / expected)[~gone]
     if not np.abs(ratio - 1 / 0.75).max() < 1e-3:
         return [f"weights that are not dropped must be scaled by 1 / (1 - 0.25) = 1.333; found {np.median(ratio):.3f}"]
-    return [] if 0.08 < share < 0.45 else [f"dropout_p=0.25 drops {share:.0%} of the weights"]
+    return []
 
 
 def same_answer(e: Evidence, s: Situation) -> list[str]:
@@ -693,6 +699,7 @@ def judge(e: Evidence) -> tuple[list[Finding], dict[str, tuple[float, float]]]:
         kept.setdefault(clause.part, []).append(finding is None)
         if finding is not None:
             findings.append(finding)
-    total = sum(PARTS[part] for part in kept)
-    parts: dict[str, Any] = {part: (sum(results) / len(results), PARTS[part] / total) for part, results in kept.items()}
+    worth = {part: PARTS[part] * (LESSON_COUNTS if LESSONS.get(e.variant) == part else 1.0) for part in kept}
+    total = sum(worth.values())
+    parts: dict[str, Any] = {part: (sum(results) / len(results), worth[part] / total) for part, results in kept.items()}
     return findings, parts

@@ -7,6 +7,7 @@ the most of what is left. Where none does, the promises that were broken say wha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -27,7 +28,6 @@ from .contract import (
     gradients_flow,
     inputs_stay,
     judge,
-    same_answer,
     two_calls_agree,
     unequal,
 )
@@ -74,6 +74,12 @@ def _diagnose(e: Evidence, findings: Sequence[Finding]) -> tuple[Named, ...]:
             return made
     if _looks_swapped(e):
         return (MISCONCEPTIONS["pair_swapped"], *_beside_the_swap(e))[:2]
+    mended = _mended(e)
+    if mended is not None:
+        return mended
+    made = _made_of_the_heads(e)
+    if made:
+        return made
     if not any(_has_numbers(e, s) for s in wrong):
         known = _by_where(e, findings) or _by_shape(e, findings)
         if known is not None:
@@ -86,8 +92,10 @@ def _diagnose(e: Evidence, findings: Sequence[Finding]) -> tuple[Named, ...]:
         if best is None or 2 * len(best.left(wrong)) > len(wrong):
             better.append(_best_pair(e, wrong, slips))
         best = max((one for one in better if one), key=lambda candidate: candidate.rank, default=None)
-    if best is None:
-        return tuple(suspect(e, findings))
+    if best is None or (2 * len(best.left(wrong)) > len(wrong)):
+        apart = () if e.random else _apart(e, wrong) or _in_part(e, wrong)
+        if apart or best is None:
+            return apart or tuple(suspect(e, findings))
     named = _words(e.variant, best)
     left = best.left(wrong)
     named += _made_of_the_weights(e, wrong, best)
@@ -249,6 +257,50 @@ def _weigh(
     return candidate
 
 
+def _apart(e: Evidence, wrong: Sequence[Situation]) -> tuple[Named, ...]:
+    """One slip that explains the context and another, or none, that explains the weights: they are computed apart."""
+    pairs = {}
+    for s in wrong:
+        if not (s.random or s.large or s.dtype != "float32" or _failed(e, s) or e.answers[s.title].weights is None):
+            pairs[s] = e.full(s)
+    if len(pairs) < 2:
+        return ()
+    slips = _plausible(e, wrong)
+
+    def explaining(which: int, beside: tuple[Slip, ...] = ()) -> tuple[Slip, ...] | None:
+        """The slip, on top of others, that gives all these contexts, or all these weights; empty if they need none."""
+        knobs = {slip.knob for slip in beside}
+        for one in ((), *((slip,) for slip in slips if slip.knob not in knobs)):
+            for s, pair in pairs.items():
+                outcome = family.turned(s, (*beside, *one))
+                if outcome is None or not _close(s, pair[which], outcome[which]):
+                    break
+            else:
+                return (*beside, *one)
+        return None
+
+    of_context, of_weights = explaining(0), explaining(1)
+    if of_context is None and of_weights:
+        of_context = explaining(0, of_weights)
+    elif of_weights is None and of_context:
+        of_weights = explaining(1, of_context)
+    if of_context is None or of_weights is None:
+        return ()
+    both = tuple(dict.fromkeys((*of_context, *of_weights)))
+    return _words(e.variant, _Candidate(both, {}, 0))[:2]
+
+
+def _in_part(e: Evidence, wrong: Sequence[Situation]) -> tuple[Named, ...]:
+    """A slip that explains all that is wrong, and is made in some problems only, as where there is no mask."""
+    numbers = [s for s in wrong if not (s.random or s.large or s.dtype != "float32" or _failed(e, s))]
+    if len(numbers) < 2 or len(numbers) < len(wrong) / 2:
+        return ()
+    for slip in _slips(e.variant):
+        if all(_explains(e, s, (slip,)) for s in numbers):
+            return _words(e.variant, _Candidate((slip,), {}, 0))
+    return ()
+
+
 #: What comes back in place of the weights, made of the weights.
 _MADE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "weights_averaged_over_heads": lambda w: w.mean(-3),
@@ -297,10 +349,11 @@ def _looks_swapped(e: Evidence) -> bool:
     telling = [s for s in e.situations.values() if s.context_shape != s.weights_shape]
     answers = [(s, e.answers[s.title]) for s in telling]
     whole = [(s, x) for s, x in answers if x.context is not None and x.weights is not None]
-    return 2 * len(whole) > len(answers) and all(
-        x.context.shape == s.weights_shape and x.weights.shape == s.context_shape  # type: ignore[union-attr]
+    swapped = [
+        x.context.shape == s.weights_shape and x.weights.shape[:-1] == s.context_shape[:-1]  # type: ignore[union-attr]
         for s, x in whole
-    )
+    ]
+    return 2 * len(whole) > len(answers) and all(swapped)  # the values may have been mistaken for something narrower
 
 
 def _beside_the_swap(e: Evidence) -> tuple[Named, ...]:
@@ -309,21 +362,140 @@ def _beside_the_swap(e: Evidence) -> tuple[Named, ...]:
     answers = {}
     for s in e.situations.values():
         x = e.answers[s.title]
-        gradients = {
-            f"{which}.{name}": g for which in ("context", "both") for name, g in right_gradients(s, which).items()
-        }
         answers[s.title] = replace(
             x,
             context=x.weights,
             weights=x.context,
             kinds={name: x.kinds[names[name]] for name in x.kinds},
             again={names[name]: y for name, y in x.again.items()},
-            gradients=gradients if s.gradient else {},
+            gradients=_as_if_right(s),
             no_gradient=None,
         )
-    turned_back = Evidence(e.variant, answers)
-    findings, _ = judge(turned_back)
-    return _diagnose(turned_back, findings) if findings else ()
+    return _of_mended(e, answers)
+
+
+def _as_if_right(s: Situation) -> dict[str, np.ndarray]:
+    """Gradients to go with numbers that were put where they belong: those that the function has are of others."""
+    if not s.gradient:
+        return {}
+    return {f"{which}.{name}": g for which in ("context", "both") for name, g in right_gradients(s, which).items()}
+
+
+def _of_mended(e: Evidence, answers: dict[str, Answer]) -> tuple[Named, ...]:
+    """What is wrong beside what was put right."""
+    mended = Evidence(e.variant, answers, e.paper)
+    findings, _ = judge(mended)
+    return _diagnose(mended, findings) if findings else ()
+
+
+#: The shape of context or weights that axes were put together to wrongly, and the way back; the first is the name.
+_Mend = tuple[Slip | Misconception, str, Callable[[Situation], tuple[int, ...]], Callable[..., np.ndarray]]
+
+
+def _mended(e: Evidence) -> tuple[Named, ...] | None:
+    """What puts context or weights of a wrong shape right everywhere, and what is wrong beside that."""
+    for name, part, shape_of, back in _mends(e.variant >= 5):
+        answers = {}
+        told = 0
+        for s in e.situations.values():
+            x = e.answers[s.title]
+            answers[s.title] = x
+            found = getattr(x, part)
+            if found is None:
+                continue
+            if found.shape != shape_of(s):
+                told = -1
+                break
+            told += found.shape != getattr(s, f"{part}_shape")
+            again = dict(x.again)
+            if part in again and again[part].shape == found.shape:
+                again[part] = back(s, again[part])
+            answers[s.title] = replace(x, again=again, gradients=_as_if_right(s), no_gradient=None)
+            setattr(answers[s.title], part, back(s, found))
+        if told > 1:
+            return (name, *(x for x in _of_mended(e, answers) if x.name != name.name))[:2]
+    return None
+
+
+@lru_cache
+def _mends(with_heads: bool) -> tuple[_Mend, ...]:
+    """All that can be mended."""
+
+    def lead(s: Situation) -> tuple[int, ...]:
+        return s.q.shape[:-2]
+
+    def sizes(s: Situation) -> tuple[int, int, int, int]:
+        H = s.num_heads or 1
+        return H, s.q.shape[-2], s.k.shape[-2], s.q.shape[-1] // H
+
+    def joined(s: Situation, x: np.ndarray) -> np.ndarray:
+        return np.swapaxes(x, -3, -2).reshape(s.context_shape)
+
+    mends: list[tuple[Slip | Misconception, str, Callable, Callable]] = []
+
+    def mend(name: Slip | Misconception, part: str, shape: Callable, back: Callable) -> None:
+        mends.append((name, part, lambda s: shape(lead(s), *sizes(s)), back))
+
+    c, w = "context", "weights"
+    mends.append(
+        (
+            _TRANSPOSED,
+            c,
+            lambda s: (*s.context_shape[:-2], s.context_shape[-1], s.context_shape[-2]),
+            lambda _, x: np.swapaxes(x, -2, -1),
+        )
+    )
+    if not with_heads:
+        return tuple(mends)
+    mend(_NOT_MERGED, c, lambda b, H, T, S, d: (*b, H, T, d), joined)
+    mend(_NOT_MERGED, c, lambda b, H, T, S, d: (*b, T, H, d), lambda s, x: x.reshape(s.context_shape))
+    mend(_NOT_MERGED, c, lambda b, H, T, S, d: (H, *b, T, d), lambda s, x: joined(s, np.moveaxis(x, 0, -3)))
+    mend(
+        _NOT_MERGED,
+        c,
+        lambda b, H, T, S, d: (*b, T, d, H),
+        lambda s, x: np.swapaxes(x, -2, -1).reshape(s.context_shape),
+    )
+    mend(
+        _BELOW_EACH_OTHER,
+        c,
+        lambda b, H, T, S, d: (*b, H * T, d),
+        lambda s, x: joined(s, x.reshape(*lead(s), sizes(s)[0], sizes(s)[1], -1)),
+    )
+    mend(
+        _BELOW_EACH_OTHER,
+        c,
+        lambda b, H, T, S, d: (H * b[0], *b[1:], T, d) if b else (H * T, d),
+        lambda s, x: joined(s, np.moveaxis(x.reshape(sizes(s)[0], *lead(s), sizes(s)[1], -1), 0, -3)),
+    )
+    mend(
+        MISCONCEPTIONS["weights_stacked_before_the_batch"],
+        w,
+        lambda b, H, T, S, d: (H, *b, T, S),
+        lambda s, x: np.moveaxis(x, 0, -3),
+    )
+    mend(_HEADS_ELSEWHERE, w, lambda b, H, T, S, d: (*b, T, H, S), lambda s, x: np.swapaxes(x, -3, -2))
+    mend(_HEADS_ELSEWHERE, w, lambda b, H, T, S, d: (*b, T, S, H), lambda s, x: np.moveaxis(x, -1, -3))
+    mend(
+        _WEIGHTS_JOINED,
+        w,
+        lambda b, H, T, S, d: (*b, T, H * S),
+        lambda s, x: np.swapaxes(x.reshape(*lead(s), sizes(s)[1], sizes(s)[0], -1), -3, -2),
+    )
+    mend(_WEIGHTS_JOINED, w, lambda b, H, T, S, d: (*b, H * T, S), lambda s, x: x.reshape(s.weights_shape))
+    mend(
+        _WEIGHTS_JOINED,
+        w,
+        lambda b, H, T, S, d: (math.prod(b) * H, T, S),
+        lambda s, x: x.reshape(s.weights_shape),
+    )
+    mend(
+        _WEIGHTS_JOINED,
+        w,
+        lambda b, H, T, S, d: (H * b[0], *b[1:], T, S) if b else (H * T, S),
+        lambda s, x: np.moveaxis(x.reshape(sizes(s)[0], *lead(s), *s.weights_shape[-2:]), 0, -3),
+    )
+    return tuple(mends)
 
 
 # ------------------------------------------------------------------------------------------ what explains what
@@ -331,7 +503,7 @@ def _beside_the_swap(e: Evidence) -> tuple[Named, ...]:
 
 def wrong_in(e: Evidence, s: Situation) -> bool:
     """Whether anything is wrong with the answer to a problem."""
-    checks: list[Callable] = [dropout_drops] if s.random else [same_answer, inputs_stay]
+    checks: list[Callable] = [dropout_drops] if s.random else [_another_answer, inputs_stay]
     if s.dtype != "float32" or s.title == "as many queries as keys":
         checks.append(dtype_is_kept)
     if s.twice:
@@ -342,6 +514,11 @@ def wrong_in(e: Evidence, s: Situation) -> bool:
         return any(check(e, s) for check in checks)
     except Missing:
         return "not implemented for 'Half'" not in (e.answers[s.title].error or "")
+
+
+def _another_answer(e: Evidence, s: Situation) -> bool:
+    """Whether the answer is not the right one, as `contract.same_answer` finds in words."""
+    return differs(s, e.pair(s))
 
 
 def _explains(e: Evidence, s: Situation, what: Misconception | tuple[Slip, ...]) -> bool:
@@ -355,11 +532,8 @@ def _fit(e: Evidence, s: Situation, what: Misconception | tuple[Slip, ...]) -> f
         if not e.random and _differs_at_once(e, s, what):
             return 0.0
         other = _answer(what, s)
-        if other is None or not _is_wrong(s, what):
-            return 0.0
-        if _same_answer(e, s, other):
-            return _IN_FAILING if other.error else _IN_NUMBERS
-        return _IN_CONTEXT if other.context is not None and _same_context(e, s, other.context) else 0.0
+        fit = 0.0 if other is None else _fit_of(e, s, other)
+        return fit if fit and _is_wrong(s, what) else 0.0  # the comparison is the quicker of the two
     if s.random:
         return 0.0
     found = e.answers[s.title]
@@ -378,6 +552,13 @@ def _fit(e: Evidence, s: Situation, what: Misconception | tuple[Slip, ...]) -> f
     if outcome is None or not _close(s, context, outcome[0]):
         return 0.0
     return float((weights is None or _close(s, weights, outcome[1])) and _shows(s, what))
+
+
+def _fit_of(e: Evidence, s: Situation, other: Answer) -> float:
+    """How much of what the function gives another one gave too."""
+    if _same_answer(e, s, other):
+        return _IN_FAILING if other.error else _IN_NUMBERS
+    return _IN_CONTEXT if other.context is not None and _same_context(e, s, other.context) else 0.0
 
 
 def _differs_at_once(e: Evidence, s: Situation, mistake: Misconception) -> bool:
@@ -550,7 +731,7 @@ def _is_the_same(variant: int, mistake: Misconception, slips: tuple[Slip, ...]) 
 @lru_cache
 def _comparable(variant: int) -> tuple[Situation, ...]:
     """Problems in which an entry and slips can be compared, those first that are answered with a single call."""
-    chosen = (s for s in situations(variant) if not s.random and not s.large and s.dtype == "float32")
+    chosen = (s for s in situations(variant, 0) if not s.random and not s.large and s.dtype == "float32")
     return tuple(sorted(chosen, key=lambda s: s.twice + s.gradient))
 
 
@@ -572,7 +753,12 @@ def _both(s: Situation, mistake: Misconception, slips: tuple[Slip, ...]) -> bool
 
 @lru_cache(maxsize=1024)
 def _as_slips_of(variant: int, name: str) -> tuple[Slip, ...]:
-    return next(((slip,) for slip in _slips(variant) if _is_the_same(variant, MISCONCEPTIONS[name], (slip,))), ())
+    alike = [slip for slip in _slips(variant) if slip.name == name]
+    others = (slip for slip in _slips(variant) if slip.name != name)  # looked at only where no slip is called the same
+    for slip in alike or others:
+        if _is_the_same(variant, MISCONCEPTIONS[name], (slip,)):
+            return (slip,)
+    return tuple(alike[:1])
 
 
 def _as_slips(variant: int, mistake: Misconception) -> tuple[Slip, ...]:
@@ -640,6 +826,46 @@ _AFTER_THE_FIRST_HEAD = _suspicion(
     "returned_after_the_first_head",
     "Only the first head comes back: the function returns before the loop over the heads has ended.",
     "How far is the return indented?",
+)
+_TRANSPOSED = _suspicion(
+    "context_transposed",
+    "The context comes back transposed: its rows must be the queries.",
+    "What is a row of the context, and how many of them do you want for three queries?",
+)
+_NOT_MERGED = _suspicion(
+    "heads_never_merged",
+    "The contexts of the heads come back on an axis of their own; they belong side by side in one row.",
+    "How many axes does the context have, and how wide is one row of it when all heads are done?",
+)
+_BELOW_EACH_OTHER = _suspicion(
+    "heads_below_each_other",
+    "The contexts of the heads are put below each other, as more tokens or items; they belong side by side.",
+    "Along which axis do the columns of the heads follow one another?",
+)
+_HEADS_ELSEWHERE = _suspicion(
+    "weights_with_the_heads_elsewhere",
+    "The weights have their axis of heads behind the queries; it stands before the queries and keys.",
+    "In which order do the axes of (..., num_heads, T_q, T_k) stand?",
+)
+_WEIGHTS_JOINED = _suspicion(
+    "weights_of_the_heads_joined",
+    "The weights of the heads are joined along an axis that is there already; heads need an axis of their own.",
+    "What is the difference between joining tensors along an axis and stacking them on a new one?",
+)
+_LAST_HEAD_ALONE = _suspicion(
+    "last_head_alone",
+    "Only the last head comes back: each round of the loop replaces what the one before it had made.",
+    "Where are the contexts of the heads kept while the loop goes on?",
+)
+_KEPT = _suspicion(
+    "dropout_keeps_what_it_should_drop",
+    "dropout_p is taken for the share that is kept; it is the share that is dropped.",
+    "Of 100 weights, how many should be left when dropout_p is 0.25?",
+)
+_IN_A_LIST = _suspicion(
+    "tensors_in_a_list",
+    "What comes back is a list of tensors, or of numbers, where one tensor belongs.",
+    "Which function makes one tensor of a list of them?",
 )
 _EPSILON = _suspicion(
     "epsilon_in_the_denominator",
@@ -756,6 +982,8 @@ def suspect(e: Evidence, findings: Sequence[Finding]) -> list[Named]:
 
 def _by_chance(e: Evidence, findings: Sequence[Finding]) -> Named | None:
     """What is random without being asked, if only the context is."""
+    if any("drops 7" in line or "drops 8" in line for finding in findings for line in finding.lines):
+        return _KEPT
     random = {name for s in e.situations.values() if s.twice for name in unequal(e.answers[s.title])}
     return MISCONCEPTIONS["dropout_in_evaluation"] if random == {"context"} and e.variant == 7 else None
 
@@ -784,6 +1012,8 @@ def _by_where(e: Evidence, findings: Sequence[Finding]) -> Named | None:
         return MISCONCEPTIONS["context_as_wide_as_the_keys"]
     if all_of(lambda s: s.q.shape[-2] != s.k.shape[-2]) and all_of(failed):
         return _NEEDS_A_SQUARE
+    if all_of(lambda s: not s.options.get("need_weights", True) and e.answers[s.title].returned is not None):
+        return MISCONCEPTIONS["context_alone"]
     if just(lambda s: s.mask is None) and all_of(failed):
         return _NEEDS_A_MASK
     if all_of(lambda s: not s.allowed.any(-1).all()) and not all_of(failed):
@@ -815,13 +1045,32 @@ def _by_shape(e: Evidence, findings: Sequence[Finding]) -> Named | None:
     one_row = [(s, x) for s in e.situations.values() if (x := e.answers[s.title].context) is not None and not s.large]
     if one_row and all(x.shape == (s.context_shape[-1],) for s, x in one_row if s.dtype == "float32"):
         return _THE_LAST_QUERY_ALONE
-    wide = [(s, x) for s, x in found if (s.num_heads or 1) > 1 and not s.large and s.mask is None]
-    if wide and all(x.shape[-1] * (s.num_heads or 1) == s.context_shape[-1] for s, x in wide):
-        for name, make in _MADE_OF_HEADS.items():
-            heads = [(s, x, right(s)[0].reshape(*s.context_shape[:-1], s.num_heads or 1, -1)) for s, x in wide]
-            if all(s.random or _close(s, x, make(y)) for s, x, y in heads):
-                return _AFTER_THE_FIRST_HEAD if name == "first" else MISCONCEPTIONS[name]
+    kinds = [kind for x in e.answers.values() for kind in x.kinds.values()]
+    if "list" in kinds or "tuple" in kinds:
+        return _IN_A_LIST
     return None
+
+
+def _made_of_the_heads(e: Evidence) -> tuple[Named, ...]:
+    """What a context that is as wide as one head was made of, and a slip beside that, if there is one."""
+    found = [(s, x) for s in e.situations.values() if (x := e.answers[s.title].context) is not None]
+    wide = [
+        (s, x, s.num_heads)
+        for s, x in found
+        if s.num_heads is not None and s.num_heads > 1 and not s.large and not s.random and s.dtype == "float32"
+    ]
+    if len(wide) < 2 or any(x.shape != (*s.context_shape[:-1], s.context_shape[-1] // H) for s, x, H in wide):
+        return ()
+    for slips in ((), *((slip,) for slip in _slips(e.variant))):
+        for name, make in _MADE_OF_HEADS.items():
+            for s, x, H in wide:
+                outcome = family.turned(s, slips)
+                if outcome is None or not _close(s, x, make(outcome[0].reshape(*x.shape[:-1], H, -1))):
+                    break
+            else:
+                one = {"first": _AFTER_THE_FIRST_HEAD, "last": _LAST_HEAD_ALONE}.get(name) or MISCONCEPTIONS[name]
+                return (one, *_words(e.variant, _Candidate(slips, {}, 0)))[:2]
+    return ()
 
 
 #: What comes back as wide as one head, made of the contexts of all.
@@ -829,6 +1078,7 @@ _MADE_OF_HEADS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "heads_summed": lambda x: x.sum(-2),
     "heads_averaged": lambda x: x.mean(-2),
     "first": lambda x: x[..., 0, :],
+    "last": lambda x: x[..., -1, :],
 }
 
 
@@ -894,6 +1144,8 @@ def _by_blocked_scores(e: Evidence, findings: Sequence[Finding]) -> Named | None
         blocked = ~s.allowed & s.allowed.any(-1, keepdims=True)
         if weights is None or not blocked.any():
             continue
+        if (weights[blocked] < -1).all():
+            return MISCONCEPTIONS["minus_infinity_after_the_softmax"]
         if not (weights[blocked] > 0).all():
             return None
         shift = np.where(s.allowed, scores - np.log(np.where(s.allowed, weights, 1.0)), -np.inf).max(-1, keepdims=True)

@@ -88,6 +88,14 @@ SLIPS: tuple[Slip, ...] = tuple(
             "The scale comes after the softmax: a row then sums to 1/sqrt(d_k), not to 1.",
         ),
         negative=("negative_scores", "The scores have the wrong sign: the least similar key gets the most."),
+        half=("half_of_d_k", "The scores are divided by the half of d_k, not by its root."),
+        whole_root=("root_cut_to_an_integer", "The root of d_k is cut to a whole number before it divides the scores."),
+    )
+    + _slips(
+        "scale",
+        (1, 2, 3, 4),
+        _SCALE,
+        sqrt_d_v=("scale_by_the_width_of_the_values", "The scores are divided by the root of d_v, not of d_k."),
     )
     + _slips(
         "scale",
@@ -150,6 +158,11 @@ SLIPS: tuple[Slip, ...] = tuple(
             "Every query is compared with the first key only.",
             "Which index of k changes from one score to the next?",
         ),
+        first_query=(
+            "first_query_for_every_row",
+            "Every row of the scores asks with the first query.",
+            "Which index of q changes from one row of the scores to the next?",
+        ),
         all_reversed=("all_axes_of_k_reversed", "All axes of k are reversed; only its last two need to be swapped."),
     )
     + _slips(
@@ -197,6 +210,26 @@ SLIPS: tuple[Slip, ...] = tuple(
             "One maximum is subtracted from all rows: a row far below it underflows to 0 / 0.",
             "Whose exponentials share a sum? Which of them must not all vanish?",
         ),
+        all_but_last_row=(
+            "last_query_left_out",
+            "The loop over the queries stops one early: the last row of the weights stays 0.",
+            "Which rows of the weights does your loop fill when there are three queries?",
+        ),
+        all_but_first_row=(
+            "first_query_left_out",
+            "The loop over the queries begins one late: the first row of the weights stays 0.",
+            "Which rows of the weights does your loop fill when there are three queries?",
+        ),
+        minimum=(
+            "minimum_for_maximum",
+            "The smallest score is taken off and not the largest: exp of what is left overflows.",
+            "Which of the scores of a row must become exp(0), so that none is larger?",
+        ),
+        one_sum=(
+            "one_denominator_for_all",
+            "The exponentials are divided by the sum of them all, and not each by the sum of its own row.",
+        ),
+        from_zero=("maximum_starts_at_zero", "The search for the maximum starts at 0, above all negative scores."),
         clamped=("scores_clamped", "Large scores are cut off: finite, but keys that differ then look alike."),
         all_but_last=(
             "last_key_never_scored",
@@ -206,6 +239,18 @@ SLIPS: tuple[Slip, ...] = tuple(
         sum_without_axis=(
             "keepdim_forgotten",
             "The row sums lose their axis and divide the columns: broadcasting pairs a sum with a wrong row.",
+        ),
+        sum_across=(
+            "keepdim_forgotten",
+            "The row sums divide the columns: each sum is paired with a wrong row.",
+        ),
+        sum_without_axis_of_all=(
+            "keepdim_forgotten",
+            "The row sums lose their axis and divide the columns: broadcasting pairs a sum with a wrong row.",
+        ),
+        sum_across_of_all=(
+            "keepdim_forgotten",
+            "The row sums divide the columns: each sum is paired with a wrong row.",
         ),
         max_without_axis=(
             "keepdim_forgotten",
@@ -293,6 +338,12 @@ SLIPS: tuple[Slip, ...] = tuple(
         ),
         first_item=("mask_of_the_first_item", "Every item of the batch is masked like the first."),
         first_query=("mask_of_the_first_query", "Every query is masked like the first one."),
+        last_query=(
+            "mask_of_the_last_query",
+            "Every query is masked like the last one.",
+            "Which row of the mask does each query meet?",
+        ),
+        last_item=("mask_of_the_last_item", "Every item of the batch is masked like the last."),
         uniform=(
             "no_key_taken_for_every_key",
             "A query with every key blocked attends to all of them alike; it must get 0.",
@@ -337,6 +388,10 @@ SLIPS: tuple[Slip, ...] = tuple(
         first_head=("mask_of_the_first_head_for_all", "Every head is masked like the first one."),
         first_head_only=("mask_for_the_first_head_alone", "Only the first head is masked, the others see everything."),
         heads_reversed=("mask_of_the_heads_reversed", "The heads get each other's masks."),
+        wrong_order=(
+            "mask_repeated_in_the_wrong_order",
+            "The masks are repeated for the heads in the wrong order: heads get the mask of another sequence.",
+        ),
     )
     + _slips(
         "sum",
@@ -354,6 +409,17 @@ SLIPS: tuple[Slip, ...] = tuple(
         ),
         scores=("context_from_scores", "The values are weighed with the raw scores, not with the weights."),
         mean=("context_is_the_mean", "The context is the plain mean of the values: the weights do not count."),
+        twice=("softmax_twice", "The softmax is taken once more of the weights before they meet the values."),
+        root=(
+            "scale_after_the_sum",
+            "The context is divided by the root of d_k; it is the scores that are to be divided.",
+            "Which numbers grow with the width, those before the softmax or those after it?",
+        ),
+        first=(
+            "first_key_alone",
+            "The context holds only what the first key gave.",
+            "How far is the return indented, and how many values are summed?",
+        ),
         divided=("context_divided_by_T_k", "The context is divided by the number of keys; weights sum to 1 already."),
         last=("sum_overwritten", "The context holds only what the last key gave: each key overwrites the sum."),
         all_but_last=("last_key_left_out", "The last key is left out of the sum."),
@@ -423,6 +489,10 @@ SLIPS: tuple[Slip, ...] = tuple(
         reshape=("merge_without_transpose", "Heads are joined while their axis stands before the tokens: rows mix."),
         interleaved=("heads_interleaved_in_the_merge", "The columns of the heads come out in turns, not side by side."),
         reversed=("heads_in_reverse", "The heads are put together in reverse order."),
+        last_two=(
+            "merge_swaps_the_wrong_axes",
+            "Before the merge the last two axes are swapped, and those are the tokens and the columns.",
+        ),
         mean=("heads_averaged", "The heads are averaged; they belong side by side."),
         total=("heads_summed", "The heads are summed; they belong side by side."),
         last_lost=("last_head_left_out", "The last head's context is missing: it is 0."),
@@ -462,6 +532,11 @@ SLIPS: tuple[Slip, ...] = tuple(
         next=("causal_sees_the_next_key", "With is_causal=True every query sees one key too many."),
         not_itself=("causal_does_not_see_itself", "With is_causal=True no query sees its own position."),
         bottom_right=("causal_from_the_bottom_right", "The causal mask is aligned to the last key, not to the first."),
+        either=(
+            "causal_or_mask",
+            "With is_causal=True a key is open if the mask or the causal mask allows it; it takes both.",
+            "May a query see a key that one of the two masks blocks?",
+        ),
         beside_mask=("is_causal_ignored_beside_a_mask", "is_causal=True is forgotten when there is a mask too."),
         replaces=("causal_replaces_the_mask", "With is_causal=True the mask is forgotten."),
         not_shown=("future_in_the_returned_weights", "The context is causal, the weights returned are not."),
@@ -596,6 +671,8 @@ def _scores(q: np.ndarray, k: np.ndarray, v: np.ndarray, how: str | None) -> np.
         k = np.roll(k, 1, axis=0)
     elif how == "only_first":
         k = np.broadcast_to(k[..., :1, :], k.shape)
+    elif how == "first_query":
+        q = np.broadcast_to(q[..., :1, :], q.shape)
     elif how == "no_last_column":
         q, k = q[..., :-1], k[..., :-1]
     elif how == "no_first_column":
@@ -642,6 +719,9 @@ def _scaled(scores: np.ndarray, s: Situation, how: str | None, width: int) -> np
         "sqrt_d_model": 1 / math.sqrt(d_model),
         "d_model": 1 / d_model,
         "sqrt_heads": 1 / math.sqrt(H),
+        "half": 2 / d_k,
+        "whole_root": 1 / int(math.sqrt(d_k)),
+        "sqrt_d_v": 1 / math.sqrt(s.v.shape[-1] // H),
     }
     return scores * factors.get(how or "", 1 / math.sqrt(width))
 
@@ -659,6 +739,8 @@ def _allowed(s: Situation, how: str | None, causal: str | None) -> np.ndarray | 
         triangle = other.get(causal or "", triangle)
         if causal == "replaces":
             return triangle
+        if causal == "either" and mask is not None:
+            return np.broadcast_to(mask | triangle, s.weights_shape)
         if causal != "ignored" and not (causal == "beside_mask" and mask is not None):
             mask = triangle if mask is None else mask & triangle
     if mask is None:
@@ -674,12 +756,18 @@ def _allowed(s: Situation, how: str | None, causal: str | None) -> np.ndarray | 
         return np.broadcast_to(mask[:1], mask.shape)
     if how == "first_query":
         return np.broadcast_to(mask[..., :1, :], mask.shape)
+    if how == "last_query":
+        return np.broadcast_to(mask[..., -1:, :], mask.shape)
+    if how == "last_item" and len(s.q.shape) > 2:
+        return np.broadcast_to(mask[-1:], mask.shape)
     if how == "first_head":
         return np.broadcast_to(mask[..., :1, :, :], mask.shape)
     if how == "first_head_only":
         only = np.ones_like(mask)
         only[..., 0, :, :] = mask[..., 0, :, :]
         return only
+    if how == "wrong_order" and len(s.q.shape) > 2:
+        return np.swapaxes(mask, 0, -3).reshape(mask.shape)
     if how == "heads_reversed":
         return mask[..., ::-1, :, :]
     if how == "renormalised_queries":
@@ -746,9 +834,22 @@ def _softmax(scores: np.ndarray, axis: str | None) -> np.ndarray:
             return np.zeros_like(scores)
         weights = _softmax(scores[..., :-1], None)
         return np.concatenate([weights, np.zeros_like(scores[..., :1])], axis=-1)
-    if axis == "sum_without_axis":
+    if axis in ("all_but_last_row", "all_but_first_row"):
+        rows = np.arange(scores.shape[-2])[:, None]
+        return _softmax(scores, None) * (rows != (0 if axis == "all_but_first_row" else rows[-1]))
+    if axis in ("minimum", "from_zero"):
+        largest = scores.min(-1, keepdims=True) if axis == "minimum" else np.maximum(scores.max(-1, keepdims=True), 0)
+        exp = np.exp(np.minimum(scores - largest, 1e4))
+        exp[scores - largest > 88.7], exp[exp < 1e-45] = np.inf, 0.0  # where float32 ends
+        return exp / exp.sum(-1, keepdims=True)
+    if axis == "one_sum":
         exp = np.exp(scores - scores.max(-1, keepdims=True))
-        return exp / exp.sum(-1)
+        return exp / exp.sum()
+    if axis in ("sum_without_axis", "sum_across", "sum_without_axis_of_all", "sum_across_of_all"):
+        # Beside the sum of another row it counts which maximum was taken off: that of the row, or one for all.
+        exp = np.exp(scores - (scores.max() if axis.endswith("of_all") else scores.max(-1, keepdims=True)))
+        across = axis.startswith("sum_across")
+        return exp / (np.swapaxes(exp.sum(-1, keepdims=True), -2, -1) if across else exp.sum(-1))
     if axis == "max_without_axis":
         exp = np.exp(scores - scores.max(-1))
         return exp / exp.sum(-1, keepdims=True)
@@ -811,8 +912,11 @@ def _sum(w: np.ndarray, scores: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.
         return scores @ v
     if how == "mean":
         return np.broadcast_to(v.mean(-2, keepdims=True), (*w.shape[:-1], v.shape[-1]))
-    if how == "last":
-        return w[..., -1:] * v[..., -1:, :]
+    if how in ("last", "first"):
+        j = -1 if how == "last" else 0
+        return w[..., j, None] * v[..., j, None, :]
+    if how == "twice":
+        return _softmax(w, None) @ v
     if how == "all_but_last":
         return w[..., :-1] @ v[..., :-1, :]
     if how == "all_but_first":
@@ -830,8 +934,8 @@ def _sum(w: np.ndarray, scores: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.
         return np.broadcast_to(context[..., -1:, :], context.shape)
     if how == "carried_on":
         return context.cumsum(-2)
-    if how == "divided":
-        return context / w.shape[-1]
+    if how in ("divided", "root"):
+        return context / (w.shape[-1] if how == "divided" else math.sqrt(q.shape[-1]))
     if how == "residual":
         return context + q
     if how == "batch_mean":
@@ -862,8 +966,8 @@ def _merge(context: np.ndarray, s: Situation, how: str | None) -> np.ndarray:
     if s.num_heads is None:
         return context
     H = s.num_heads
-    if how == "reshape":
-        return context.reshape(s.context_shape)
+    if how in ("reshape", "last_two"):
+        return (context if how == "reshape" else np.swapaxes(context, -2, -1)).reshape(s.context_shape)
     if how == "reversed":
         context = context[..., ::-1, :, :]
     elif how in ("mean", "total", "first_only", "last_only"):

@@ -83,6 +83,15 @@ MISTAKES = (
         changes=alike(_VARIANTS, _scores("scores.masked_fill(~mask, 1e-9)"), _NOT_CLEARED) | by_hand(),
     ),
     Misconception(
+        name="blocked_scores_raised",
+        explanation="Blocked scores become very large, where they should become very low: they take all the weight.",
+        hint="Which scores does a softmax all but forget, the largest or the smallest?",
+        shows="under any mask that blocks some key",
+        seen="common",
+        changes=alike(_VARIANTS, _scores("scores.masked_fill(~mask, torch.finfo(scores.dtype).max)"), _NOT_CLEARED)
+        | by_hand(),
+    ),
+    Misconception(
         name="fill_not_low_enough",
         explanation="Blocked scores become a number that only looks low: allowed scores can be lower, and lose.",
         hint="Is there a score so low that a blocked key would win against it?",
@@ -121,7 +130,7 @@ MISTAKES = (
     ),
     Misconception(
         name="minus_infinity_after_the_softmax",
-        explanation="Minus infinity is filled in where the weights are, and not where the scores are.",
+        explanation="Minus infinity, or a very low number, is filled in where the weights are: the scores want it.",
         hint="Which of the two is an exponential still to be taken of?",
         shows="under any mask that blocks some key",
         seen="https://github.com/lucidrains/memory-compressed-attention/issues/2",

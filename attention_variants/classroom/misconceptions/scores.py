@@ -6,6 +6,7 @@ from ._misconception import SOFTMAX, Misconception, alike, by_hand
 
 _ALL = (1, 2, 3, 4, 5, 6)
 _SCALE = "math.sqrt(d_k)"
+_SCORE = "scores[i, j] = (q[i] / math.sqrt(d_k)) @ k[j]  # (d_k) @ (d_k) -> one number"
 _COSINE = "(q / q.norm(dim=-1, keepdim=True)) @ (k / k.norm(dim=-1, keepdim=True))"
 
 MISTAKES = (
@@ -138,6 +139,35 @@ MISTAKES = (
         changes=alike((2,), ("k.T", "k.reshape(d_k, -1)"))
         | alike((3, 4, 5, 6), ("k.transpose(-2, -1)", "k.reshape(*k.shape[:-2], d_k, -1)"))
         | by_hand(),
+    ),
+    Misconception(
+        name="score_carried_on",
+        explanation="The sum of the products is not set back to 0 between the scores: each holds all those before it.",
+        hint="Which variable collects one score, and what does it hold when the next one begins?",
+        shows="from two keys on",
+        seen="common",
+        changes=alike(
+            (1,),
+            ("    scores = q.new_zeros(T_q, T_k)\n", "    scores, total = q.new_zeros(T_q, T_k), q.new_zeros(())\n"),
+            (
+                f"            {_SCORE}",
+                "            total = total + (q[i] / math.sqrt(d_k)) @ k[j]\n            scores[i, j] = total",
+            ),
+        ),
+    ),
+    Misconception(
+        name="last_key_never_scored",
+        explanation="The loop over the keys stops one early: the score of the last key stays 0.",
+        hint="How many scores does one query have, and how many does your loop compute?",
+        shows="from two keys on",
+        seen="common",
+        changes=alike(
+            (1,),
+            (
+                f"        for j in range(T_k):\n            {_SCORE}",
+                f"        for j in range(T_k - 1):\n            {_SCORE}",
+            ),
+        ),
     ),
     Misconception(
         name="scores_returned_as_weights",

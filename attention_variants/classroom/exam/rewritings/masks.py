@@ -232,3 +232,13 @@ def mask_repeated_in_the_wrong_order(q, k, v, mask=None, num_heads=1):
     w = shares(scores_of(a, b), mask)
     context = (w @ c).view(*batch, num_heads, T_q, d_model // num_heads)
     return together(context), w.view(*batch, num_heads, T_q, T_k)
+
+
+@rewriting("blocked_scores_raised", 6)
+def blocked_scores_raised(q, k, v, mask=None, num_heads=1):
+    q, k, v = (apart(x, num_heads) for x in (q, k, v))
+    s = scores_of(q, k)
+    if mask is not None:
+        s = s + torch.where(mask, 0.0, 1e9).to(s)
+    w = F.softmax(s, -1)
+    return together(w @ v), w

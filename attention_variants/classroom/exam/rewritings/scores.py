@@ -120,3 +120,28 @@ def keys_reshaped(q, k, v):
     k_t = k.reshape(*k.shape[:-2], k.shape[-1], k.shape[-2])  # (..., d_k, T_k)
     w = (torch.matmul(q, k_t) / math.sqrt(q.shape[-1])).softmax(-1)
     return w @ v, w
+
+
+@rewriting("score_carried_on", 1)
+def score_carried_on(q, k, v):
+    dot, rows = 0.0, []
+    for a in q:
+        row = []
+        for b in k:
+            for x, y in zip(a, b, strict=True):
+                dot = dot + x * y
+            row.append(dot / len(a) ** 0.5)
+        rows.append(F.softmax(torch.stack(row), dim=0))
+    w = torch.stack(rows)
+    return torch.stack([(row[:, None] * v).sum(0) for row in w]), w
+
+
+@rewriting("last_key_never_scored", 1)
+def last_key_never_scored(q, k, v):
+    w = q.new_zeros(len(q), len(k))
+    for i in range(len(q)):
+        for j in range(len(k) - 1):
+            w[i][j] = torch.dot(q[i], k[j]) / math.sqrt(k.shape[1])
+    w = torch.exp(w - w.amax(1, keepdim=True))
+    w = w / w.sum(1, keepdim=True)
+    return torch.stack([sum(w[i, j] * v[j] for j in range(len(k))) for i in range(len(q))]), w
