@@ -28,6 +28,7 @@ from rich.text import Text
 
 from . import misconceptions
 from .check import check
+from .exam.a_class import seconds_for_a_class
 from .misconceptions import MISCONCEPTIONS
 from .run import Answer, ask, unharmed
 from .situations import situations
@@ -36,6 +37,8 @@ from .situations import situations
 NAMED_RIGHT = 0.95
 #: One check may take so many seconds.
 SECONDS = {1: 2.0} | dict.fromkeys(range(2, 8), 1.0)
+#: A class of so many may take so long on two cores.
+STUDENTS, SECONDS_FOR_A_CLASS = 100, 120.0
 #: What stands in place of a name where none was given.
 NOTHING = "(no name)"
 
@@ -270,11 +273,14 @@ class Score:
         Of the right ones.
     first : dict
         Variant to the seconds of the first check in a fresh process, of a right and of a wrong function.
+    classes : dict
+        Variant to the seconds in which a class was graded, from the files to the pages.
     """
 
     results: tuple[Result, ...]
     styles: tuple[StyleResult, ...]
     first: dict[int, tuple[float, float]] = field(default_factory=dict)
+    classes: dict[int, float] = field(default_factory=dict)
 
     @property
     def uncaught(self) -> list[Result]:
@@ -355,6 +361,7 @@ class Score:
                 | dict(zip(("first_right", "first_wrong"), self.first.get(variant, ()), strict=False))
                 for variant, bound in SECONDS.items()
             },
+            "seconds_for_a_class": self.classes,
         }
 
 
@@ -446,6 +453,13 @@ def show(score: Score, console: Console) -> None:
     for s in score.rejected:
         console.print(f"rejected: {s.style}, variant {s.variant}", style="red")
     console.print(_time_table(score))
+    for variant, seconds in score.classes.items():
+        console.print(
+            f"a class of {STUDENTS}, variant {variant}, graded with all pages: {seconds:.0f} s "
+            f"(asked for: {SECONDS_FOR_A_CLASS:.0f} s)",
+            style=_mark(seconds <= SECONDS_FOR_A_CLASS),
+            highlight=False,
+        )
 
 
 def _mark(good: bool) -> str:
@@ -537,7 +551,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status : int
         1 if a mistake is not caught, too few are named right or a right function is rejected; times do not count.
     """
-    parser = argparse.ArgumentParser(prog="python -m attention_variants.classroom.score", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m attention_variants.classroom.score",
+        description="Measure the grader: which mistakes it catches and names, that it rejects nothing that is right, "
+        "and how long it takes. The exit status is 1 if a bound on the former is missed; times do not count.",
+    )
     parser.add_argument("--json", metavar="FILE", help="write everything that was measured")
     parser.add_argument("--figure", metavar="FILE", help="draw the whole confusion matrix")
     parser.add_argument("--all", action="store_true", help="each entry's own code in all of its variants")
@@ -550,7 +568,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = [grade(trial) for trial in shown(trials(options.all), "wrong functions")]
     styles = grade_styles(shown)
     first = {variant: first_in_a_fresh_process(variant) for variant in shown(list(SECONDS), "fresh processes")}
-    score = Score(tuple(results), tuple(styles), first)
+    classes = {variant: seconds_for_a_class(variant, STUDENTS) for variant in shown((4, 6), "classes")}
+    score = Score(tuple(results), tuple(styles), first, classes)
     show(score, console)
     if options.json:
         Path(options.json).write_text(json.dumps(score.to_dict(), indent=1) + "\n", encoding="utf-8")

@@ -197,11 +197,10 @@ def combine_masks(*masks: Bool[Tensor, "..."] | None) -> Bool[Tensor, "..."] | N
     for mask in given:
         check_mask_dtype("combine_masks", mask)
     try:
-        torch.broadcast_shapes(*(mask.shape for mask in given))
+        return reduce(and_, given) if given else None
     except RuntimeError:
         came = ", ".join(str(tuple(mask.shape)) for mask in given)
         raise ValueError(f"combine_masks: the masks must broadcast together; got {came}.") from None
-    return reduce(and_, given) if given else None
 
 
 def _distance(T_q: int, T_k: int | None, align: str, device: torch.device | str | None, *, caller: str) -> Tensor:

@@ -140,11 +140,9 @@ def _check_mask(variant: int, caller: str, q: Tensor, k: Tensor, mask: Tensor, n
             f"leading dimensions batches or heads? Say so with an axis of length 1: mask.unsqueeze(-3) for one mask "
             f"per batch item, mask.unsqueeze(0) for one mask per head."
         )
-    try:
-        fits = torch.broadcast_shapes(mask.shape, weights_shape) == weights_shape
-    except RuntimeError:
-        fits = False
-    if not fits:
+    # Not torch.broadcast_shapes: its first call loads SymPy, which takes half a second.
+    sizes = zip(reversed(mask.shape), reversed(weights_shape), strict=False)
+    if mask.ndim > len(weights_shape) or any(size not in (1, full) for size, full in sizes):
         hint = ""
         if mask.ndim == 2 and mask.shape == (*q.shape[:-2], k.shape[-2]):
             axes = (

@@ -91,8 +91,9 @@ def test_the_diagonal_of_a_theme_is_split():
 
 
 def test_times_do_not_count_but_are_shown():
-    slow = Score((result(seconds=9.0),), (RIGHT_STYLE,), {2: (0.5, 7.0)})
+    slow = Score((result(seconds=9.0),), (RIGHT_STYLE,), {2: (0.5, 7.0)}, {4: 121.0})
     assert slow.good
+    assert "a class of 100, variant 4, graded with all pages: 121 s (asked for: 120 s)" in printed(slow)
     assert slow.times(2) == (pytest.approx(4.6), 9.0)
     assert slow.times(5) == (0.0, 0.0)
     assert "exceeded" in printed(slow)
@@ -141,6 +142,7 @@ def test_a_real_submission_is_graded():
 def test_the_command_says_by_its_status_whether_the_bounds_are_kept(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(module, "trials", lambda _: [Trial("no_scale", 2, "own", av.VARIANTS[2])])
     monkeypatch.setattr(module, "first_in_a_fresh_process", lambda _: (0.1, 0.2))
+    monkeypatch.setattr(module, "seconds_for_a_class", lambda *_: 30.0)
     monkeypatch.setattr("attention_variants.classroom.exam.styles.STYLES", STYLES[:1])
     assert module.main(["--json", str(tmp_path / "score.json")]) == 1
     assert json.loads((tmp_path / "score.json").read_text())["caught"] == 0
