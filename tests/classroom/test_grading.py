@@ -201,7 +201,7 @@ def test_another_name_and_the_rules(tmp_path):
     assert ann.passed
     assert not bob.passed
     assert "calls a variant of this library" in bob.broken_rules[0]
-    assert cid.trouble == "mine is a int, not a function"
+    assert cid.trouble == "mine is no function: its type is int"
 
 
 def test_one_file_is_checked_by_the_command(graded, capsys):

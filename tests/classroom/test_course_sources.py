@@ -20,7 +20,7 @@ from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 from attention_variants.classroom.plain_code import plain_code
 from attention_variants.classroom.preprocessors import Judge, code_to_repair, evaluate
 
-SOURCE = Path(__file__).parents[1] / "classroom" / "source"
+SOURCE = Path(__file__).parents[2] / "classroom" / "source"
 NOTEBOOKS = {int(folder.name[0]): folder / f"{folder.name}.ipynb" for folder in SOURCE.iterdir()}
 
 
