@@ -221,3 +221,9 @@ def test_a_class_on_paper_is_one_in_four_right_and_half_notebooks(tmp_path):
     result = grade(tmp_path, 4, jobs=2)
     assert result.passed == 2
     assert len(result.misconceptions()) >= 4
+
+
+@pytest.mark.parametrize("variant", range(1, 8))
+def test_there_is_a_class_on_paper_for_every_variant(tmp_path, variant):
+    hand_in(tmp_path, variant, 40)
+    assert len(list(tmp_path.iterdir())) == 40

@@ -40,7 +40,11 @@ def hand_in(folder: Path, variant: int, students: int = 100) -> None:
         How many.
     """
     called = get_variant(variant).__name__
-    right = [f"from {style.__module__} import {style.__name__} as {called}\n" for style, v in STYLES if v == variant]
+    right = [
+        f"from {style.__module__} import {style.__name__} as {called}\n"
+        for style, v in STYLES
+        if v == variant and inspect.isfunction(style)
+    ]
     wrong = [
         f"{IMPORTS}\n\n{plain_code(inspect.getsource(mistake.functions[variant]), called)}\n"
         for mistake in MISCONCEPTIONS.values()
