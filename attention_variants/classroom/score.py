@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from . import misconceptions
@@ -470,14 +471,16 @@ def _theme_table(score: Score) -> Table:
     counts = score.by_theme()
     number = {theme: str(i) for i, theme in enumerate(counts, 1)}
     table = Table(
-        "a mistake in",
-        "is named",
-        "another of its theme",
+        Column("mistake in", no_wrap=True),
+        "itself",
+        "same theme",
         *number.values(),
         "no entry",
         "no name",
-        title="Called what, by theme: itself, or what else",
+        title="Called what: itself, another of its theme, or of another",
         title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     for theme, row in counts.items():
         columns = ["this entry", "another of the theme", *counts, "no entry", "no name"]
