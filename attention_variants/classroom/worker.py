@@ -272,7 +272,6 @@ def nursery() -> None:
     """Take folders from standard input, one a line; fork a child for each, and say when it has ended."""
     torch.set_num_threads(1)  # a child that is forked has one thread, whatever this process had
     watch.watch(VARIANTS[2], 2)  # loads what watching needs, once for all children
-    torch.broadcast_shapes((1,), (1,))  # loads SymPy, half a second
     situations(1)
     requests, replies = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
     nowhere = os.open(os.devnull, os.O_RDWR)
