@@ -218,6 +218,10 @@ def test_the_time_of_a_frame_is_by_what_it_shows(loops):
 # --------------------------------------------------------------------------- variants 2, 3 and 4, everything at once
 
 
+def lacks_keys(mask):
+    return mask is not None and not mask.any(axis=-1).all()
+
+
 def moments_of_products(q, k, v, mask=None):
     now = {"q": q, "k": k, "v": v} | ({} if mask is None else {"mask": mask})
     yield dict(now)
@@ -228,7 +232,7 @@ def moments_of_products(q, k, v, mask=None):
         yield (now := {**now, "scores": scores})
     weights = softmax(scores)
     yield (now := {**now, "weights": weights})
-    if mask is not None:
+    if lacks_keys(mask):
         weights = np.where(mask, weights, 0.0)
         yield (now := {**now, "weights": weights})
     yield (now := {**now, "context": weights @ v})
@@ -357,7 +361,7 @@ def moments_of_heads(variant, q, k, v, mask):
         if mask is not None:
             yield (now := {**now, "scores": partly("scores", blocked)}), False
         yield (now := {**now, "weights": partly("weights", soft)}), False
-        if mask is not None:
+        if lacks_keys(mask):
             yield (now := {**now, "weights": partly("weights", weights)}), False
         yield (now := {**now, "context": partly("context", context)}), False
     now = {key: array for key, array in now.items() if key != "context"}

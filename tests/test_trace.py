@@ -57,7 +57,7 @@ def writes(name, times=1):
 
 
 QKV, QKVM = arguments("q", "k", "v"), arguments("q", "k", "v", "mask")
-MASKED_WEIGHTS = assigns("scores", "scores", "weights", "weights")
+MASKED_WEIGHTS = [*assigns("scores"), *writes("scores"), *assigns("weights")]
 STEPS = {
     1: [
         *QKV,
@@ -96,6 +96,12 @@ STEPS_TILED = [
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_variant_shows_its_tensors_in_order(variant):
     assert steps(trace(VARIANTS[variant], *inputs(variant))) == STEPS[variant]
+
+
+def test_a_query_with_no_key_takes_one_step_more():
+    q, k, v, mask = inputs(4)
+    mask[3] = False
+    assert steps(trace(VARIANTS[4], q, k, v, mask)) == [*QKVM, *MASKED_WEIGHTS, *assigns("weights", "context")]
 
 
 def test_the_tiled_version_shows_its_tensors_block_by_block():
@@ -189,7 +195,7 @@ def test_line_and_code_are_those_of_the_source(function):
         pattern = {
             "argument": f"{step.name}: ",
             "assign": rf"^(for .*)?\b{step.name}\b.* (=|in) ",
-            "write": rf"^{step.name}\[i",
+            "write": rf"^{step.name}(\[i|\.masked_fill_\()",
         }
         assert re.search(pattern[step.kind], step.code)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 
 
@@ -28,7 +29,7 @@ def without_comments(code: str) -> str:
 
 
 def plain_code(source: str, called: str | None = None) -> str:
-    """Leave of a variant's source what a student would write: no annotations, docstring or check of the inputs.
+    """Leave of a variant's source what a student would write: no annotations, docstring or look at the inputs.
 
     Parameters
     ----------
@@ -56,5 +57,5 @@ def plain_code(source: str, called: str | None = None) -> str:
     lines = source.splitlines()
     gone = {number for statement in skip for number in range(statement.lineno, (statement.end_lineno or 0) + 1)}
     kept = [line for number, line in enumerate(lines, 1) if number >= function.body[0].lineno and number not in gone]
-    body = "\n".join(kept).strip("\n")
+    body = re.sub(r" and lacks_keys\(.*\):", ":", "\n".join(kept).strip("\n"))
     return f"def {called or function.name}({ast.unparse(function.args)}):\n{body}"

@@ -120,7 +120,7 @@ class RunningCode:
         statement = self.statement(step.line)
         if isinstance(statement, ast.For):
             expression: Any = statement.iter
-        elif isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return):
+        elif isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return | ast.Expr):
             expression = statement.value
         else:
             return {}

@@ -532,7 +532,7 @@ class _Director:
     def _caption(self, steps: list[Assignment], moved: list[str]) -> str:
         first, names = steps[0], _list(moved or [step.name for step in steps])
         loops, statement = self.code.loops(first.line), self.code.statement(first.line)
-        if len(steps) == 1 and loops and isinstance(statement, ast.Assign | ast.AugAssign):
+        if len(steps) == 1 and loops and isinstance(statement, ast.Assign | ast.AugAssign | ast.Expr):
             code = self.code.with_numbers(statement, first)
             where = self.code.target(first)
             if where is not None and where.sum() == 1:

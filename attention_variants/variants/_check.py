@@ -1,4 +1,4 @@
-"""The one input check that all seven variants share.
+"""The one input check that all seven variants share, and a look at a mask.
 
 Every error says what came, what was expected and, where a later variant can do it, which one.
 """
@@ -180,6 +180,30 @@ def check_mask_dtype(caller: str, mask: Tensor) -> None:
             f"{caller}: mask must be boolean, True = may attend; got {mask.dtype}. If 1 means may attend, pass "
             f"mask.bool(); if 1 means blocked, pass mask == 0. (MultiHeadAttention takes masks of 0 and 1 as they are.)"
         )
+
+
+def lacks_keys(mask: Tensor) -> bool:
+    """Whether some query may have no key.
+
+    It looks at the mask, which is small, so that the weights, which are large, are copied only where it is needed.
+
+    Parameters
+    ----------
+    mask : boolean Tensor
+        True = may attend; its last axis is that of the keys.
+
+    Returns
+    -------
+    lacks : bool
+        Also True, for "maybe", where a look is impossible (under ``torch.compile``, for a tensor of ``torch.vmap`` or
+        one without numbers) or would wait for another device.
+    """
+    if torch.compiler.is_compiling() or mask.device.type != "cpu":
+        return True
+    try:
+        return not bool(mask.any(dim=-1).all())
+    except RuntimeError:  # it stands for many masks, or for none yet
+        return True
 
 
 def _shape(x: Tensor) -> tuple[int, ...]:

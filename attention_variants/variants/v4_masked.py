@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ._check import check_inputs
+from ._check import check_inputs, lacks_keys
 
 
 def attention_masked(
@@ -58,9 +58,9 @@ def attention_masked(
     scores = (q / math.sqrt(d_k)) @ k.transpose(-2, -1)  # (..., T_q, T_k)
     if mask is not None:
         # The lowest finite number, not -inf: a row of nothing but -inf would become NaN.
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
     weights = torch.softmax(scores, dim=-1)  # over the keys: every row sums to 1
-    if mask is not None:
-        weights = weights.masked_fill(~mask, 0.0)  # 0, also if no key is allowed
+    if mask is not None and lacks_keys(mask):
+        weights = weights.masked_fill(~mask, 0.0)  # a query with no key: 0 throughout, not uniform
     context = weights @ v  # (..., T_q, d_v)
     return context, weights

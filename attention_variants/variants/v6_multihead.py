@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ._check import check_inputs
+from ._check import check_inputs, lacks_keys
 
 
 def multihead_attention(
@@ -71,10 +71,10 @@ def multihead_attention(
     scores = (q / math.sqrt(d_k)) @ k.transpose(-2, -1)  # (..., H, T_q, T_k)
     if mask is not None:
         # The lowest finite number, not -inf: a row of nothing but -inf would become NaN.
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
     weights = torch.softmax(scores, dim=-1)  # over the keys: every row sums to 1
-    if mask is not None:
-        weights = weights.masked_fill(~mask, 0.0)  # 0, also if no key is allowed
+    if mask is not None and lacks_keys(mask):
+        weights = weights.masked_fill(~mask, 0.0)  # a query with no key: 0 throughout, not uniform
     context = weights @ v  # (..., H, T_q, d_k)
 
     # merge: (..., H, T_q, d_k) -> (..., T_q, H, d_k) -> (..., T_q, d_model)

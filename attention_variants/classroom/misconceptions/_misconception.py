@@ -25,8 +25,11 @@ SOFTMAX = "torch.softmax(scores, dim=-1)  # over the keys: every row sums to 1"
 BLOCK = """\
     if mask is not None:
         # The lowest finite number, not -inf: a row of nothing but -inf would become NaN.
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
 """
+
+#: Sets blocked weights to 0 in any case. The variants do where some query has no key: a right softmax needs no more.
+CLEAR_ALWAYS = ("mask is not None and lacks_keys(mask)", "mask is not None")
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ _SCORES = "(q / math.sqrt(d_k)) @ k.transpose(-2, -1)"
 _BLOCK = """\
         if mask is not None:
             # The lowest finite number, not -inf: a row of nothing but -inf would become NaN.
-            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+            scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
 """
 _CLEAR = """\
-        if mask is not None:
-            weights = weights.masked_fill(~mask, 0.0)  # 0, also if no key is allowed
+        if mask is not None and lacks_keys(mask):
+            weights = weights.masked_fill(~mask, 0.0)  # a query with no key: 0 throughout, not uniform
 """
 
 MISTAKES = (

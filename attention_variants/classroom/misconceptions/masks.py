@@ -6,8 +6,8 @@ from ._misconception import BLOCK, Misconception, alike, by_hand, mask_becomes
 
 _VARIANTS = (4, 5, 6)
 _CLEAR = """\
-    if mask is not None:
-        weights = weights.masked_fill(~mask, 0.0)  # 0, also if no key is allowed
+    if mask is not None and lacks_keys(mask):
+        weights = weights.masked_fill(~mask, 0.0)  # a query with no key: 0 throughout, not uniform
 """
 #: Without the last step, which would hide what a wrong filling does.
 _NOT_CLEARED = (_CLEAR, "")
@@ -15,7 +15,7 @@ _NOT_CLEARED = (_CLEAR, "")
 
 def _scores(line: str) -> tuple[str, str]:
     """What a mask does to the scores, in a line."""
-    return (BLOCK, f"    if mask is not None:\n        scores = {line}\n")
+    return (BLOCK, f"    if mask is not None:\n        {line}\n")
 
 
 def _weights(line: str) -> tuple[str, str]:
@@ -30,7 +30,10 @@ MISTAKES = (
         hint="What do the rows of the weights sum to, and when must a blocked key be out of the running?",
         shows="under any mask that blocks some key",
         seen="https://github.com/huggingface/pytorch-image-models/pull/2236",
-        changes=alike(_VARIANTS, (BLOCK, "")) | by_hand(),
+        changes=alike(
+            _VARIANTS, (BLOCK, ""), ("mask is not None and lacks_keys(mask):", "mask is not None:  # whatever the mask")
+        )
+        | by_hand(),
     ),
     Misconception(
         name="inverted_mask",
@@ -38,7 +41,7 @@ MISTAKES = (
         hint="Here True means may attend, and nn.MultiheadAttention says the opposite.",
         shows="under any mask",
         seen="https://github.com/lucidrains/halonet-pytorch/issues/4",
-        changes=alike(_VARIANTS, ("~mask", "mask")) | by_hand(),
+        changes=alike(_VARIANTS, ("~mask", "mask"), ("lacks_keys(mask)", "lacks_keys(~mask)")) | by_hand(),
     ),
     Misconception(
         name="mask_ignored",
@@ -72,7 +75,7 @@ MISTAKES = (
         hint="What would have to be added to a score so that its exponential is 0?",
         shows="under any mask that blocks some key",
         seen="common",
-        changes=alike(_VARIANTS, _scores("scores + mask"), _NOT_CLEARED) | by_hand(),
+        changes=alike(_VARIANTS, _scores("scores = scores + mask"), _NOT_CLEARED) | by_hand(),
     ),
     Misconception(
         name="blocked_scores_near_zero",
@@ -80,7 +83,7 @@ MISTAKES = (
         hint="Take the exponential of the number that blocked scores get, by hand.",
         shows="under any mask that blocks some key",
         seen="https://github.com/awslabs/gluonts/pull/1401",
-        changes=alike(_VARIANTS, _scores("scores.masked_fill(~mask, 1e-9)"), _NOT_CLEARED) | by_hand(),
+        changes=alike(_VARIANTS, _scores("scores.masked_fill_(~mask, 1e-9)"), _NOT_CLEARED) | by_hand(),
     ),
     Misconception(
         name="blocked_scores_raised",
@@ -88,7 +91,7 @@ MISTAKES = (
         hint="Which scores does a softmax all but forget, the largest or the smallest?",
         shows="under any mask that blocks some key",
         seen="common",
-        changes=alike(_VARIANTS, _scores("scores.masked_fill(~mask, torch.finfo(scores.dtype).max)"), _NOT_CLEARED)
+        changes=alike(_VARIANTS, _scores("scores.masked_fill_(~mask, torch.finfo(scores.dtype).max)"), _NOT_CLEARED)
         | by_hand(),
     ),
     Misconception(
@@ -97,7 +100,7 @@ MISTAKES = (
         hint="Is there a score so low that a blocked key would win against it?",
         shows="only for scores as large as the filling, and for a query with no key",
         seen="https://github.com/TransformerLensOrg/TransformerLens/pull/319",
-        changes=alike(_VARIANTS, _scores("scores.masked_fill(~mask, -1e4)"), _NOT_CLEARED) | by_hand(),
+        changes=alike(_VARIANTS, _scores("scores.masked_fill_(~mask, -1e4)"), _NOT_CLEARED) | by_hand(),
     ),
     Misconception(
         name="no_key_taken_for_every_key",
@@ -113,7 +116,7 @@ MISTAKES = (
         hint="Compute the softmax by hand for a query that may attend to nothing.",
         shows="only for a query with no key",
         seen="https://github.com/pytorch/pytorch/issues/27968",
-        changes=alike(_VARIANTS, _scores("scores.masked_fill(~mask, -math.inf)"), _NOT_CLEARED) | by_hand(),
+        changes=alike(_VARIANTS, _scores("scores.masked_fill_(~mask, -math.inf)"), _NOT_CLEARED) | by_hand(),
     ),
     Misconception(
         name="nan_in_the_gradient",
@@ -123,7 +126,7 @@ MISTAKES = (
         seen="https://github.com/pytorch/pytorch/issues/41508",
         changes=alike(
             _VARIANTS,
-            _scores("scores + torch.zeros_like(scores).masked_fill(~mask, -math.inf)"),
+            _scores("scores = scores + torch.zeros_like(scores).masked_fill(~mask, -math.inf)"),
             _weights("weights.nan_to_num(0.0)"),
         )
         | by_hand(),
@@ -142,7 +145,12 @@ MISTAKES = (
         hint="A padded token must not be looked at: is that a row of the weights or a column?",
         shows="under a mask that is not symmetric: as an error if T_q differs from T_k",
         seen="https://github.com/hyunwoongko/transformer/pull/40",
-        changes=alike(_VARIANTS, ("~mask", "~mask.transpose(-2, -1)")) | by_hand(),
+        changes=alike(
+            _VARIANTS,
+            ("~mask", "~mask.transpose(-2, -1)"),
+            ("lacks_keys(mask)", "lacks_keys(mask.transpose(-2, -1))"),
+        )
+        | by_hand(),
     ),
     Misconception(
         name="mask_of_the_first_item",
@@ -199,7 +207,7 @@ MISTAKES = (
         seen="common",
         changes=alike(
             (4, 6),
-            _scores("scores.masked_fill(mask.logical_not_(), torch.finfo(scores.dtype).min)"),
+            _scores("scores.masked_fill_(mask.logical_not_(), torch.finfo(scores.dtype).min)"),
             _weights("weights.masked_fill(mask, 0.0)"),
         )
         | by_hand(),

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ._misconception import SOFTMAX, Changes, Misconception, alike, by_hand
+from ._misconception import CLEAR_ALWAYS, SOFTMAX, Changes, Misconception, alike, by_hand
 
 _EXP = "torch.exp(scores[i] - max(scores[i], default=0))  # the largest becomes exp(0): no overflow"
 _LOOP = f"""\
@@ -20,12 +20,23 @@ _ROW = f"""\
         exp = {_EXP}
         weights[i] = exp / exp.sum()
 """
-_MATRICES = (2, 3, 4, 5, 6)
 
 
 def _softmax(loops: tuple[str, str], matrices: str) -> dict:
     """What stands in the place of the softmax: in the loops of variant 1, and from variant 2 on."""
-    return alike((1,), loops) | alike(_MATRICES, (SOFTMAX, matrices)) | by_hand()
+    return alike((1,), loops) | _of_matrices((2, 3, 4, 5, 6), (SOFTMAX, matrices))
+
+
+def _of_matrices(variants: tuple[int, ...], change: tuple[str, str]) -> dict:
+    """A change of the softmax from variant 2 on: blocked keys may get a share of another one, which is taken away."""
+    without = tuple(variant for variant in variants if variant < 4)
+    masked = tuple(variant for variant in variants if variant >= 4)
+    return alike(without, change) | alike(masked, change, CLEAR_ALWAYS) | by_hand()
+
+
+def _over(axis: str) -> tuple[str, str]:
+    """A softmax over another axis than that of the keys."""
+    return ("dim=-1)  # over the keys: every row sums to 1", axis)
 
 
 def _by_hand(exp: str) -> str:
@@ -106,10 +117,9 @@ MISTAKES = (
         hint="Each query shares out a total of 1, so along which axis of (T_q, T_k) do its shares lie?",
         shows="always, unless there is one query and one key",
         seen="https://github.com/labmlai/annotated_deep_learning_paper_implementations/issues/146",
-        changes=alike((2,), ("dim=-1)  # over the keys: every row sums to 1", "dim=0)  # over the queries"))
+        changes=alike((2,), _over("dim=0)  # over the queries"))
         | {1: _DOWN_THE_COLUMNS}
-        | alike((3, 4, 5, 6), ("dim=-1)  # over the keys: every row sums to 1", "dim=-2)  # over the queries"))
-        | by_hand(),
+        | _of_matrices((3, 4, 5, 6), _over("dim=-2)  # over the queries")),
     ),
     Misconception(
         name="softmax_over_everything",
@@ -253,11 +263,10 @@ MISTAKES = (
         hint="Write down the shapes on both sides of the division, aligned at the right.",
         shows="always: as an error where the shapes do not broadcast",
         seen="common",
-        changes=alike(
-            _MATRICES,
+        changes=_of_matrices(
+            (2, 3, 4, 5, 6),
             (SOFTMAX, "(exp := torch.exp(scores - scores.amax(dim=-1, keepdim=True))) / exp.sum(dim=-1)"),
-        )
-        | by_hand(),
+        ),
     ),
     Misconception(
         name="softmax_over_the_batch",
@@ -265,8 +274,7 @@ MISTAKES = (
         hint="What did the first axis hold before the batch arrived, and what does it hold now?",
         shows="always, unless T_k = 1 and the batch holds one sequence",
         seen="https://github.com/PetrochukM/PyTorch-NLP/issues/2",
-        changes=alike((3, 4, 5, 6), ("dim=-1)  # over the keys: every row sums to 1", "dim=0)  # over the batch"))
-        | by_hand(),
+        changes=_of_matrices((3, 4, 5, 6), _over("dim=0)  # over the batch")),
     ),
     Misconception(
         name="softmax_over_heads",
@@ -274,6 +282,6 @@ MISTAKES = (
         hint="Name the four axes of the scores and say which one a query shares its weight along.",
         shows="always, unless T_k = 1 and there is one head",
         seen="common",
-        changes=alike((6,), ("dim=-1)  # over the keys: every row sums to 1", "dim=-3)  # over the heads")) | by_hand(),
+        changes=_of_matrices((6,), _over("dim=-3)  # over the heads")),
     ),
 )
