@@ -5,6 +5,7 @@ LAB_ARGS ?=
 DATES_ARGS ?=
 SCORE_ARGS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := .venv/bin
 # Naming another Python asks for another environment, so it has a stamp of its own.
@@ -15,7 +16,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test check-code check-tests test-browser test-classroom score notebooks animations dates format import-time lock clean
+.PHONY: help install lab test check-code check-tests test-browser test-classroom score bench notebooks animations dates format import-time lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +46,9 @@ score: $(READY) ## measure the grader: is each mistake caught and named, is no r
 
 test-browser: $(READY) ## play the players and explore in a real browser (skipped where there is no Chromium)
 	@$(RUN) -m pytest tests/browser -rs $(PYTEST_ARGS)
+
+bench: $(READY) ## measure the seven beside what others run: tables, bench-results/ (one minute: BENCH_ARGS=--quick)
+	@$(RUN) -m attention_variants.cli bench $(BENCH_ARGS)
 
 notebooks: $(READY) ## run the notebooks and store their outputs (one: ONLY=03)
 	@$(RUN) scripts/run_notebooks.py $(addprefix --only=,$(ONLY))

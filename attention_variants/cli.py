@@ -1,4 +1,4 @@
-"""The command line: ``attention-variants compare | show | diff | animate | explore | dates | check | grade``."""
+"""The command line: ``attention-variants compare | show | diff | animate | explore | dates | bench | check | grade``."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     status : int
-        0 if all is well, 1 if `compare` found a variant that is not equal or `check` a function that is wrong; a wrong
-        argument exits with 2.
+        0 if all is well, 1 if `compare` or `bench` found a variant that is not equal or `check` a function that is
+        wrong; a wrong argument exits with 2.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -48,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Example: attention-variants compare --mask causal",
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="compare | show | diff | animate | explore | dates | check | grade"
+        dest="command",
+        required=True,
+        metavar="compare | show | diff | animate | explore | dates | bench | check | grade",
     )
 
     compare = commands.add_parser(
@@ -133,6 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     dates.add_argument("--plain", action="store_true", help="print the answer alone")
     dates.set_defaults(run=_dates)
 
+    _add_bench(commands)
+
     check = commands.add_parser(
         "check",
         help="hold one file against a variant: is it right, and if not, which misconception is it?",
@@ -159,6 +163,52 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("--jobs", type=int, metavar="N", help="graded at the same time (default: one for each core)")
     grade.set_defaults(run=_grade)
     return parser
+
+
+def _add_bench(commands: Any) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="measure the seven beside torch.nn, transformers, x-transformers, labml-nn and llms-from-scratch",
+        description="Our seven beside what you would pick instead, all with the same weights, and each first held "
+        "against a float64 reference. Times are medians of interleaved rounds (A B C A B C ...), as multiples of the "
+        "floor: four matrix products and the bare kernel. Then how time and memory grow with T, and where the time "
+        "goes. Written are bench.json and each figure as .png and .svg.",
+        epilog="The exit status is 0 if all are equal to the reference and 1 if not. Leave the machine alone while it "
+        "runs. One problem of your own: attention-variants bench --sizes 4,512,512,8 --mask causal --backward",
+    )
+    bench.add_argument("--quick", action="store_true", help="small sizes, one minute: to see that it works")
+    bench.add_argument("--out", default="bench-results", metavar="DIR", help="where to write (default: bench-results)")
+    bench.add_argument(
+        "--parts",
+        nargs="+",
+        choices=("races", "growth", "shares", "compile"),
+        metavar="PART",
+        help="races, growth, shares, compile: only these",
+    )
+    bench.add_argument("--rounds", type=int, metavar="N", help="rounds of a race (default: what fits, at least 5)")
+    bench.add_argument(
+        "--seconds", type=_seconds, metavar="S", help="about how long a race may take (default: 12, quick: 1)"
+    )
+    bench.add_argument(
+        "--device", default="cpu", metavar="NAME", help="where the races run, cpu or cuda (default: cpu)"
+    )
+    own = bench.add_argument_group("one problem of your own")
+    own.add_argument("--sizes", type=_sizes, metavar="B,T,N,H", help="batch, length, d_model and heads")
+    own.add_argument("--keys", type=int, metavar="T_k", help="another length of the keys: cross-attention")
+    own.add_argument("--mask", choices=("none", "causal", "padding"), default="none", help="(default: none)")
+    own.add_argument("--backward", action="store_true", help="with the gradients")
+    own.add_argument("--weights", action="store_true", help="with the weights of each head")
+    own.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="(default: float32)")
+    own.add_argument("--compile", action="store_true", help="through torch.compile")
+    bench.set_defaults(run=_bench)
+
+
+def _sizes(text: str) -> tuple[int, int, int, int]:
+    try:
+        batch, T, d_model, heads = map(int, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be four whole numbers, such as 4,512,512,8; got {text}") from None
+    return batch, T, d_model, heads
 
 
 def _how_to_check(parser: argparse.ArgumentParser) -> None:
@@ -257,6 +307,42 @@ def _dates(arguments: argparse.Namespace) -> int:
 
         Console().print(reading_table(reading))
     return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from .lab.bench.run import bench
+    from .lab.bench.workloads import of_size
+
+    own = ("keys", "mask", "backward", "weights", "dtype", "compile")
+    workloads = None
+    if arguments.sizes is not None:
+        keys = {"keys": arguments.keys} if arguments.keys is not None else {}
+        workloads = [
+            of_size(
+                arguments.sizes,
+                **keys,
+                mask=arguments.mask,
+                backward=arguments.backward,
+                weights=arguments.weights,
+                dtype=arguments.dtype,
+                compiled=arguments.compile,
+            )
+        ]
+    elif any(getattr(arguments, name) not in (None, False, "none", "float32") for name in own):
+        raise ValueError("--keys, --mask, --backward, --weights, --dtype and --compile go with --sizes B,T,N,H.")
+    result = bench(
+        workloads,
+        is_quick=arguments.quick,
+        parts=arguments.parts,
+        rounds=arguments.rounds,
+        budget=arguments.seconds,
+        device=arguments.device,
+    )
+    console = Console()
+    console.print(result)
+    for path in result.save(arguments.out):
+        console.print(str(path), soft_wrap=True, markup=False, highlight=False)
+    return 0 if result.all_equal else 1
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ trap 'rm -rf "$work"' EXIT
 pip="$work/venv/bin/python -m pip --disable-pip-version-check"
 $pip install "torch==$torch"
 $pip install --editable '.[test]'
+$pip install --no-deps --ignore-requires-python --no-warn-conflicts --requirement scripts/without_dependencies.txt
 
 {
     echo "# Exact versions, for every platform: pip takes from this list what it needs. Written by \`make lock\`."

@@ -49,6 +49,8 @@ pip() { .venv/bin/python -m pip --disable-pip-version-check "$@" ${CI:+--quiet};
 # torch comes first and by its version: left to choose, pip may fetch the newest with gigabytes of CUDA.
 pip install "torch==$(sed -n 's/^torch==//p' constraints.txt)" --constraint constraints.txt
 pip install --editable '.[test]' --constraint constraints.txt
+pip install --no-deps --ignore-requires-python --no-warn-conflicts --requirement scripts/without_dependencies.txt \
+    --constraint constraints.txt
 # A calm JupyterLab, offline too: no question about news, no look for updates. It is written into .venv, nowhere else.
 .venv/bin/python -m jupyter labextension disable --log-level=ERROR --level=sys_prefix @jupyterlab/apputils-extension:announcements
 # Widgets are saved with their notebook: opened again without a kernel, a player still plays.

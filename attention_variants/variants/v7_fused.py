@@ -115,8 +115,8 @@ def fused_kernel(
     """Call ``scaled_dot_product_attention`` with what its fused kernels ask for.
 
     They want exactly one batch dimension; given none or several, PyTorch falls back to code that stores
-    the T_q x T_k matrix. And they do not agree on a query with no key: here it may read every key, and
-    what it has read becomes 0.
+    the T_q x T_k matrix. And they do not agree on a query with no key: here, where there is one, it may
+    read every key, and what it has read becomes 0.
 
     Parameters
     ----------
@@ -136,13 +136,14 @@ def fused_kernel(
     """
     batch, B = q.shape[:-3], math.prod(q.shape[:-3])
     q, k, v = (x.reshape(B, *x.shape[-3:]) for x in (q, k, v))
-    if mask is None:
-        context = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=is_causal)
-        return context.view(*batch, *context.shape[-3:])
-
-    mask = torch.atleast_2d(mask)
-    if mask.ndim > 2:
-        mask = mask.expand(*batch, *mask.shape[-3:]).reshape(B, *mask.shape[-3:])
-    no_key = ~mask.any(dim=-1, keepdim=True)
-    context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | no_key, dropout_p=dropout_p)
-    return context.masked_fill(no_key, 0.0).view(*batch, *context.shape[-3:])
+    if mask is not None:
+        mask = torch.atleast_2d(mask)
+        if mask.ndim > 2:
+            mask = mask.expand(*batch, *mask.shape[-3:]).reshape(B, *mask.shape[-3:])
+    if mask is None or not lacks_keys(mask):
+        is_causal = is_causal and mask is None
+        context = F.scaled_dot_product_attention(q, k, v, mask, dropout_p, is_causal)
+    else:
+        no_key = ~mask.any(dim=-1, keepdim=True)
+        context = F.scaled_dot_product_attention(q, k, v, mask | no_key, dropout_p).masked_fill(no_key, 0.0)
+    return context.view(*batch, *context.shape[-3:])

@@ -1,0 +1,503 @@
+"""Who takes part: our seven, and what a reader would pick instead, each with the same weights.
+
+An adapter is a small module around another library's: it copies the weights of our layer into it, says the mask in
+its language (polarity, dtype and shape differ from library to library), and hands back ``(output, weights)``. What it
+does once, before the clock runs, is in ``__init__``; what every call must do is in ``forward``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attention_variants.model.layer import MultiHeadAttention
+
+from .workloads import Problem, Workload
+
+#: With more scores than this (B * H * T_q * T_k), who stores them all is timed only where weights are asked for.
+MANY_SCORES = 100_000_000
+
+
+class Adapter(nn.Module):
+    """A contender made ready for one problem: ``adapter(x, memory) -> (output, weights or None)``.
+
+    Attributes
+    ----------
+    time_first : bool
+        Whether it takes and gives (T, B, d_model) in place of (B, T, d_model).
+    """
+
+    time_first = False
+
+    def step(self, attend: Callable, x: Tensor, memory: Tensor, upstream: Tensor) -> tuple[Tensor, ...]:
+        """Run forward and backward.
+
+        Parameters
+        ----------
+        attend : callable
+            The adapter itself, or what ``torch.compile`` made of it.
+        x, memory : Tensor
+            The inputs, leaves that require gradients; the same tensor in self-attention.
+        upstream : Tensor
+            The gradient that arrives at the output.
+
+        Returns
+        -------
+        gradients : tuple of Tensor
+            Of ``x``, of ``memory`` (of ``x`` again in self-attention), and of each parameter in use.
+        """
+        output, _ = attend(x, memory)
+        leaves = (x, memory, *self.parameters())
+        return torch.autograd.grad(output, leaves, upstream, allow_unused=True)
+
+
+class Floor(Adapter):
+    """What nobody gets below: four matrix products and the bare kernel, on tensors that lie ready.
+
+    Nothing flows from one to the next, so nothing is split, merged, copied or checked. (What lies ready are the right
+    numbers: the last product gives the right output.)
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        self.layer, self.mask, self.is_causal = problem.layer, problem.mask, problem.workload.mask == "causal"
+        B, H = problem.workload.batch, problem.workload.heads
+        with torch.no_grad():
+            q, k, v = self._project(problem.x, problem.memory)
+            q, k, v = (x.view(B, x.shape[1], H, -1).transpose(1, 2).contiguous() for x in (q, k, v))
+            context = self._attend(q, k, v).transpose(1, 2).flatten(2)
+        self.prepared = [x.contiguous().requires_grad_() for x in (q, k, v, context)]
+
+    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, None]:
+        """Do the work, and return the last product."""
+        *_, output = self._all(x, memory)
+        return output, None
+
+    def step(self, attend: Callable, x: Tensor, memory: Tensor, upstream: Tensor) -> tuple[Tensor, ...]:
+        """The same forward and backward, each piece with a gradient that lies ready."""
+        outputs = self._all(x, memory)
+        with torch.no_grad():
+            arriving = [x_out if x_out.shape != upstream.shape else upstream for x_out in outputs]
+        return torch.autograd.grad(outputs, (x, memory, *self.prepared, *self.parameters()), arriving)
+
+    def _all(self, x: Tensor, memory: Tensor) -> tuple[Tensor, ...]:
+        q, k, v, context = self.prepared
+        return (*self._project(x, memory), self._attend(q, k, v), self.layer.w_o(context))
+
+    def _project(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.layer.w_q(x), self.layer.w_k(memory), self.layer.w_v(memory)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        mask = None if self.is_causal else self.mask
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.is_causal)
+
+
+class Ours(Adapter):
+    """One of the seven, lifted, in our layer."""
+
+    def __init__(self, problem: Problem, variant: int) -> None:
+        super().__init__()
+        self.layer = _copy(problem.layer, variant)
+        self.need_weights = problem.workload.weights
+        self.is_causal = problem.workload.mask == "causal" and variant == 7 and not self.need_weights
+        self.mask = None if self.is_causal else problem.mask
+
+    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Attend."""
+        return self.layer(x, memory, mask=self.mask, need_weights=self.need_weights, is_causal=self.is_causal)
+
+
+class Textbook(Adapter):
+    """The class that most tutorials arrive at: scores / sqrt, masked_fill(-1e9), softmax, matmul."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        layer = _copy(problem.layer)
+        self.w_q, self.w_k, self.w_v, self.w_o = layer.w_q, layer.w_k, layer.w_v, layer.w_o
+        self.num_heads, self.d_k = layer.num_heads, layer.d_model // layer.num_heads
+        self.mask = problem.mask
+
+    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Attend."""
+        q, k, v = (self._split(y) for y in (self.w_q(x), self.w_k(memory), self.w_v(memory)))
+        scores = torch.matmul(q, k.transpose(-2, -1)) / math.sqrt(self.d_k)
+        if self.mask is not None:
+            scores = scores.masked_fill(self.mask == 0, -1e9)
+        weights = torch.softmax(scores, dim=-1)
+        context = torch.matmul(weights, v).transpose(1, 2).contiguous()
+        return self.w_o(context.view(*x.shape)), weights
+
+    def _split(self, y: Tensor) -> Tensor:
+        B, T, _ = y.shape
+        return y.view(B, T, self.num_heads, self.d_k).transpose(1, 2)
+
+
+class TorchModule(Adapter):
+    """``torch.nn.MultiheadAttention``; in evaluation and without gradients it takes its inference fast path."""
+
+    def __init__(self, problem: Problem, *, training: bool) -> None:
+        super().__init__()
+        w, layer = problem.workload, problem.layer
+        self.module = nn.MultiheadAttention(w.d_model, w.heads, batch_first=True)
+        with torch.no_grad():
+            self.module.in_proj_weight.copy_(torch.cat([layer.w_q.weight, layer.w_k.weight, layer.w_v.weight]))
+            self.module.in_proj_bias.copy_(torch.cat([layer.w_q.bias, layer.w_k.bias, layer.w_v.bias]))
+            _load(self.module.out_proj, layer.w_o)
+        self.module.to(problem.x).train(training)
+        self.options: dict[str, Any] = {"need_weights": w.weights, "average_attn_weights": False}
+        if problem.mask is not None and w.mask == "causal":  # True = blocked; the flag says that it is the causal one
+            self.options |= {"attn_mask": ~problem.mask, "is_causal": not w.weights}
+        elif problem.mask is not None:
+            self.options["key_padding_mask"] = ~problem.mask[:, 0, 0]
+
+    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Attend."""
+        return self.module(x, memory, memory, **self.options)
+
+
+class FromScratch(Adapter):
+    """A class of chapter 3 of ``llms-from-scratch``: always causal, gives no weights.
+
+    Its classes with a single head are not the same function. ``MultiHeadAttentionWrapper`` has no output projection;
+    it gets one here.
+    """
+
+    def __init__(self, problem: Problem, name: str) -> None:
+        super().__init__()
+        w, layer = problem.workload, problem.layer
+        chapter = _import("llms_from_scratch.ch03")
+        sizes = {"d_in": w.d_model, "d_out": w.d_model, "qkv_bias": True, "num_heads": w.heads, "dropout": 0.0}
+        self.output: nn.Module = nn.Identity()
+        if name == "PyTorchMultiHeadAttention":
+            self.module = chapter.PyTorchMultiHeadAttention(**sizes)
+            _load(self.module.qkv, layer.w_q, layer.w_k, layer.w_v)
+            _load(self.module.proj, layer.w_o)
+        elif name == "MultiHeadAttention":
+            self.module = chapter.MultiHeadAttention(**sizes, context_length=w.queries)
+            _load(self.module.W_query, layer.w_q)
+            _load(self.module.W_key, layer.w_k)
+            _load(self.module.W_value, layer.w_v)
+            _load(self.module.out_proj, layer.w_o)
+        else:
+            d_k = w.d_model // w.heads
+            self.module = chapter.MultiHeadAttentionWrapper(**sizes | {"d_out": d_k}, context_length=w.queries)
+            for h, head in enumerate(self.module.heads):
+                rows = slice(h * d_k, (h + 1) * d_k)
+                _load(head.W_query, layer.w_q, rows=rows)
+                _load(head.W_key, layer.w_k, rows=rows)
+                _load(head.W_value, layer.w_v, rows=rows)
+            self.output = nn.Linear(w.d_model, w.d_model)
+            _load(self.output, layer.w_o)
+        self.to(problem.x).eval()
+
+    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, None]:
+        """Attend."""
+        return self.output(self.module(x)), None
+
+
+class XTransformers(Adapter):
+    """``x_transformers.Attention`` with its flash option; its projections have no bias and get ours here."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        w, layer = problem.workload, problem.layer
+        attention = _import("x_transformers.x_transformers").Attention
+        causal = w.mask == "causal"
+        self.module = attention(dim=w.d_model, heads=w.heads, dim_head=w.d_model // w.heads, flash=True, causal=causal)
+        for name in ("q", "k", "v"):
+            _load(getattr(self.module, f"to_{name}"), getattr(layer, f"w_{name}"))
+        _load(self.module.to_out, layer.w_o)
+        self.to(problem.x).eval()
+        self.mask = None if causal else problem.mask
+        self.is_self = w.is_self
+
+    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, None]:
+        """Attend."""
+        return self.module(x, context=None if self.is_self else memory, attn_mask=self.mask), None
+
+
+class Labml(Adapter):
+    """``labml_nn.transformers.mha``: axes (time, batch, feature); keeps its weights, detached, in ``attn``."""
+
+    time_first = True
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        w, layer = problem.workload, problem.layer
+        mha = _import("labml_nn.transformers.mha")
+        if not hasattr(
+            mha.tracker, "debug"
+        ):  # it reports its weights there; later versions of labml have no such place
+            mha.tracker.debug = lambda *_: None
+        self.module = mha.MultiHeadAttention(w.heads, w.d_model, dropout_prob=0.0)
+        for name in ("query", "key", "value"):
+            _load(getattr(self.module, name).linear, getattr(layer, f"w_{name[0]}"))
+        _load(self.module.output, layer.w_o)
+        self.to(problem.x).eval()
+        self.mask = None
+        if problem.mask is not None:  # (T, T) or (B, 1, 1, T_k) -> (T_q or 1, T_k, B or 1)
+            mask = problem.mask if w.mask == "causal" else problem.mask[:, 0]
+            self.mask = torch.atleast_3d(mask) if w.mask == "causal" else mask.permute(1, 2, 0)
+        self.need_weights = w.weights
+
+    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Attend."""
+        output = self.module(query=x, key=memory, value=memory, mask=self.mask)
+        return output, self.module.attn.permute(2, 3, 0, 1) if self.need_weights else None
+
+
+class Bert(Adapter):
+    """BERT's attention of ``transformers`` and the product after it (its residual and layer norm stay outside)."""
+
+    def __init__(self, problem: Problem, implementation: str) -> None:
+        super().__init__()
+        w, layer = problem.workload, problem.layer
+        modeling = _import("transformers.models.bert.modeling_bert")
+        config = modeling.BertConfig(hidden_size=w.d_model, num_attention_heads=w.heads)
+        config._attn_implementation = implementation
+        kind = modeling.BertSelfAttention if w.is_self else modeling.BertCrossAttention
+        self.module = kind(config, is_causal=w.mask == "causal")
+        for name in ("query", "key", "value"):
+            _load(getattr(self.module, name), getattr(layer, f"w_{name[0]}"))
+        self.dense = nn.Linear(w.d_model, w.d_model)
+        _load(self.dense, layer.w_o)
+        self.to(problem.x).eval()
+        self.mask, self.is_self = _mask_of_transformers(problem, implementation), w.is_self
+
+    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Attend."""
+        options = {} if self.is_self else {"encoder_hidden_states": memory}
+        context, weights = self.module(x, attention_mask=self.mask, **options)
+        return self.dense(context), weights
+
+
+class Gpt2(Adapter):
+    """GPT-2's attention of ``transformers``: always causal, its three projections in one product."""
+
+    def __init__(self, problem: Problem, implementation: str) -> None:
+        super().__init__()
+        w, layer = problem.workload, problem.layer
+        modeling = _import("transformers.models.gpt2.modeling_gpt2")
+        config = modeling.GPT2Config(n_embd=w.d_model, n_head=w.heads, n_positions=w.queries)
+        config._attn_implementation = implementation
+        self.module = modeling.GPT2Attention(config)
+        with torch.no_grad():  # Conv1D keeps its weight as (in, out)
+            for conv, linears in (
+                (self.module.c_attn, (layer.w_q, layer.w_k, layer.w_v)),
+                (self.module.c_proj, (layer.w_o,)),
+            ):
+                conv.weight.copy_(torch.cat([linear.weight for linear in linears]).T)
+                conv.bias.copy_(torch.cat([linear.bias for linear in linears]))
+        self.to(problem.x).eval()
+        self.mask = _mask_of_transformers(problem, implementation)
+
+    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Attend."""
+        return self.module(x, attention_mask=self.mask)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Somebody who takes part.
+
+    Attributes
+    ----------
+    name : str
+        How the tables call it.
+    prepare : callable
+        ``prepare(problem) -> Adapter``.
+    package : str
+        What must be installed for it, as the package index calls it.
+    module : str
+        What must be importable.
+    gives_weights : bool
+        Whether it can return the weights of each head.
+    stores_scores : bool
+        Whether the T_q x T_k matrix exists even if nobody asks for it.
+    cannot, too_slow : callable
+        Why it does not take part in a workload, or is checked there but not timed, in words; "" otherwise.
+    """
+
+    name: str
+    prepare: Callable[[Problem], Adapter]
+    package: str = "torch"
+    module: str = "torch"
+    gives_weights: bool = False
+    stores_scores: bool = False
+    cannot: Callable[[Workload], str] = lambda workload: ""
+    too_slow: Callable[[Workload], str] = lambda workload: ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is one of the seven."""
+        return self.package == "attention-variants"
+
+    @property
+    def version(self) -> str:
+        """The version of its package."""
+        return version(self.package)
+
+    def absent(self, workload: Workload) -> str:
+        """Say why it does not take part.
+
+        Parameters
+        ----------
+        workload : Workload
+
+        Returns
+        -------
+        reason : str
+            "" if it takes part.
+        """
+        try:
+            _import(self.module)
+        except ImportError as error:
+            return f"not installed: pip install --no-deps {self.package} ({error})"
+        if workload.weights and not self.gives_weights:
+            return "gives no weights of its heads"
+        return self.cannot(workload)
+
+    def untimed(self, workload: Workload) -> str:
+        """Say why it is checked but not timed.
+
+        Parameters
+        ----------
+        workload : Workload
+
+        Returns
+        -------
+        reason : str
+            "" if it is timed.
+        """
+        scores = workload.batch * workload.heads * workload.queries * workload.keys
+        if self.stores_scores and not workload.weights and scores > MANY_SCORES:
+            return "stores every score; see the workload with weights"
+        return self.too_slow(workload)
+
+
+def _ours(variant: int) -> Contender:
+    def too_slow(workload: Workload) -> str:
+        if variant == 1:
+            return "minutes a call; see how it grows"
+        if variant <= 3 and workload.mask != "none":
+            return "one call for each query; see how it grows"
+        if variant <= 4 and (workload.backward or workload.weights or workload.compiled):
+            return "Python loops around it; see how it grows"
+        return ""
+
+    return Contender(
+        f"variant {variant}",
+        lambda problem: Ours(problem, variant),
+        package="attention-variants",
+        module="attention_variants",
+        gives_weights=True,
+        stores_scores=variant != 7,
+        too_slow=too_slow,
+    )
+
+
+def _causal_only(workload: Workload) -> str:
+    return "" if workload.mask == "causal" else "is always causal"
+
+
+def _fast_path(workload: Workload) -> str:
+    if workload.backward or not workload.is_self:
+        return "its fast path is for self-attention without gradients"
+    return ""
+
+
+def _from_scratch(word: str, name: str, *, stores_scores: bool) -> Contender:
+    return Contender(
+        f"llms-from-scratch{word}",
+        lambda problem: FromScratch(problem, name),
+        package="llms-from-scratch",
+        module="llms_from_scratch.ch03",
+        stores_scores=stores_scores,
+        cannot=_causal_only,
+    )
+
+
+def _of_transformers(name: str, adapter: Callable[..., Adapter], implementation: str, **settings: Any) -> Contender:
+    return Contender(
+        f"transformers {name}, {implementation}",
+        lambda problem: adapter(problem, implementation),
+        package="transformers",
+        module=f"transformers.models.{name.replace('-', '').lower()}",
+        gives_weights=implementation == "eager",
+        stores_scores=implementation == "eager",
+        **settings,
+    )
+
+
+#: With what everybody is compared.
+FLOOR = Contender("the floor", Floor, gives_weights=True)  # it gives none, and is nevertheless what all are measured by
+
+#: Ours first, then the others.
+CONTENDERS: tuple[Contender, ...] = (
+    *map(_ours, range(7, 0, -1)),
+    Contender("nn.MultiheadAttention", lambda p: TorchModule(p, training=True), gives_weights=True),
+    Contender(
+        "nn.MHA, fast path",
+        lambda p: TorchModule(p, training=False),
+        gives_weights=True,
+        cannot=_fast_path,
+    ),
+    Contender("textbook class", Textbook, gives_weights=True, stores_scores=True),
+    Contender("x-transformers, flash", XTransformers, package="x-transformers", module="x_transformers.x_transformers"),
+    Contender(
+        "labml-nn",
+        Labml,
+        package="labml-nn",
+        module="labml_nn.transformers.mha",
+        gives_weights=True,
+        stores_scores=True,
+    ),
+    _of_transformers("BERT", Bert, "sdpa"),
+    _of_transformers("BERT", Bert, "eager"),
+    _of_transformers("GPT-2", Gpt2, "sdpa", cannot=_causal_only),
+    _of_transformers("GPT-2", Gpt2, "eager", cannot=_causal_only),
+    _from_scratch(", sdpa", "PyTorchMultiHeadAttention", stores_scores=False),
+    _from_scratch("", "MultiHeadAttention", stores_scores=True),
+    _from_scratch(", heads", "MultiHeadAttentionWrapper", stores_scores=True),
+)
+
+
+def _import(module: str) -> Any:
+    """Import a library; what it says of its own age is not our reader's concern."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return importlib.import_module(module)
+
+
+def _copy(layer: MultiHeadAttention, variant: int = 7) -> MultiHeadAttention:
+    """The same weights in a layer of its own."""
+    copy = MultiHeadAttention(layer.d_model, layer.num_heads, variant=variant).to(layer.w_q.weight)
+    copy.load_state_dict(layer.state_dict())
+    return copy.eval()
+
+
+def _load(linear: nn.Linear, *ours: nn.Linear, rows: slice = slice(None)) -> None:
+    """Give a linear layer the weights of one of ours, of several packed, or of some of its rows."""
+    with torch.no_grad():
+        linear.weight.copy_(torch.cat([one.weight for one in ours])[rows])
+        linear.bias = nn.Parameter(torch.cat([one.bias for one in ours])[rows].clone())
+
+
+def _mask_of_transformers(problem: Problem, implementation: str) -> Tensor | None:
+    """What a model hands to its layers: nothing if the kernel is causal, for sdpa booleans, else numbers to add."""
+    w = problem.workload
+    if problem.mask is None or (w.mask == "causal" and implementation == "sdpa"):
+        return None
+    mask = problem.mask if problem.mask.ndim == 4 else problem.mask[None, None]
+    if implementation == "sdpa":
+        return mask
+    return torch.zeros_like(mask, dtype=problem.x.dtype).masked_fill(~mask, torch.finfo(problem.x.dtype).min)

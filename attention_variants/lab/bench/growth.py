@@ -1,0 +1,236 @@
+"""How cost grows: time and peak memory of all seven, lifted, against T, with the exponents that fit them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from attention_variants.lab.memory import peak_memory
+from attention_variants.model.lift import lift
+from attention_variants.variants import VARIANTS
+
+#: The problem that grows: one sequence, in the width and heads of the longest workload.
+D_MODEL, HEADS = 512, 8
+
+#: The longest T whose tensors are counted one by one.
+COUNTED = 4096
+
+#: How many of the longest T an exponent is fitted to: short ones measure what each call costs anyway.
+FITTED = 4
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A cost of one variant against T.
+
+    Attributes
+    ----------
+    lengths : list of int
+        The T that were run.
+    values : list of float
+        Seconds, or bytes.
+    """
+
+    lengths: list[int]
+    values: list[float]
+
+    @property
+    def exponent(self) -> float:
+        """The p of a cost that grows as T to the power of p: a line through the longest T on log axes."""
+        return fit_exponent(self.lengths, self.values)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The curves of all variants.
+
+    Attributes
+    ----------
+    seconds : dict of int to Curve
+        Variant -> the time of a forward call.
+    tensors : dict of int to Curve
+        Variant -> the most bytes that tensors held at once, beyond q, k and v (`peak_memory`).
+    process : dict of int to Curve
+        Variant -> how far the peak memory of a fresh process rose during the call, as the operating system counts it,
+        beyond q, k and v and what a first small call takes once. For the lengths where that is more than a trace.
+    budget : int
+        The memory, in bytes, that no call was to exceed.
+    """
+
+    seconds: Mapping[int, Curve]
+    tensors: Mapping[int, Curve]
+    process: Mapping[int, Curve]
+    budget: int
+
+    def longest(self, variant: int) -> int:
+        """The longest T that was run."""
+        return self.seconds[variant].lengths[-1]
+
+    def memory(self, variant: int) -> Curve:
+        """The memory of the process where it was measured, else of the tensors."""
+        return self.process.get(variant, self.tensors[variant])
+
+    def reach(self, variant: int) -> int:
+        """The T at which the peak memory meets the budget, if it goes on growing as it did between the longest T."""
+        curve = self.memory(variant)
+        return int(curve.lengths[-1] * (self.budget / curve.values[-1]) ** (1 / curve.exponent))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain numbers, strings, lists and dicts, fit for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Growth:
+        """Read what `to_dict` wrote; JSON has made strings of the numbers of the variants."""
+        curves = {
+            name: {int(variant): Curve(**curve) for variant, curve in data[name].items()}
+            for name in ("seconds", "tensors", "process")
+        }
+        return cls(**curves, budget=data["budget"])
+
+
+def fit_exponent(lengths: list[int], values: list[float]) -> float:
+    """Fit the p of ``values = c * lengths ** p`` to the longest lengths.
+
+    Parameters
+    ----------
+    lengths : list of int
+    values : list of float
+
+    Returns
+    -------
+    exponent : float
+        nan if there are fewer than two lengths.
+    """
+    if len(lengths) < 2:
+        return float("nan")
+    slope, _ = np.polyfit(np.log(lengths[-FITTED:]), np.log(np.maximum(values[-FITTED:], 1e-12)), deg=1)
+    return float(slope)
+
+
+def measure_growth(
+    *,
+    longest: int = 16384,
+    shortest: int = 16,
+    seconds: float = 10.0,
+    budget: int = 2 * 2**30,
+    report: Callable[[str], None] = lambda what: None,
+) -> Growth:
+    """Run all seven, lifted, on longer and longer sequences.
+
+    T doubles from the shortest to the longest; a variant stops before a call that would, going by those before it,
+    take longer than ``seconds`` or more memory than ``budget``. Variant 7 runs without weights.
+
+    Parameters
+    ----------
+    longest, shortest : int
+        The ends of the ladder.
+    seconds : float, default 10
+        The longest that a call may take.
+    budget : int, default 2 GiB
+        The most bytes that a call may hold.
+    report : callable, optional
+        Is told what goes on, in words.
+
+    Returns
+    -------
+    growth : Growth
+    """
+    ladder = [shortest * 2**step for step in range(20) if shortest * 2**step <= longest]
+    times: dict[int, Curve] = {}
+    tensors: dict[int, Curve] = {}
+    for variant in VARIANTS:
+        times[variant], tensors[variant] = time_of, bytes_of = Curve([], []), Curve([], [])
+        for T in ladder:
+            quadrupled = 4 * time_of.values[-1] if time_of.values else 0.0
+            if quadrupled > seconds or (variant != 7 and bytes_of.values and 4 * bytes_of.values[-1] > budget):
+                break
+            report(f"variant {variant}, T = {T}")
+            function, inputs = _problem(variant, T)
+            if T <= COUNTED:
+                bytes_of.lengths.append(T)
+                bytes_of.values.append(peak_memory(function, *inputs))
+            time_of.lengths.append(T)
+            time_of.values.append(_median_time(partial(function, *inputs)))
+
+    process: dict[int, Curve] = {}
+    for variant, curve in times.items():
+        # Variant 1 stays below a megabyte, which drowns in the pages that a process touches for other reasons.
+        worth = [T for T in curve.lengths if T >= 512]
+        peaks = []
+        for T in worth:
+            report(f"variant {variant}, T = {T}: memory of a process")
+            peaks.append(peak_of_process(variant, T))
+        measured = [peak for peak in peaks if peak is not None]
+        if measured:
+            process[variant] = Curve(worth, measured)
+    return Growth(times, tensors, process, budget)
+
+
+def peak_of_process(variant: int, T: int) -> float | None:
+    """Measure how far a call raises the peak memory of a fresh process, as the operating system counts it.
+
+    Parameters
+    ----------
+    variant : int
+        1 to 7, lifted.
+    T : int
+        The length of the sequence.
+
+    Returns
+    -------
+    bytes : float or None
+        None where the system does not say (it must be Linux).
+    """
+    if not Path("/proc/self/clear_refs").exists():
+        return None
+    # A server that has imported torch and run nothing forks a process for each call: no threads, no memory of others.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_rise_of_peak, variant, T, torch.get_num_threads()).result()
+
+
+def _rise_of_peak(variant: int, T: int, threads: int) -> float:
+    torch.set_num_threads(threads)
+    function, inputs = _problem(variant, 64)
+    function(*inputs)  # threads and their buffers, once
+    function, inputs = _problem(variant, T)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew at what is held now
+    before = _status("VmRSS")
+    result = function(*inputs)
+    del result
+    return max(_status("VmHWM") - before, 1)
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
+
+
+def _problem(variant: int, T: int) -> tuple[Callable, tuple]:
+    """A forward call without gradients, and its arguments."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, T, D_MODEL, generator=generator) for _ in range(3))
+    function = torch.no_grad()(partial(lift(variant), need_weights=variant != 7))
+    return function, (q, k, v, None, HEADS)
+
+
+def _median_time(call: Callable[[], Any]) -> float:
+    """The median of five calls, of fewer if they are long."""
+    times: list[float] = []
+    while len(times) < 5 and sum(times) < 1.0:
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
