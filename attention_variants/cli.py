@@ -1,4 +1,4 @@
-"""The command line: ``attention-variants compare | show | diff | animate | explore | dates | bench | check | grade``."""
+"""The command line: ``attention-variants compare``, ``show``, ``diff``, ``bench``, ``check``, ``grade`` and more."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def _add_bench(commands: Any) -> None:
     )
     bench.add_argument("--rounds", type=int, metavar="N", help="rounds of a race (default: what fits, at least 5)")
     bench.add_argument(
-        "--seconds", type=_seconds, metavar="S", help="about how long a race may take (default: 12, quick: 1)"
+        "--seconds", type=_seconds, metavar="S", help="about how long a race may take (default: 10, quick: 1)"
     )
     bench.add_argument(
         "--device", default="cpu", metavar="NAME", help="where the races run, cpu or cuda (default: cpu)"

@@ -23,12 +23,12 @@ from .race import Race, Result
 from .shares import PARTS
 
 #: How many workloads stand in one table, so that it fits a terminal of 80.
-_COLUMNS = 6
+_COLUMNS = 5
 
 #: What the cells of the races say.
 _LEGEND = (
     "The floor: four matrix products and the bare kernel. error: the largest beside float64, in values and gradients. "
-    "-: takes no part. =: equal, but not timed (bench.json says why)."
+    "MiB: peak memory, beyond inputs and weights. -: takes no part. =: equal, but not timed (bench.json says why)."
 )
 
 #: A table: its title, column heads, rows, how many columns hold words, and a line below.
@@ -229,9 +229,14 @@ def race_tables(races: list[Race]) -> Iterator[_Parts]:
                     continue  # takes no part in any of them
                 errors = [race[name].largest_error for race in columns if race[name].errors]
                 worst = f"{max(errors):.0e}" if errors else "-"
-                rows.append([name, worst, *(_cell(race, name) for race in columns)])
+                held = [race[name].memory for race in columns]
+                mebibytes = "-" if held[0] is None else f"{held[0] / 2**20:,.0f}"
+                rows.append([name, worst, *(_cell(race, name) for race in columns), mebibytes])
             title = f"B={B}, T={T}, d_model={d_model}, H={H}" + f", {settings}" * bool(settings)
-            yield f"{title}: time / floor", ["", "error", *map(_head, columns)], rows, 1, ""
+            heads = ["", "error", *map(_head, columns), f"MiB\n{_head(columns[0])}"]
+            ran = {one.kernel for race in columns for one in race.results if one.name in (FLOOR.name, "variant 7")}
+            note = f"The kernel of variant 7 and of the floor: {', '.join(sorted(ran - {''}))}" if ran - {""} else ""
+            yield f"{title}: time / floor", heads, rows, 1, note
 
 
 def _cell(race: Race, name: str) -> str:

@@ -1,0 +1,585 @@
+"""The benchmark tells the truth: all have the same weights and compute the same, and the ratios are what was timed.
+
+No test looks at a time: they are made up here, or only counted.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd.profiler import profile
+
+from attention_variants import cli
+from attention_variants.lab.bench import compiled, contenders, growth, run
+from attention_variants.lab.bench.bounds import bounds
+from attention_variants.lab.bench.compiled import Compiled, compile_variant
+from attention_variants.lab.bench.contenders import CONTENDERS, FLOOR, Adapter, Contender, Ours, Textbook
+from attention_variants.lab.bench.figures import draw_all
+from attention_variants.lab.bench.growth import Curve, Growth, fit_exponent, measure_growth, peak_of_process
+from attention_variants.lab.bench.machine import describe_machine, machine_in_words
+from attention_variants.lab.bench.race import Race, Result, check, race
+from attention_variants.lab.bench.result import Bench
+from attention_variants.lab.bench.run import bench
+from attention_variants.lab.bench.shares import PARTS, measure_shares
+from attention_variants.lab.bench.workloads import SIZES, Problem, full, lengths, of_size, quick
+
+SMALL = (2, 5, 8, 2)
+BY_NAME = {contender.name: contender for contender in CONTENDERS}
+OURS = [f"variant {number}" for number in range(1, 8)]
+CAUSAL_ONLY = {name for name in BY_NAME if name.startswith(("transformers GPT-2", "llms-from-scratch"))}
+NO_WEIGHTS = {name for name in BY_NAME if name.endswith(("sdpa", "flash")) or name.startswith("llms-from-scratch")}
+
+
+@pytest.fixture(scope="module")
+def quick_run():
+    return bench(is_quick=True, rounds=1)
+
+
+# ------------------------------------------------------------------------------------------------ the quick form, whole
+
+
+def test_everybody_in_the_quick_form_equals_the_reference(quick_run):
+    assert quick_run.all_equal
+    for each in quick_run.races:
+        for result in each.results:
+            assert result.equal or result.reason, f"{result.name} was neither checked nor excused"
+            assert all(0 <= error <= result.tolerance for error in result.errors.values())
+
+
+def test_the_quick_form_checks_values_gradients_and_weights(quick_run):
+    for each in quick_run.races:
+        expected = {"output", "grad x"} | {"grad memory"} * (not each.workload.is_self)
+        for name in OURS:
+            assert set(each[name].errors) == expected | {"weights"} * each.workload.weights
+
+
+def test_the_quick_form_leaves_out_only_who_computes_something_else(quick_run):
+    for each in quick_run.races:
+        w = each.workload
+        expected = set() if w.mask == "causal" else set(CAUSAL_ONLY)
+        expected |= NO_WEIGHTS if w.weights else set()
+        expected |= {"nn.MHA, fast path"} if w.backward or not w.is_self else set()
+        assert {result.name for result in each.results if not result.errors} == expected
+
+
+def test_the_quick_form_times_everybody_else_but_our_loops(quick_run):
+    for each in quick_run.races:
+        for result in each.results:
+            slow = result.name in OURS[:4]
+            assert len(result.seconds) == 1 or slow or not result.errors
+        assert each["variant 7"].seconds
+        assert each["variant 6"].seconds
+
+
+def test_variant_7_takes_the_fused_kernel_and_no_quadratic_memory(quick_run):
+    for each in quick_run.races:
+        w = each.workload
+        assert each["variant 7"].kernel == each[FLOOR.name].kernel == "flash_attention_for_cpu"
+        assert each["variant 6"].kernel == ""
+        scores = w.batch * w.heads * w.queries * w.keys * torch.finfo(getattr(torch, w.dtype)).bits // 8
+        assert each["variant 6"].memory >= 2 * scores  # the scores, and the weights
+        if not w.weights and not w.backward:
+            inputs = 5 * w.batch * max(w.queries, w.keys) * w.d_model * torch.finfo(getattr(torch, w.dtype)).bits // 8
+            assert each["variant 7"].memory <= inputs  # q, k, v, context and output, and next to nothing more
+
+
+def test_the_quick_form_shows_growth_shares_and_a_machine(quick_run):
+    assert set(quick_run.growth.seconds) == set(quick_run.growth.tensors) == set(range(1, 8))
+    assert set(quick_run.shares) == {5, 6, 7}
+    assert not quick_run.compiled
+    assert "torch" in quick_run.caption
+    text = repr(quick_run)
+    for name in (FLOOR.name, *BY_NAME):
+        assert name in text
+
+
+def test_a_quick_run_makes_no_promise_of_the_large_sizes(quick_run):
+    assert not [bound for bound in quick_run.bounds if bound.met is not None]
+
+
+def test_a_run_survives_json(quick_run, tmp_path):
+    files = quick_run.save(tmp_path / "out")
+    assert {path.name for path in files} == {
+        "bench.json",
+        *(f"{name}.{kind}" for name in ("race", "growth", "shares") for kind in ("png", "svg")),
+    }
+    assert all(path.stat().st_size > 1000 for path in files)
+    again = Bench.load(tmp_path / "out")
+    assert again.to_dict() == quick_run.to_dict()
+    assert json.loads(files[0].read_text())["all_equal"] is True
+
+
+# ------------------------------------------------------------------------------------------------ equality
+
+
+class Inverted(Textbook):
+    """A textbook class that mistakes the polarity of its mask."""
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        self.mask = None if self.mask is None else ~self.mask
+
+
+class Detached(Textbook):
+    """Right values, no gradients for what is looked at."""
+
+    def forward(self, x, memory):
+        return super().forward(x, memory.detach() + 0 * memory)
+
+
+class OtherWeights(Textbook):
+    """Right code, but one projection was never loaded."""
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        torch.nn.init.zeros_(self.w_v.bias)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "workload", "shows"),
+    [
+        (Inverted, of_size(SMALL, mask="causal"), "output"),
+        (Detached, of_size(SMALL, keys=7), "grad memory"),
+        (OtherWeights, of_size(SMALL), "output"),
+    ],
+)
+def test_who_is_not_equal_is_not_timed(adapter, workload, shows):
+    wrong = Contender("wrong", adapter, gives_weights=True)
+    result = race(workload, [wrong, BY_NAME["variant 6"]], rounds=2)
+    assert not result["wrong"].equal
+    assert result["wrong"].errors[shows] > 1e-3
+    assert result["wrong"].reason == "not equal: not timed"
+    assert not result["wrong"].seconds
+    assert len(result["variant 6"].seconds) == 2
+    assert not result.all_equal
+
+
+def test_wrong_weights_are_seen_where_they_are_asked_for():
+    class Shifted(Textbook):
+        def forward(self, x, memory):
+            output, weights = super().forward(x, memory)
+            return output, weights.roll(1, -1)
+
+    errors = check(Contender("wrong", Shifted, gives_weights=True), of_size(SMALL, mask="causal", weights=True))
+    assert errors["output"] < 1e-5
+    assert errors["weights"] > 0.1
+
+
+def test_a_contender_that_raises_is_reported():
+    def broken(problem):
+        raise RuntimeError("no such kernel\nat line 3")
+
+    result = race(of_size(SMALL), [Contender("broken", broken)], rounds=1)
+    assert result["broken"].reason == "RuntimeError: no such kernel"
+    assert not result["broken"].seconds
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_equality_holds_for_other_numbers(seed, monkeypatch):
+    monkeypatch.setattr(Problem, "make", partial(Problem.make, seed=seed))
+    workload = of_size(SMALL, mask="causal")
+    for contender in CONTENDERS:
+        assert max(check(contender, workload).values()) <= 1e-5, contender.name
+
+
+def test_a_missing_library_is_named_with_the_command(monkeypatch):
+    def missing(module):
+        raise ImportError(f"No module named {module!r}")
+
+    monkeypatch.setattr(contenders, "_import", missing)
+    reason = BY_NAME["labml-nn"].absent(of_size(SMALL))
+    assert "pip install --no-deps labml-nn" in reason
+
+
+def test_the_fast_path_is_the_fast_path():
+    """PyTorch falls back without a word if one of a dozen conditions does not hold."""
+    for mask in ("none", "causal", "padding"):
+        for weights in (False, True):
+            workload = of_size(SMALL, mask=mask, weights=weights)
+            seen = {}
+            for name in ("nn.MHA, fast path", "nn.MultiheadAttention"):
+                problem = Problem.make(workload)
+                adapter = BY_NAME[name].prepare(problem)
+                with torch.no_grad(), profile(use_kineto=False) as profiler:
+                    adapter(problem.x, problem.memory)
+                seen[name] = "aten::_native_multi_head_attention" in {event.name for event in profiler.function_events}
+            assert seen == {"nn.MHA, fast path": True, "nn.MultiheadAttention": False}, workload.kind
+
+
+def test_the_floor_returns_the_right_output_and_does_only_five_things():
+    problem = Problem.make(of_size(SMALL, mask="causal"))
+    floor = FLOOR.prepare(problem)
+    with torch.no_grad(), profile(use_kineto=False) as profiler:
+        floor(problem.x, problem.memory)
+    names = [event.name for event in profiler.function_events]
+    assert names.count("aten::linear") == 4
+    assert names.count("aten::scaled_dot_product_attention") == 1
+    assert not {"aten::cat", "aten::clone", "aten::transpose_copy"} & set(names)
+
+
+# ------------------------------------------------------------------------------------------------ rounds and ratios
+
+
+def test_the_rounds_are_interleaved():
+    order = []
+
+    class Noted(Textbook):
+        def __init__(self, problem, name):
+            super().__init__(problem)
+            self.name = name
+
+        def forward(self, x, memory):
+            order.append(self.name)
+            return super().forward(x, memory)
+
+    race(of_size(SMALL), [Contender(name, partial(Noted, name=name)) for name in "ABC"], rounds=3)
+    assert order[-9:] == list("ABCABCABC")
+
+
+def made_up(workload, **seconds):
+    results = [
+        Result(name.replace("_", " "), "1.0", {"output": 1e-7}, 1e-5, seconds=list(times))
+        for name, times in {"the_floor": [1.0, 1.0, 1.0], **seconds}.items()
+    ]
+    return Race(workload, results)
+
+
+def test_ratios_are_taken_round_by_round():
+    """The machine halves its speed after the first round: who is twice as slow stays twice as slow."""
+    each = made_up(of_size(SMALL), the_floor=[1.0, 2.0, 2.0, 2.0, 4.0], variant_7=[2.0, 4.0, 4.0, 5.0, 8.0])
+    ratio = each.ratio("variant 7")
+    assert (ratio.low, ratio.median, ratio.high) == (2.0, 2.0, 2.0)
+    ratio = made_up(of_size(SMALL), variant_7=[1.0, 2.0, 3.0]).ratio("variant 7")
+    assert (ratio.low, ratio.median, ratio.high) == (1.5, 2.0, 2.5)
+    assert str(ratio) == "2.00 (1.50 to 2.50)"
+
+
+def verdicts(*races, **settings):
+    return {bound.what: bound.met for bound in bounds(Bench({}, races=list(races), **settings))}
+
+
+def test_the_floor_bound_counts_each_workload():
+    base = of_size(SIZES[0])
+    kept = made_up(base, variant_7=[1.07, 1.08, 1.09])
+    missed = made_up(replace(base, mask="causal"), variant_7=[1.08, 1.09, 1.10])
+    assert list(verdicts(kept, missed).values()) == [True, False]
+
+
+def test_the_bound_beside_the_others_names_the_best_of_them():
+    workload = of_size(SIZES[0], backward=True)
+    others = {"slow": [3.0, 3.0, 3.0], "best": [2.0, 2.0, 2.0], "variant_6": [1.0, 1.0, 1.0]}
+    kept = verdicts(made_up(workload, variant_7=[1.98, 2.02, 2.2], **others))
+    assert list(kept.values()) == [True]
+    assert "(best)" in next(iter(kept))
+    assert list(verdicts(made_up(workload, variant_7=[2.02, 2.02, 2.1], **others)).values()) == [False]
+
+
+def test_the_bounds_of_variant_6():
+    times = {
+        "variant_6": [1.5, 1.5, 1.5],
+        "variant_5": [3.0, 3.0, 3.0],
+        "textbook_class": [2.0, 2.0, 2.0],
+        "nn.MultiheadAttention": [1.49, 1.49, 1.49],
+        "nn.MHA,_fast_path": [1.5, 1.5, 1.5],
+    }
+    found = verdicts(made_up(of_size(SIZES[1], mask="causal", weights=True), **times))
+    by_other = {what.split(": ")[0]: met for what, met in found.items()}
+    assert by_other == {
+        "variant 6 / nn.MultiheadAttention": False,
+        "variant 6 / nn.MHA, fast path": True,
+        "variant 6 / textbook class": True,
+        "variant 5 / variant 6": None,
+    }
+
+
+def test_other_settings_make_no_promise():
+    assert not verdicts(made_up(of_size(SIZES[0], dtype="bfloat16"), variant_7=[9.0, 9.0, 9.0]))
+    assert not verdicts(made_up(of_size(SIZES[0], compiled=True), variant_7=[9.0, 9.0, 9.0]))
+    assert not verdicts(made_up(of_size(SMALL), variant_7=[9.0, 9.0, 9.0]))
+
+
+def power_law(exponent, lengths_run=(1024, 2048, 4096, 8192, 16384), scale=1.0):
+    return Curve(list(lengths_run), [scale * T**exponent for T in lengths_run])
+
+
+def made_up_growth(six=2.0, seven=1.0):
+    exponents = {number: 2.0 for number in range(1, 8)} | {6: six, 7: seven}
+    curves = {number: power_law(p, scale=100.0) for number, p in exponents.items()}
+    return Growth({**curves, 1: power_law(2.0, scale=500.0)}, curves, curves, 2**31)
+
+
+def test_the_bounds_of_growth():
+    kept = verdicts(growth=made_up_growth())
+    assert kept["variant 7: exponent of its peak memory, to T = 16384"] is True
+    assert kept["variant 6: exponent of its peak memory"] is True
+    found = verdicts(growth=made_up_growth(six=1.5, seven=1.2))
+    assert found["variant 7: exponent of its peak memory, to T = 16384"] is False
+    assert found["variant 6: exponent of its peak memory"] is False
+    ratio = next(b for b in bounds(Bench({}, growth=made_up_growth())) if b.what.startswith("variant 1 / variant 2"))
+    assert (ratio.measured, ratio.met) == ("5", None)
+
+
+def test_the_bound_of_compilation():
+    what = "torch.compile(fullgraph=True), variants 2 to 7"
+    works = [Compiled(2, 1e-7, 1.0), Compiled(3, 0.0, 1.0)]
+    assert verdicts(compiled=works)[what] is True
+    assert verdicts(compiled=[*works, Compiled(4, 1e-2, 1.0)])[what] is False
+    failed = Compiled(5, float("nan"), 0.0, "Unsupported: a loop")
+    assert verdicts(compiled=[*works, failed])[what] is False
+    assert "Unsupported: a loop" in repr(Bench(describe_machine(), compiled=[failed]))
+
+
+# ------------------------------------------------------------------------------------------------ growth
+
+
+def test_exponents_are_fitted_to_the_longest():
+    assert fit_exponent([64, 128, 256, 512], [3.0 * T**1.5 for T in (64, 128, 256, 512)]) == pytest.approx(1.5)
+    assert fit_exponent([1, 2, 64, 128, 256, 512], [9e9, 9e9, *(T**2.0 for T in (64, 128, 256, 512))]) == pytest.approx(
+        2
+    )
+    assert np.isnan(fit_exponent([64], [1.0]))
+
+
+def test_reach_goes_on_along_the_fit():
+    curves = made_up_growth()
+    assert curves.reach(7) == pytest.approx(2**31 / 100, rel=1e-3)
+    assert curves.reach(6) == pytest.approx((2**31 / 100) ** 0.5, rel=1e-3)
+
+
+def test_memory_grows_with_the_square_but_for_variant_7(quick_run):
+    for number in range(2, 8):
+        curve = quick_run.growth.tensors[number]
+        last = curve.values[-1] / curve.values[-2]
+        assert 3.3 < last < 4.0 if number < 7 else last == pytest.approx(2.0, abs=0.05)
+
+
+def test_a_ladder_stops_before_a_call_is_too_long_or_too_large():
+    found = measure_growth(shortest=16, longest=256, seconds=60.0, budget=2**20)
+    assert found.seconds[7].lengths == [16, 32, 64, 128, 256]
+    for number in range(2, 7):
+        assert found.tensors[number].lengths == found.seconds[number].lengths
+        assert found.tensors[number].lengths[-1] < 256
+        assert max(found.tensors[number].values) <= 2**20
+    assert measure_growth(shortest=16, longest=64, seconds=1e-9).longest(1) == 16
+
+
+@pytest.mark.skipif(
+    not growth.Path("/proc/self/clear_refs").exists(), reason="only Linux lets a process reset its peak"
+)
+def test_the_peak_of_a_process_is_that_of_its_tensors():
+    scores = 8 * 1024 * 1024 * 4
+    assert 2 * scores <= peak_of_process(6, 1024) <= 2.7 * scores
+    assert peak_of_process(7, 1024) <= scores / 4
+
+
+def test_where_the_system_does_not_say_the_tensors_do(monkeypatch):
+    monkeypatch.setattr(growth, "peak_of_process", lambda variant, T: None)
+    found = measure_growth(shortest=512, longest=512, seconds=1e-9)
+    assert found.process == {}
+    assert found.memory(6) is found.tensors[6]
+
+
+# ------------------------------------------------------------------------------------------------ shares, compilation
+
+
+@pytest.mark.parametrize("mask", ["none", "causal", "padding"])
+def test_variant_7_copies_nothing(mask):
+    shares = measure_shares(7, of_size((2, 20, 16, 2), mask=mask), calls=1)
+    assert {part for part in PARTS if shares[part]} <= {"projections", "fused kernel", "other"}
+
+
+def test_variant_6_multiplies_and_masks():
+    shares = measure_shares(6, of_size((2, 20, 16, 2), mask="causal"), calls=1)
+    assert {part for part in PARTS if shares[part]} >= {"projections", "scores", "mask", "softmax", "weighted sum"}
+    assert shares["fused kernel"] == 0
+
+
+def test_a_variant_that_does_not_compile_is_reported(monkeypatch):
+    def refuse(function, **settings):
+        raise RuntimeError("no compiler\nhere")
+
+    monkeypatch.setattr(compiled.torch, "compile", refuse)
+    found = compile_variant(6)
+    assert not found.works
+    assert found.failure == "RuntimeError: no compiler"
+
+
+def test_a_compiled_variant_is_held_against_itself(monkeypatch):
+    monkeypatch.setattr(compiled.torch, "compile", lambda function, **settings: function)
+    assert all(compile_variant(number).works for number in compiled.COMPILED)
+    monkeypatch.setattr(
+        compiled.torch, "compile", lambda function, **settings: lambda *inputs: [2 * x for x in function(*inputs)]
+    )
+    assert not compile_variant(6).works
+
+
+# ------------------------------------------------------------------------------------------------ workloads
+
+
+def test_the_full_run_has_every_setting():
+    races = full()
+    assert {(w.batch, w.queries, w.d_model, w.heads) for w in races} == set(SIZES)
+    assert len(races) == len(set(races))
+    for has in (
+        lambda w: w.mask == "causal",
+        lambda w: w.mask == "padding",
+        lambda w: not w.is_self,
+        lambda w: w.backward,
+        lambda w: w.weights,
+        lambda w: w.dtype == "bfloat16",
+        lambda w: w.compiled,
+    ):
+        assert any(map(has, races))
+        assert not all(map(has, races))
+    assert {w.kind for w in full() if not w.compiled} >= {w.kind for w in quick()}
+
+
+def test_the_small_problem_keeps_the_kind_and_shows_swapped_axes():
+    for w in full():
+        assert w.small().kind == w.kind
+        problem = Problem.make(w.small())
+        assert problem.x.shape == (2, 5, 16)
+        assert problem.memory.shape == ((2, 5, 16) if w.is_self else (2, 7, 16))
+        assert (problem.memory is problem.x) == w.is_self
+
+
+def test_lengths_differ_and_none_is_empty():
+    assert lengths(2, 7) == [5, 3]
+    assert all(1 <= length < 256 for length in lengths(8, 256))
+    assert len(set(lengths(8, 256))) == 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"keys": 7, "mask": "causal"}, "causal workload needs T_q = T_k"),
+        ({"mask": "upper"}, "none, causal or padding"),
+        ({"dtype": "float16"}, "float32 or bfloat16"),
+    ],
+)
+def test_a_workload_says_what_is_wrong(settings, words):
+    with pytest.raises(ValueError, match=words):
+        of_size(SMALL, **settings)
+
+
+def test_a_size_that_heads_do_not_divide_is_refused():
+    with pytest.raises(ValueError, match="heads that divide d_model"):
+        of_size((2, 5, 9, 2))
+
+
+# ------------------------------------------------------------------------------------------------ figures
+
+
+def test_the_race_figure_draws_the_medians():
+    races = [
+        made_up(of_size(SIZES[0]), variant_7=[1.0, 1.2, 1.3], textbook_class=[2.0, 2.2, 2.4]),
+        made_up(of_size(SIZES[0], backward=True), variant_7=[1.1, 1.1, 1.1]),
+    ]
+    for each in races:
+        there = {result.name for result in each.results}
+        each.results += [Result(name, "", reason="not here") for name in BY_NAME if name not in there]
+    figure = draw_all(Bench(describe_machine(), races=races))["race"]
+    (ax,) = figure.axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["variant 7", "textbook class"]
+    dots = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
+    assert sorted(map(float, dots)) == [1.1, 1.2, 2.2]
+    assert machine_in_words(describe_machine()) in figure.texts[-1].get_text()
+
+
+def test_the_growth_figure_draws_the_curves():
+    figure = draw_all(Bench(describe_machine(), growth=made_up_growth()))["growth"]
+    time_ax, memory_ax = figure.axes
+    assert list(time_ax.lines[6].get_ydata()) == [100.0 * T for T in (1024, 2048, 4096, 8192, 16384)]
+    assert memory_ax.lines[6].get_ydata()[0] == pytest.approx(100.0 * 1024 / 2**20)
+    assert {text.get_text() for text in memory_ax.texts} >= {"7:  $T^{1.0}$", "6:  $T^{2.0}$", "2 GiB"}
+
+
+def test_the_shares_figure_draws_the_milliseconds():
+    shares = {6: dict.fromkeys(PARTS, 0.001), 7: {**dict.fromkeys(PARTS, 0.0), "fused kernel": 0.004}}
+    (ax,) = draw_all(Bench(describe_machine(), shares=shares, shares_of="x"))["shares"].axes
+    assert sum(bar.get_width() for bar in ax.patches) == pytest.approx(len(PARTS) + 4)
+
+
+# ------------------------------------------------------------------------------------------------ the command
+
+
+def test_the_command_runs_one_problem_of_your_own(tmp_path, capsys):
+    status = cli.main(
+        ["bench", "--sizes", "2,5,8,2", "--mask", "causal", "--weights", "--rounds", "1", "--out", str(tmp_path)]
+    )
+    assert status == 0
+    assert "variant 6" in capsys.readouterr().out
+    (only,) = Bench.load(tmp_path).races
+    assert only.workload == of_size(SMALL, mask="causal", weights=True)
+
+
+def test_the_command_fails_if_somebody_is_not_equal(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "CONTENDERS", (Contender("variant 6", Inverted, gives_weights=True),))
+    arguments = ["bench", "--sizes", "2,5,8,2", "--mask", "causal", "--rounds", "1", "--out", str(tmp_path)]
+    assert cli.main(arguments) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--keys", "7"], "go with --sizes"),
+        (["--backward"], "go with --sizes"),
+        (["--sizes", "2,5,9,2"], "divide d_model"),
+    ],
+)
+def test_the_command_says_what_is_wrong(arguments, words, capsys):
+    assert cli.main(["bench", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_size_that_is_no_size_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["bench", "--sizes", "2,5"])
+    assert "four whole numbers" in capsys.readouterr().err
+
+
+def test_parts_are_checked():
+    with pytest.raises(ValueError, match="parts must be among races, growth, shares, compile; got speed"):
+        bench(parts=["speed"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")
+def test_without_a_gpu_the_error_says_so():
+    with pytest.raises(ValueError, match="sees no CUDA GPU"):
+        bench(device="cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+def test_on_a_gpu_everybody_is_equal_and_the_kernel_is_named():
+    result = bench([of_size((2, 64, 64, 4)), of_size((2, 64, 64, 4), backward=True)], rounds=2, device="cuda")
+    assert result.all_equal
+    assert "gpu" in result.machine
+    for each in result.races:
+        assert each["variant 7"].kernel
+        assert each["variant 7"].memory > 0
+        assert all(seconds > 0 for seconds in each["variant 7"].seconds)
+
+
+def test_our_layer_is_compiled_as_one_graph(monkeypatch):
+    """A compiled race asks for one graph of ours, and takes of the others what it gets."""
+    asked = {}
+
+    def note(module, *, fullgraph, dynamic):
+        asked[type(module)] = fullgraph
+        return module
+
+    monkeypatch.setattr(torch, "compile", note)
+    race(of_size(SMALL, compiled=True), [BY_NAME["variant 7"], BY_NAME["textbook class"]], rounds=1)
+    assert asked == {Ours: True, Textbook: False}
+
+
+def test_every_contender_is_an_adapter_of_a_library_at_hand():
+    for contender in CONTENDERS:
+        assert not contender.absent(of_size(SMALL, mask="causal"))
+        assert isinstance(contender.prepare(Problem.make(of_size(SMALL, mask="causal"))), Adapter)
+        assert contender.version
