@@ -193,7 +193,7 @@ CHECKS = [
 
 def test_the_whole_course_is_there():
     numbers = [path.name[:2] for path in NOTEBOOKS]
-    missing = [f"{number:02}" for number in (*range(9), 10) if f"{number:02}" not in numbers]
+    missing = [f"{number:02}" for number in range(11) if f"{number:02}" not in numbers]
     assert not missing, f"notebooks/ has no notebook {', '.join(missing)}"
     assert len(set(numbers)) == len(numbers), f"two notebooks share a number: {[path.name for path in NOTEBOOKS]}"
     assert NOTEBOOKS[0].name == "00_start_here.ipynb", "make lab opens 00_start_here.ipynb"

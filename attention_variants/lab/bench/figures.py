@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -14,7 +14,7 @@ from attention_variants.lab.colors import COLORS, INK
 from attention_variants.variants import VARIANTS
 
 from .contenders import CONTENDERS, FLOOR
-from .growth import Curve, Growth
+from .growth import Curve
 from .race import Race
 from .result import Bench
 from .shares import PARTS
@@ -30,6 +30,12 @@ _SHARES = {
     "fused kernel": COLORS["v"],
     "copies": "#E69F00",
     "other": "#FFFFFF",
+}
+#: How each kind of race is drawn: the marker, whether it is full, how far below its contender's line.
+_MARKS = {
+    "forward": ("o", True, -0.22),
+    "forward, causal": ("D", True, 0.0),
+    "forward + backward": ("o", False, 0.22),
 }
 _HATCHED = {"copies": "///", "mask": "xxx"}
 
@@ -68,36 +74,36 @@ def plot_race(bench: Bench) -> Figure:
     Returns
     -------
     figure : Figure
-        A dot is the median of the rounds' ratios, its line the quartiles; full without gradients, hollow with them.
+        A mark is the median of the rounds' ratios, its line the quartiles.
     """
     eager = [race for race in bench.races if race.workload.dtype == "float32" and not race.workload.compiled]
-    plain = [r for r in eager if not r.workload.weights and r.workload.is_self and r.workload.mask != "padding"]
     panels: dict[str, list[Race]] = {}
-    for race in plain:
-        if race.workload.mask == "none":
-            panels.setdefault(race.workload.size, []).append(race)
     for race in eager:
-        if race.workload.weights:
-            panels.setdefault(f"with weights, causal\n{race.workload.size}", []).append(race)
+        w = race.workload
+        if _mark(race) and not w.weights:
+            panels.setdefault(w.size, []).append(race)
+    with_weights = [race for race in eager if race.workload.weights and not race.workload.backward]
+    for race in with_weights[-1:]:  # the largest
+        panels[f"with weights: {race.workload.size}"] = [race]
     if not panels:  # one workload of the reader's own
-        panels = {f"{race.workload.kind}\n{race.workload.size}": [race] for race in bench.races}
-    names = [c.name for c in CONTENDERS if any(race[c.name].seconds for group in panels.values() for race in group)]
+        panels = {f"{race.workload.kind}: {race.workload.size}": [race] for race in bench.races}
+    names = [c.name for c in CONTENDERS if any(_timed(race, c.name) for group in panels.values() for race in group)]
 
     fig, axes = plt.subplots(
-        1, len(panels), figsize=(2.6 * len(panels) + 2.4, 0.3 * len(names) + 1.9), sharey=True, squeeze=False
+        1, len(panels), figsize=(2.1 * len(panels) + 2.6, 0.34 * len(names) + 1.9), sharey=True, squeeze=False
     )
     for ax, (title, races) in zip(axes[0], panels.items(), strict=True):
         _race_panel(ax, races, names)
-        ax.set_title(title.replace(", d_model", ",\nd_model"), fontsize=9, color=INK)
+        ax.set_title(title.replace(": ", "\n").replace(", d_model", ",\nd_model"), fontsize=9, color=INK)
     axes[0, 0].set_yticks(range(len(names)), names)
     axes[0, 0].invert_yaxis()
     for label, name in zip(axes[0, 0].get_yticklabels(), names, strict=True):
         label.set(color=_color(name), fontsize=9, fontweight="bold" if name == "variant 7" else "normal")
     handles = [
-        plt.Line2D([], [], color=_QUIET, marker="o", linestyle="", label="forward"),
-        plt.Line2D([], [], color=_QUIET, marker="o", linestyle="", mfc="white", label="forward + backward"),
+        plt.Line2D([], [], color=_QUIET, linestyle="", marker=marker, mfc=_QUIET if full else "white", label=words)
+        for words, (marker, full, _) in _MARKS.items()
     ]
-    fig.legend(handles=handles, loc="upper left", fontsize=8, frameon=False, ncols=1)
+    fig.legend(handles=handles, loc="upper left", fontsize=8, frameon=False)
     fig.supxlabel(
         "time, as a multiple of the floor's (four matrix products and the bare kernel)", fontsize=9, color=INK
     )
@@ -120,9 +126,9 @@ def plot_growth(bench: Bench) -> Figure:
     if growth is None:
         raise ValueError('this run did not measure growth: bench(parts=("growth",)).')
     fig, (time_ax, memory_ax) = plt.subplots(1, 2, figsize=(10.5, 4.4))
-    _curves(time_ax, growth, growth.seconds)
+    _curves(time_ax, growth.seconds)
     time_ax.set_ylabel("seconds of a forward call", color=INK)
-    _curves(memory_ax, growth, {variant: growth.memory(variant) for variant in VARIANTS}, unit=2**20)
+    _curves(memory_ax, {variant: growth.memory(variant) for variant in VARIANTS}, unit=2**20, beyond_fixed=True)
     memory_ax.set_ylabel("MiB at the peak, beyond q, k and v", color=INK)
     memory_ax.axhline(growth.budget / 2**20, color=_QUIET, linewidth=1, linestyle="--")
     memory_ax.annotate(
@@ -180,55 +186,73 @@ def plot_shares(bench: Bench) -> Figure:
     return _finish(fig, bench)
 
 
+def _mark(race: Race) -> tuple[str, bool, float] | None:
+    """How a race is drawn: the marker, whether it is full, and how far below its contender's line it stands."""
+    w = race.workload
+    if w.backward:
+        return _MARKS["forward + backward"] if w.mask == "none" else None
+    if w.mask == "causal":
+        return _MARKS["forward, causal"]
+    return _MARKS["forward"] if w.mask == "none" and w.is_self else None
+
+
+def _timed(race: Race, name: str) -> bool:
+    return any(result.name == name and result.seconds for result in race.results)
+
+
 def _race_panel(ax: Axes, races: Sequence[Race], names: Sequence[str]) -> None:
     for race in races:
-        backward = race.workload.backward
+        marker, full, below = _mark(race) or _MARKS["forward"]
         for row, name in enumerate(names):
-            if race[name].seconds:
-                ratio, y = race.ratio(name), row + (0.16 if backward else -0.16)
-                ax.plot([ratio.low, ratio.high], [y, y], color=_color(name), linewidth=1.4)
-                ax.plot(ratio.median, y, "o", color=_color(name), mfc="white" if backward else _color(name), ms=5)
+            if _timed(race, name):
+                ratio, y = race.ratio(name), row + below
+                ax.plot([ratio.low, ratio.high], [y, y], color=_color(name), linewidth=1.3)
+                ax.plot(ratio.median, y, marker, color=_color(name), mfc=_color(name) if full else "white", ms=4.5)
+    for row in range(1, len(names), 2):  # bands, so that the eye keeps to a line
+        ax.axhspan(row - 0.5, row + 0.5, color="#F5F5F5", linewidth=0, zorder=0)
     ax.axvline(1.0, color=INK, linewidth=0.8)
-    ax.set_xlim(left=min(0.9, ax.get_xlim()[0]))
-    ax.grid(axis="x", color="#E5E5E5", linewidth=0.8)
+    ax.set_xlim(left=min(0.85, ax.get_xlim()[0]))
+    ax.grid(axis="x", color="#E0E0E0", linewidth=0.8)
     ax.set_axisbelow(True)
     _quiet(ax)
 
 
-def _curves(ax: Axes, growth: Growth, curves: dict[int, Curve] | object, unit: float = 1.0) -> None:
-    """A line for each variant, its number and its exponent at the end."""
-    assert isinstance(curves, dict)
+def _curves(ax: Axes, curves: Mapping[int, Curve], unit: float = 1.0, beyond_fixed: bool = False) -> None:
+    """A line for each variant; at its end its number and its exponent, once for those that end together."""
     shades = {variant: to_hex(plt.get_cmap("viridis")((variant - 1) / 7)) for variant in VARIANTS}
-    ends: list[tuple[float, int]] = []
+    together: list[list[int]] = []
     for variant, curve in curves.items():
-        values = np.array(curve.values) / unit
+        values = [value / unit for value in curve.values]
         ax.plot(curve.lengths, values, "o-", color=shades[variant], ms=3.5, linewidth=2.2 if variant == 7 else 1.4)
-        ends.append((values[-1], variant))
+        for group in together:
+            other = curves[group[0]]
+            if other.lengths[-1] == curve.lengths[-1] and 0.4 < other.values[-1] / curve.values[-1] < 2.5:
+                group.append(variant)
+                break
+        else:
+            together.append([variant])
+    for group in together:
+        ends = [curves[variant].values[-1] / unit for variant in group]
+        of = "exponent_beyond_fixed" if beyond_fixed else "exponent"
+        exponents = sorted({f"{getattr(curves[variant], of):.1f}" for variant in group})
+        span = exponents[0] if len(exponents) == 1 else f"{exponents[0]} to {exponents[-1]}"
+        ax.annotate(
+            f"{', '.join(map(str, group))}:  $T^{{{span.replace(' to ', '..')}}}$",
+            (curves[group[0]].lengths[-1], statistics.median(ends)),
+            xytext=(7, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9.5,
+            color=INK,
+        )
     ax.set(xscale="log", yscale="log", xlabel="T")
     ax.xaxis.set_major_locator(plt.FixedLocator([16, 64, 256, 1024, 4096, 16384]))
     ax.xaxis.set_major_formatter("{x:.0f}")
     ax.xaxis.set_minor_locator(plt.NullLocator())
-    longest = max(curve.lengths[-1] for curve in curves.values())
-    ax.set_xlim(right=longest * 6)  # room for the labels
+    ax.set_xlim(right=max(curve.lengths[-1] for curve in curves.values()) * 9)  # room for the labels
     _quiet(ax)
     ax.grid(color="#E5E5E5", linewidth=0.8)
     ax.set_axisbelow(True)
-    # Labels beside the ends of the lines, pushed apart where they would overlap.
-    low, high = np.log10(ax.get_ylim())
-    step, last = (high - low) / 21, -np.inf
-    for value, variant in sorted(ends):
-        curve = curves[variant]
-        y = max(np.log10(value), last + step)
-        last = y
-        ax.annotate(
-            f"{variant}:  $T^{{{curve.exponent:.1f}}}$",
-            (curve.lengths[-1], value),
-            xytext=(longest * 1.35, 10**y),
-            va="center",
-            fontsize=9,
-            color=shades[variant] if variant < 6 else INK,
-            arrowprops={"arrowstyle": "-", "color": "#BBBBBB", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 2},
-        )
 
 
 def _color(name: str) -> str:

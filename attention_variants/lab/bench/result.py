@@ -27,8 +27,9 @@ _COLUMNS = 5
 
 #: What the cells of the races say.
 _LEGEND = (
-    "The floor: four matrix products and the bare kernel. error: the largest beside float64, in values and gradients. "
-    "MiB: peak memory, beyond inputs and weights. -: takes no part. =: equal, but not timed (bench.json says why)."
+    "Times are multiples of the floor's, whose row has the milliseconds: four matrix products and the bare kernel. "
+    "error: the largest beside float64, in values and gradients. MiB: peak memory in the first column, beyond inputs "
+    "and weights. -: takes no part. =: equal, not timed (bench.json says why). The kernel of variant 7: {kernel}."
 )
 
 #: A table: its title, column heads, rows, how many columns hold words, and a line below.
@@ -162,6 +163,8 @@ class Bench:
         files : list of Path
             What was written.
         """
+        import matplotlib.pyplot as plt
+
         from .figures import draw_all
 
         folder = Path(folder)
@@ -171,11 +174,15 @@ class Bench:
         for name, figure in draw_all(self).items():
             for kind in ("png", "svg"):
                 files.append(folder / f"{name}.{kind}")
-                figure.savefig(files[-1], dpi=160, bbox_inches="tight", facecolor="white")
+                metadata = {"Date": None} if kind == "svg" else {}  # the same file from the same figures
+                with plt.rc_context({"svg.hashsalt": name}):
+                    figure.savefig(files[-1], dpi=160, bbox_inches="tight", facecolor="white", metadata=metadata)
         return files
 
     def __rich__(self) -> Group:
-        legend = [Text(_LEGEND + "\n")] if self.races else []
+        ran = {race["variant 7"].kernel for race in self.races if any(r.name == "variant 7" for r in race.results)}
+        kernel = ", ".join(sorted(ran - {""})) or "not seen"
+        legend = [Text(_LEGEND.format(kernel=kernel) + "\n")] if self.races else []
         return Group(*legend, *self._tables())
 
     def __repr__(self) -> str:
@@ -199,8 +206,7 @@ class Bench:
         if self.compiled:
             yield _compiled_table(self.compiled)
         if self.bounds:
-            rows = [[bound.what, bound.asked, bound.measured, bound.verdict] for bound in self.bounds]
-            yield "What is promised, and what came out", ["", "asked", "measured", ""], rows, 4, f"on {self.caption}"
+            yield bounds_table(self.bounds, self.caption)
 
 
 def race_tables(races: list[Race]) -> Iterator[_Parts]:
@@ -223,20 +229,41 @@ def race_tables(races: list[Race]) -> Iterator[_Parts]:
         groups.setdefault((w.batch, w.queries, w.d_model, w.heads, settings), []).append(race)
     for (B, T, d_model, H, settings), group in groups.items():
         for columns in (group[start : start + _COLUMNS] for start in range(0, len(group), _COLUMNS)):
-            rows = []
+            rows, untimed = [], []
             for name in [result.name for result in columns[0].results]:
-                if not any(race[name].errors for race in columns):
-                    continue  # takes no part in any of them
-                errors = [race[name].largest_error for race in columns if race[name].errors]
-                worst = f"{max(errors):.0e}" if errors else "-"
-                held = [race[name].memory for race in columns]
-                mebibytes = "-" if held[0] is None else f"{held[0] / 2**20:,.0f}"
-                rows.append([name, worst, *(_cell(race, name) for race in columns), mebibytes])
+                results = [race[name] for race in columns]
+                if not any(result.seconds for result in results):
+                    untimed += [name] * any(result.errors for result in results)
+                    continue
+                worst = max(result.largest_error for result in results if result.errors)
+                held = f"{results[0].memory / 2**20:,.0f}" if results[0].memory is not None else "-"
+                rows.append([name, f"{worst:.0e}", *(_cell(race, name) for race in columns), held])
             title = f"B={B}, T={T}, d_model={d_model}, H={H}" + f", {settings}" * bool(settings)
-            heads = ["", "error", *map(_head, columns), f"MiB\n{_head(columns[0])}"]
-            ran = {one.kernel for race in columns for one in race.results if one.name in (FLOOR.name, "variant 7")}
-            note = f"The kernel of variant 7 and of the floor: {', '.join(sorted(ran - {''}))}" if ran - {""} else ""
-            yield f"{title}: time / floor", heads, rows, 1, note
+            note = f"Equal, but not timed here: {', '.join(untimed)}" if untimed else ""
+            yield title, ["", "error", *map(_head, columns), "MiB"], rows, 1, note
+
+
+def bounds_table(found: list[Bound], caption: str) -> _Parts:
+    """Lay out what is promised, beside what was measured.
+
+    Parameters
+    ----------
+    found : list of Bound
+    caption : str
+        On which machine.
+
+    Returns
+    -------
+    table : tuple
+        As `race_tables` yields it.
+    """
+    rows: list[list[str]] = []
+    for i, bound in enumerate(found):
+        what = "" if i and found[i - 1].what == bound.what else bound.what
+        asked = f"{bound.asked}: {bound.verdict}" if bound.asked else ""
+        rows.append([what, bound.where, bound.measured, asked])
+    note = f"±: half the distance of the quartiles. bwd: forward + backward. On {caption}"
+    return "What is promised, and what came out", ["", "B x T", "measured", "asked"], rows, 2, note
 
 
 def _cell(race: Race, name: str) -> str:
@@ -268,18 +295,18 @@ def _growth_table(growth: Growth) -> _Parts:
                 f"{curve.values[-1] * 1e3:,.0f} ms",
                 f"{curve.exponent:.2f}",
                 f"{memory.values[-1] / 2**20:,.1f} MiB",
-                f"{memory.exponent:.2f}",
+                f"{memory.exponent_beyond_fixed:.2f}",
                 f"{growth.reach(variant):,}" if len(memory.lengths) > 2 and memory.lengths[-1] >= 512 else "-",
             ]
         )
     heads = ["", "T", "time", "as T^", "memory", "as T^", "fits up to"]
     return (
-        "How cost grows (B=1, d_model=512, H=8, forward, lifted): the longest T run",
+        "How cost grows: B=1, d_model=512, H=8, forward, lifted",
         heads,
         rows,
         1,
-        f"memory: the peak of a fresh process (variant 1: of its tensors)\n"
-        f"as T^: the exponent that fits. fits up to: T in {growth.budget / 2**30:.0f} GiB, by the fit",
+        f"T: the longest that was run. memory: the peak of a fresh process (variant 1: of its tensors). as T^: the "
+        f"exponent that fits, beyond what is fixed. fits up to: the T for {growth.budget / 2**30:.0f} GiB, by the fit",
     )
 
 
@@ -288,13 +315,11 @@ def _shares_table(shares: dict[int, dict[str, float]], workload: str) -> _Parts:
     for variant, parts in shares.items():
         total = sum(parts.values())
         rows.append([f"variant {variant}", f"{total * 1e3:,.0f} ms", *(f"{parts[part] / total:.0%}" for part in PARTS)])
-    heads = ["", "call", *(part.replace(" ", "\n") for part in PARTS)]
+    heads = ["", "call", "linear", "scores", "mask", "softmax", "sum", "kernel", "copies", "other"]
+    assert len(heads) == 2 + len(PARTS)
     return "Where the time goes", heads, rows, 1, workload
 
 
 def _compiled_table(compiled: list[Compiled]) -> _Parts:
-    rows = [
-        [f"variant {one.variant}", one.failure or "works", f"{one.error:.0e}", f"{one.seconds:.1f} s"]
-        for one in compiled
-    ]
-    return "torch.compile(fullgraph=True)", ["", "", "difference", "first call"], rows, 2, ""
+    rows = [[f"variant {one.variant}", one.failure or "works", f"{one.error:.0e}"] for one in compiled]
+    return "torch.compile(fullgraph=True)", ["", "", "difference"], rows, 2, ""

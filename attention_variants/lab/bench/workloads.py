@@ -86,6 +86,14 @@ class Workload:
         words += [self.dtype] * (self.dtype != "float32") + ["compiled"] * self.compiled
         return ", ".join(words)
 
+    @property
+    def short(self) -> str:
+        """B x T and what sets it apart, as short as it can be said; bwd is forward + backward."""
+        words = [f"{self.batch} x {self.queries}"] + ["bwd"] * self.backward + [self.mask] * (self.mask != "none")
+        words += ["cross"] * (not self.is_self) + ["weights"] * self.weights
+        words += [self.dtype] * (self.dtype != "float32") + ["compiled"] * self.compiled
+        return " ".join(words)
+
     def small(self) -> Workload:
         """The same kind of problem, small enough for a float64 reference: B = 2, T_q = 5, T_k = 7, two heads."""
         return replace(self, batch=2, queries=5, keys=5 if self.is_self else 7, d_model=16, heads=2)
