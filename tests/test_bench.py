@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from attention_variants.lab.bench.shares import PARTS, measure_shares
 from attention_variants.lab.bench.workloads import SIZES, Problem, full, lengths, of_size, quick
 
 SMALL = (2, 5, 8, 2)
+STORED = Path(__file__).resolve().parents[1] / "assets" / "bench"
 BY_NAME = {contender.name: contender for contender in CONTENDERS}
 OURS = [f"variant {number}" for number in range(1, 8)]
 CAUSAL_ONLY = {name for name in BY_NAME if name.startswith(("transformers GPT-2", "llms-from-scratch"))}
@@ -256,27 +258,27 @@ def test_ratios_are_taken_round_by_round():
     assert (ratio.low, ratio.median, ratio.high) == (2.0, 2.0, 2.0)
     ratio = made_up(of_size(SMALL), variant_7=[1.0, 2.0, 3.0]).ratio("variant 7")
     assert (ratio.low, ratio.median, ratio.high) == (1.5, 2.0, 2.5)
-    assert str(ratio) == "2.00 (1.50 to 2.50)"
+    assert str(ratio) == "2.00 ±0.50"
 
 
 def verdicts(*races, **settings):
-    return {bound.what: bound.met for bound in bounds(Bench({}, races=list(races), **settings))}
+    return {(bound.what, bound.where): bound.met for bound in bounds(Bench({}, races=list(races), **settings))}
 
 
 def test_the_floor_bound_counts_each_workload():
     base = of_size(SIZES[0])
     kept = made_up(base, variant_7=[1.07, 1.08, 1.09])
     missed = made_up(replace(base, mask="causal"), variant_7=[1.08, 1.09, 1.10])
-    assert list(verdicts(kept, missed).values()) == [True, False]
+    assert verdicts(kept, missed) == {("7 / floor", "8 x 256"): True, ("7 / floor", "8 x 256 causal"): False}
 
 
 def test_the_bound_beside_the_others_names_the_best_of_them():
     workload = of_size(SIZES[0], backward=True)
     others = {"slow": [3.0, 3.0, 3.0], "best": [2.0, 2.0, 2.0], "variant_6": [1.0, 1.0, 1.0]}
-    kept = verdicts(made_up(workload, variant_7=[1.98, 2.02, 2.2], **others))
-    assert list(kept.values()) == [True]
-    assert "(best)" in next(iter(kept))
-    assert list(verdicts(made_up(workload, variant_7=[2.02, 2.02, 2.1], **others)).values()) == [False]
+    within_the_spread = made_up(workload, variant_7=[1.98, 2.02, 2.2], **others)
+    beyond_it = made_up(workload, variant_7=[2.02, 2.02, 2.1], **others)
+    assert verdicts(within_the_spread) == {("7 / best", "8 x 256 bwd"): True}
+    assert verdicts(beyond_it) == {("7 / best", "8 x 256 bwd"): False}
 
 
 def test_the_bounds_of_variant_6():
@@ -288,12 +290,11 @@ def test_the_bounds_of_variant_6():
         "nn.MHA,_fast_path": [1.5, 1.5, 1.5],
     }
     found = verdicts(made_up(of_size(SIZES[1], mask="causal", weights=True), **times))
-    by_other = {what.split(": ")[0]: met for what, met in found.items()}
-    assert by_other == {
-        "variant 6 / nn.MultiheadAttention": False,
-        "variant 6 / nn.MHA, fast path": True,
-        "variant 6 / textbook class": True,
-        "variant 5 / variant 6": None,
+    assert {what: met for (what, _), met in found.items()} == {
+        "6 / nn.MultiheadAttention": False,
+        "6 / nn.MHA, fast path": True,
+        "6 / textbook class": True,
+        "5 / 6": None,
     }
 
 
@@ -314,18 +315,24 @@ def made_up_growth(six=2.0, seven=1.0):
 
 
 def test_the_bounds_of_growth():
-    kept = verdicts(growth=made_up_growth())
-    assert kept["variant 7: exponent of its peak memory, to T = 16384"] is True
-    assert kept["variant 6: exponent of its peak memory"] is True
-    found = verdicts(growth=made_up_growth(six=1.5, seven=1.2))
-    assert found["variant 7: exponent of its peak memory, to T = 16384"] is False
-    assert found["variant 6: exponent of its peak memory"] is False
-    ratio = next(b for b in bounds(Bench({}, growth=made_up_growth())) if b.what.startswith("variant 1 / variant 2"))
-    assert (ratio.measured, ratio.met) == ("5", None)
+    found = bounds(Bench({}, growth=made_up_growth()))
+    assert [(bound.what, bound.measured, bound.met) for bound in found] == [
+        ("1 / 2", "5", None),
+        ("7: memory as T^", "1.00", True),
+        ("6: memory as T^", "2.00", True),
+    ]
+    found = bounds(Bench({}, growth=made_up_growth(six=1.5, seven=1.2)))
+    assert [bound.met for bound in found] == [None, False, False]
+
+
+def test_what_is_fixed_does_not_flatten_the_growth_of_memory():
+    curve = Curve([1024, 2048, 4096, 8192], [5000.0 + T for T in (1024, 2048, 4096, 8192)])
+    assert curve.exponent < 0.6
+    assert curve.exponent_beyond_fixed == pytest.approx(1.0)
 
 
 def test_the_bound_of_compilation():
-    what = "torch.compile(fullgraph=True), variants 2 to 7"
+    what = ("2 to 7: torch.compile", "fullgraph=True")
     works = [Compiled(2, 1e-7, 1.0), Compiled(3, 0.0, 1.0)]
     assert verdicts(compiled=works)[what] is True
     assert verdicts(compiled=[*works, Compiled(4, 1e-2, 1.0)])[what] is False
@@ -478,16 +485,19 @@ def test_a_size_that_heads_do_not_divide_is_refused():
 def test_the_race_figure_draws_the_medians():
     races = [
         made_up(of_size(SIZES[0]), variant_7=[1.0, 1.2, 1.3], textbook_class=[2.0, 2.2, 2.4]),
+        made_up(of_size(SIZES[0], mask="causal"), variant_7=[1.4, 1.4, 1.4]),
         made_up(of_size(SIZES[0], backward=True), variant_7=[1.1, 1.1, 1.1]),
+        made_up(of_size(SIZES[0], mask="padding"), variant_7=[9.0, 9.0, 9.0]),
+        made_up(of_size(SIZES[1], mask="causal", weights=True), variant_7=[3.0, 3.0, 3.0]),
     ]
-    for each in races:
-        there = {result.name for result in each.results}
-        each.results += [Result(name, "", reason="not here") for name in BY_NAME if name not in there]
     figure = draw_all(Bench(describe_machine(), races=races))["race"]
-    (ax,) = figure.axes
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["variant 7", "textbook class"]
-    dots = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
-    assert sorted(map(float, dots)) == [1.1, 1.2, 2.2]
+    without, with_weights = figure.axes
+    assert [label.get_text() for label in without.get_yticklabels()] == ["variant 7", "textbook class"]
+    drawn = [
+        (line.get_marker(), float(line.get_xdata()[0])) for line in without.lines if line.get_marker() in ("o", "D")
+    ]
+    assert sorted(drawn) == [("D", 1.4), ("o", 1.1), ("o", 1.2), ("o", 2.2)]
+    assert [line.get_xdata()[0] for line in with_weights.lines if line.get_marker() == "D"] == [3.0]
     assert machine_in_words(describe_machine()) in figure.texts[-1].get_text()
 
 
@@ -496,13 +506,49 @@ def test_the_growth_figure_draws_the_curves():
     time_ax, memory_ax = figure.axes
     assert list(time_ax.lines[6].get_ydata()) == [100.0 * T for T in (1024, 2048, 4096, 8192, 16384)]
     assert memory_ax.lines[6].get_ydata()[0] == pytest.approx(100.0 * 1024 / 2**20)
-    assert {text.get_text() for text in memory_ax.texts} >= {"7:  $T^{1.0}$", "6:  $T^{2.0}$", "2 GiB"}
+    assert {text.get_text() for text in memory_ax.texts} >= {"7:  $T^{1.0}$", "2 to 6:  $T^{2.0}$", "2 GiB"}
 
 
 def test_the_shares_figure_draws_the_milliseconds():
     shares = {6: dict.fromkeys(PARTS, 0.001), 7: {**dict.fromkeys(PARTS, 0.0), "fused kernel": 0.004}}
     (ax,) = draw_all(Bench(describe_machine(), shares=shares, shares_of="x"))["shares"].axes
     assert sum(bar.get_width() for bar in ax.patches) == pytest.approx(len(PARTS) + 4)
+
+
+# ------------------------------------------------------------------------------------------------ the stored run
+
+
+def test_the_stored_run_is_whole_and_its_bounds_are_what_the_code_makes_of_it():
+    stored = Bench.load(STORED)
+    assert stored.all_equal
+    assert not stored.quick
+    assert [each.workload for each in stored.races] == full()
+    assert all(len(result.seconds) >= 7 for each in stored.races for result in each.timed)
+    written = json.loads((STORED / "bench.json").read_text())
+    assert written["bounds"] == json.loads(json.dumps(stored.to_dict()["bounds"]))
+    for name in ("race", "growth", "shares"):
+        assert (STORED / f"{name}.png").exists()
+        assert (STORED / f"{name}.svg").exists()
+
+
+def test_the_readme_tells_what_the_stored_run_measured():
+    stored, readme = Bench.load(STORED), (STORED.parents[1] / "README.md").read_text()
+    assert stored.caption in readme
+    found: dict[str, list[str]] = {}
+    for bound in stored.bounds:
+        found.setdefault(
+            bound.what if not bound.what.startswith("7 / ") or "floor" in bound.what else "7 / best", []
+        ).append(bound.measured.split(" ±")[0])
+    for what in ("7 / floor", "7 / best", "5 / 6"):
+        assert f"{min(found[what])} to {max(found[what])}" in readme, what
+    for what in (
+        "6 / nn.MultiheadAttention",
+        "6 / nn.MHA, fast path",
+        "6 / textbook class",
+        "1 / 2",
+        "7: memory as T^",
+    ):
+        assert found[what][0] in readme, what
 
 
 # ------------------------------------------------------------------------------------------------ the command

@@ -38,11 +38,6 @@ class Bound:
     measured: str
     met: bool | None
 
-    @property
-    def verdict(self) -> str:
-        """The same as ``met``, in a word."""
-        return {True: "met", False: "missed", None: ""}[self.met]
-
 
 def bounds(bench: Bench) -> list[Bound]:
     """Hold a run against what is promised; what it did not measure is left out.
@@ -64,7 +59,7 @@ def _of_races(races: list[Race]) -> Iterator[Bound]:
         w = race.workload
         if not w.weights and not w.backward:
             ratio = race.ratio("variant 7")
-            yield Bound("7 / floor", w.short, "<= 1.08", str(ratio), ratio.median <= 1.08)
+            yield Bound("7 / floor", w.short, "≤ 1.08", str(ratio), ratio.median <= 1.08)
     for race in plain:
         w = race.workload
         if not w.weights and w.backward:
@@ -72,13 +67,13 @@ def _of_races(races: list[Race]) -> Iterator[Bound]:
             best = min(others, key=lambda result: result.median)
             ratio = race.ratio("variant 7", to=best.name)
             what = f"7 / {best.name.removeprefix('transformers ')}"  # the best of them
-            yield Bound(what, w.short, "<= 1.00", str(ratio), ratio.low <= 1.0)  # within the spread
+            yield Bound(what, w.short, "≤ 1.00", str(ratio), ratio.low <= 1.0)  # within the spread
     for race in plain:
         w = race.workload
         if w.weights and not w.backward and (w.batch, w.queries, w.d_model, w.heads) == SIZES[1]:
             for name, most in (("nn.MultiheadAttention", 1.0), ("nn.MHA, fast path", 1.0), ("textbook class", 0.75)):
                 ratio = race.ratio("variant 6", to=name)
-                yield Bound(f"6 / {name}", w.short, f"<= {most:.2f}", str(ratio), ratio.median <= most)
+                yield Bound(f"6 / {name}", w.short, f"≤ {most:.2f}", str(ratio), ratio.median <= most)
     for race in plain:
         if race.workload.weights:
             ratio = race.ratio("variant 5", to="variant 6")
@@ -95,7 +90,7 @@ def _of_growth(bench: Bench) -> Iterator[Bound]:
     yield Bound("1 / 2", f"lifted, T={T}", "", f"{ratio:,.0f}", None)
     if growth.longest(7) >= 16384 and 7 in growth.process:
         exponent = growth.process[7].exponent_beyond_fixed
-        yield Bound("7: memory as T^", "to T=16384", "<= 1.10", f"{exponent:.2f}", exponent <= 1.1)
+        yield Bound("7: memory as T^", "to T=16384", "≤ 1.10", f"{exponent:.2f}", exponent <= 1.1)
     if 6 in growth.process and len(growth.process[6].lengths) >= 3:
         exponent = growth.process[6].exponent_beyond_fixed
         yield Bound(

@@ -231,16 +231,20 @@ def _curves(ax: Axes, curves: Mapping[int, Curve], unit: float = 1.0, beyond_fix
                 break
         else:
             together.append([variant])
+    longest = max(curve.lengths[-1] for curve in curves.values())
     for group in together:
-        ends = [curves[variant].values[-1] / unit for variant in group]
+        last = curves[group[0]].lengths[-1]
+        end = statistics.median(curves[variant].values[-1] / unit for variant in group)
         of = "exponent_beyond_fixed" if beyond_fixed else "exponent"
-        exponents = sorted({f"{getattr(curves[variant], of):.1f}" for variant in group})
-        span = exponents[0] if len(exponents) == 1 else f"{exponents[0]} to {exponents[-1]}"
+        exponents = sorted({f"$T^{{{getattr(curves[variant], of):.1f}}}$" for variant in group})
+        numbers = f"{group[0]} to {group[-1]}" if len(group) > 2 else " and ".join(map(str, group))
+        on_the_left = longest / 16 < last < longest  # on its right another line goes on
         ax.annotate(
-            f"{', '.join(map(str, group))}:  $T^{{{span.replace(' to ', '..')}}}$",
-            (curves[group[0]].lengths[-1], statistics.median(ends)),
-            xytext=(7, 0),
+            f"{numbers}:  {' to '.join(exponents[:: len(exponents) - 1 or 1])}",
+            (last, end),
+            xytext=(-8, 5) if on_the_left else (7, 0),
             textcoords="offset points",
+            ha="right" if on_the_left else "left",
             va="center",
             fontsize=9.5,
             color=INK,
@@ -249,7 +253,7 @@ def _curves(ax: Axes, curves: Mapping[int, Curve], unit: float = 1.0, beyond_fix
     ax.xaxis.set_major_locator(plt.FixedLocator([16, 64, 256, 1024, 4096, 16384]))
     ax.xaxis.set_major_formatter("{x:.0f}")
     ax.xaxis.set_minor_locator(plt.NullLocator())
-    ax.set_xlim(right=max(curve.lengths[-1] for curve in curves.values()) * 9)  # room for the labels
+    ax.set_xlim(right=longest * 5)  # room for the labels
     _quiet(ax)
     ax.grid(color="#E5E5E5", linewidth=0.8)
     ax.set_axisbelow(True)

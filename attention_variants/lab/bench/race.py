@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -21,7 +22,9 @@ from .contenders import FLOOR, Adapter, Contender
 from .workloads import DTYPES, Problem, Workload
 
 #: Rounds that a race has at least and at most, whatever its budget.
-FEWEST, MOST = 5, 40
+FEWEST, MOST = 7, 40
+#: And at least where weights are returned: times with large new tensors spread most.
+FEWEST_WITH_WEIGHTS = 15
 
 
 @dataclass
@@ -207,7 +210,7 @@ def race(
     budget : float, default 15
         About how many seconds the rounds may take together.
     rounds : int, optional
-        How many rounds; by default as many as the budget allows, at least 5.
+        How many rounds; by default as many as the budget allows, at least 7.
     device : torch.device, default "cpu"
     report : callable, optional
         Is told what goes on, in words.
@@ -227,7 +230,7 @@ def race(
         result.version = contender.version
         result.tolerance = TOLERANCES[DTYPES[workload.dtype]]
         try:
-            result.errors = check(contender, workload, device=device)
+            result.errors = dict(_checked(contender, workload.small(), str(device)))
             if not result.equal:
                 result.reason = "not equal: not timed"
                 continue
@@ -235,14 +238,14 @@ def race(
             if not result.reason:
                 calls[result.name], given = _call(contender, problem)
                 if not workload.compiled:
-                    result.memory = _memory(calls[result.name], given, device)
-                    result.kernel = _kernel(calls[result.name])
+                    result.memory, result.kernel = _memory_and_kernel(calls[result.name], given, device)
         except Exception as error:  # a library may raise anything; the table reports it
             result.reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
     seconds = {name: _seconds(call, device) for name, call in calls.items()}
     if rounds is None:
-        rounds = min(MOST, max(FEWEST, int(budget / sum(seconds.values()))))
+        fewest = FEWEST_WITH_WEIGHTS if workload.weights else FEWEST
+        rounds = min(MOST, max(fewest, int(budget / sum(seconds.values()))))
     gc.collect()
     gc.disable()
     try:
@@ -254,6 +257,12 @@ def race(
     finally:
         gc.enable()
     return Race(workload, results)
+
+
+@lru_cache(maxsize=None)
+def _checked(contender: Contender, workload: Workload, device: str) -> dict[str, float]:
+    """`check`, once for workloads that differ in their size alone."""
+    return check(contender, workload, device=device)
 
 
 def _expected(problem: Problem) -> dict[str, Tensor]:
@@ -311,19 +320,25 @@ def _call(contender: Contender, problem: Problem) -> tuple[Callable[[], Any], li
             with torch.no_grad():
                 return attend(x, memory)
 
-    call()
+    if workload.compiled:
+        call()  # compiles
     # Masks and the like are plain attributes of the adapters; what is no tensor is passed over.
     buffers = [value for module in adapter.modules() for value in tree_leaves(list(vars(module).values()))]
     return call, [x, memory, problem.upstream, *adapter.parameters(), *adapter.buffers(), *buffers]
 
 
-def _memory(call: Callable[[], Any], given: list[Tensor], device: torch.device | str) -> int:
-    if torch.device(device).type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        call()
-        return torch.cuda.max_memory_allocated(device) - before
-    return peak_memory(lambda *_: call(), *given)
+def _memory_and_kernel(call: Callable[[], Any], given: list[Tensor], device: torch.device | str) -> tuple[int, str]:
+    """The peak memory of a call, and which kernel it ran."""
+    with _Kernels() as kernels:
+        if torch.device(device).type == "cuda":
+            call()  # cuBLAS takes its workspace once
+            before = torch.cuda.memory_allocated(device)
+            torch.cuda.reset_peak_memory_stats(device)
+            call()
+            memory = torch.cuda.max_memory_allocated(device) - before
+        else:
+            memory = peak_memory(lambda *_: call(), *given)
+    return memory, ", ".join(name.removeprefix("_scaled_dot_product_") for name in kernels.seen)
 
 
 class _Kernels(TorchDispatchMode):
@@ -342,12 +357,6 @@ class _Kernels(TorchDispatchMode):
         if name.startswith("_scaled_dot_product") and "backward" not in name and name not in self.seen:
             self.seen.append(name)
         return func(*args, **(kwargs or {}))
-
-
-def _kernel(call: Callable[[], Any]) -> str:
-    with _Kernels() as kernels:
-        call()
-    return ", ".join(name.removeprefix("_scaled_dot_product_") for name in kernels.seen)
 
 
 def _seconds(call: Callable[[], Any], device: torch.device | str) -> float:

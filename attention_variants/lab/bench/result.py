@@ -260,9 +260,9 @@ def bounds_table(found: list[Bound], caption: str) -> _Parts:
     rows: list[list[str]] = []
     for i, bound in enumerate(found):
         what = "" if i and found[i - 1].what == bound.what else bound.what
-        asked = f"{bound.asked}: {bound.verdict}" if bound.asked else ""
+        asked = f"{'✓' if bound.met else '✗'} {bound.asked}" if bound.asked else ""
         rows.append([what, bound.where, bound.measured, asked])
-    note = f"±: half the distance of the quartiles. bwd: forward + backward. On {caption}"
+    note = f"✓ met, ✗ missed. ±: half the distance of the quartiles. bwd: forward + backward. On {caption}"
     return "What is promised, and what came out", ["", "B x T", "measured", "asked"], rows, 2, note
 
 

@@ -44,9 +44,9 @@ def bench(
         Of "races", "growth", "shares" and "compile"; by default all, without the last if quick, and the first alone if
         ``workloads`` are given.
     rounds : int, optional
-        How many rounds each race has; by default as many as the budget allows, at least 5.
+        How many rounds each race has; by default as many as the budget allows, at least 7.
     budget : float, optional
-        About how many seconds the rounds of a race may take; by default 10, quick 1.
+        About how many seconds the rounds of a race may take; by default 8, quick 1.
     device : torch.device, default "cpu"
         Where the races run. On a CUDA GPU they are timed by events, and memory is the allocator's; growth and shares
         are measured on the CPU.
@@ -70,7 +70,7 @@ def bench(
     if workloads is None:
         workloads = quick() if is_quick else full()
     if budget is None:
-        budget = 1.0 if is_quick else 10.0
+        budget = 1.0 if is_quick else 8.0
 
     result = Bench(describe_machine(device), quick=is_quick)
     steps = len(workloads) * ("races" in parts) + sum(part in parts for part in PARTS[1:])
