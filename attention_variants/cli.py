@@ -187,7 +187,7 @@ def _add_bench(commands: Any) -> None:
     )
     bench.add_argument("--rounds", type=int, metavar="N", help="rounds of a race (default: what fits, at least 7)")
     bench.add_argument(
-        "--seconds", type=_seconds, metavar="S", help="about how long a race may take (default: 8, quick: 1)"
+        "--seconds", type=_seconds, metavar="S", help="about how long a race may take (default: 6, quick: 1)"
     )
     bench.add_argument(
         "--device", default="cpu", metavar="NAME", help="where the races run, cpu or cuda (default: cpu)"

@@ -24,8 +24,8 @@ class Compiled:
     ----------
     variant : int
         2 to 7.
-    error : float
-        The largest relative difference from the variant as it is; nan if it failed.
+    error : float or None
+        The largest relative difference from the variant as it is; None if it failed.
     seconds : float
         How long the first call took, compilation included.
     failure : str
@@ -33,14 +33,14 @@ class Compiled:
     """
 
     variant: int
-    error: float
+    error: float | None
     seconds: float
     failure: str = ""
 
     @property
     def works(self) -> bool:
         """Whether it compiled to one graph that computes the same."""
-        return not self.failure and self.error <= TOLERANCES[torch.float32]
+        return self.error is not None and self.error <= TOLERANCES[torch.float32]
 
 
 def compile_variant(variant: int) -> Compiled:
@@ -68,6 +68,6 @@ def compile_variant(variant: int) -> Compiled:
     try:
         actual = torch.compile(function, fullgraph=True)(q, k, v)
     except Exception as error:  # no compiler on this machine, or a variant that does not compile: the table says so
-        return Compiled(variant, float("nan"), 0.0, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        return Compiled(variant, None, 0.0, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
     seconds = time.perf_counter() - begin
     return Compiled(variant, max(map(relative_error, actual, function(q, k, v))), seconds)

@@ -236,7 +236,8 @@ def _curves(ax: Axes, curves: Mapping[int, Curve], unit: float = 1.0, beyond_fix
         last = curves[group[0]].lengths[-1]
         end = statistics.median(curves[variant].values[-1] / unit for variant in group)
         of = "exponent_beyond_fixed" if beyond_fixed else "exponent"
-        exponents = sorted({f"$T^{{{getattr(curves[variant], of):.1f}}}$" for variant in group})
+        found = [getattr(curves[variant], of) for variant in group]  # nan if too few lengths were run
+        exponents = sorted({f"$T^{{{exponent:.1f}}}$" for exponent in found if exponent == exponent}) or [""]
         numbers = f"{group[0]} to {group[-1]}" if len(group) > 2 else " and ".join(map(str, group))
         on_the_left = longest / 16 < last < longest  # on its right another line goes on
         ax.annotate(

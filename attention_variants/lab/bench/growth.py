@@ -165,7 +165,7 @@ def measure_growth(
                 break
             report(f"variant {variant}, T = {T}")
             function, inputs = _problem(variant, T)
-            if T <= COUNTED and quadrupled < 2.0:  # counting takes variant 1 several times as long as running
+            if T <= COUNTED and quadrupled < 1.0:  # counting takes variant 1 several times as long as running
                 bytes_of.lengths.append(T)
                 bytes_of.values.append(peak_memory(function, *inputs))
             time_of.lengths.append(T)

@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -244,7 +244,7 @@ def race(
 
     seconds = {name: _seconds(call, device) for name, call in calls.items()}
     if rounds is None:
-        fewest = FEWEST_WITH_WEIGHTS if workload.weights else FEWEST
+        fewest = FEWEST_WITH_WEIGHTS if workload.weights and not workload.backward else FEWEST
         rounds = min(MOST, max(fewest, int(budget / sum(seconds.values()))))
     gc.collect()
     gc.disable()
@@ -259,7 +259,7 @@ def race(
     return Race(workload, results)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _checked(contender: Contender, workload: Workload, device: str) -> dict[str, float]:
     """`check`, once for workloads that differ in their size alone."""
     return check(contender, workload, device=device)

@@ -295,7 +295,7 @@ def _growth_table(growth: Growth) -> _Parts:
                 f"{curve.values[-1] * 1e3:,.0f} ms",
                 f"{curve.exponent:.2f}",
                 f"{memory.values[-1] / 2**20:,.1f} MiB",
-                f"{memory.exponent_beyond_fixed:.2f}",
+                f"{memory.exponent_beyond_fixed:.2f}" if len(memory.lengths) > 2 else "-",
                 f"{growth.reach(variant):,}" if len(memory.lengths) > 2 and memory.lengths[-1] >= 512 else "-",
             ]
         )
@@ -321,5 +321,8 @@ def _shares_table(shares: dict[int, dict[str, float]], workload: str) -> _Parts:
 
 
 def _compiled_table(compiled: list[Compiled]) -> _Parts:
-    rows = [[f"variant {one.variant}", one.failure or "works", f"{one.error:.0e}"] for one in compiled]
+    rows = [
+        [f"variant {one.variant}", one.failure or "works", "-" if one.error is None else f"{one.error:.0e}"]
+        for one in compiled
+    ]
     return "torch.compile(fullgraph=True)", ["", "", "difference"], rows, 2, ""
