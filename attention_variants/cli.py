@@ -316,6 +316,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     own = ("keys", "mask", "backward", "weights", "dtype", "compile")
     workloads = None
     if arguments.sizes is not None:
+        if arguments.parts not in (None, ["races"]):
+            raise ValueError("--sizes is for the races; leave --parts out.")
         keys = {"keys": arguments.keys} if arguments.keys is not None else {}
         workloads = [
             of_size(
@@ -338,9 +340,10 @@ def _bench(arguments: argparse.Namespace) -> int:
         budget=arguments.seconds,
         device=arguments.device,
     )
+    files = result.save(arguments.out)  # first of all: nothing measured is to be lost
     console = Console()
     console.print(result)
-    for path in result.save(arguments.out):
+    for path in files:
         console.print(str(path), soft_wrap=True, markup=False, highlight=False)
     return 0 if result.all_equal else 1
 

@@ -35,10 +35,14 @@ def test_each_step_starts_fewer_operations():
     assert started == sorted(started, reverse=True)
     assert started[2] == started[3]  # without a mask, variant 4 is variant 3
     assert len(set(started)) == 5
-    assert started[0] > 20 * started[1]
+    assert started[0] > 15 * started[1]
 
 
 def test_a_layer_and_a_view():
     layer, x = torch.nn.Linear(4, 6), torch.randn(3, 4)
     assert count_operations(layer, x) == Operations(started=2, multiplications=3 * 4 * 6)  # the transpose, the product
     assert count_operations(lambda: x.T) == Operations(started=1, multiplications=0)
+    a = torch.randn(2, 3, 4)
+    assert (
+        count_operations(torch.baddbmm, torch.zeros(2, 3, 5), a, torch.randn(2, 4, 5)).multiplications == 2 * 3 * 5 * 4
+    )

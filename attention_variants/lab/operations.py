@@ -67,7 +67,7 @@ def _multiplications(name: str, args: tuple, result: Any) -> int:
     if name in ("mm", "bmm", "mv", "dot"):
         summed_over = args[0].shape[-1]
         return result.numel() * summed_over
-    if name == "addmm":
+    if name in ("addmm", "baddbmm"):
         return result.numel() * args[1].shape[-1]
     if name == "mul":
         return result.numel()

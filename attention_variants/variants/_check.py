@@ -198,7 +198,7 @@ def lacks_keys(mask: Tensor) -> bool:
         Also True, for "maybe", where a look is impossible (under ``torch.compile``, for a tensor of ``torch.vmap`` or
         one without numbers) or would wait for another device.
     """
-    if torch.compiler.is_compiling() or mask.device.type != "cpu":
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or mask.device.type != "cpu":
         return True
     try:
         return not bool(mask.any(dim=-1).all())

@@ -68,6 +68,6 @@ def compile_variant(variant: int) -> Compiled:
     try:
         actual = torch.compile(function, fullgraph=True)(q, k, v)
     except Exception as error:  # no compiler on this machine, or a variant that does not compile: the table says so
-        return Compiled(variant, None, 0.0, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        return Compiled(variant, None, 0.0, f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}")
     seconds = time.perf_counter() - begin
     return Compiled(variant, max(map(relative_error, actual, function(q, k, v))), seconds)

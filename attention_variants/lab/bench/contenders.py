@@ -23,6 +23,12 @@ from attention_variants.model.layer import MultiHeadAttention
 
 from .workloads import Problem, Workload
 
+#: How to install what the extra ``bench`` cannot bring; see scripts/without_dependencies.txt.
+_INSTALL = {
+    "labml-nn": "labml && pip install --no-deps labml-nn",
+    "llms-from-scratch": "--no-deps llms-from-scratch",
+}
+
 #: With more scores than this (B * H * T_q * T_k), who stores them all is timed only where weights are asked for...
 MANY_SCORES = 10_000_000
 #: ... but for these two, which go on to this many, so that one sees what storing them costs.
@@ -60,15 +66,15 @@ class Adapter(nn.Module):
             Of ``x``, of ``memory`` (of ``x`` again in self-attention), and of each parameter in use.
         """
         output, _ = attend(x, memory)
-        leaves = (x, memory, *self.parameters())
-        return torch.autograd.grad(output, leaves, upstream, allow_unused=True)
+        return torch.autograd.grad(output, (x, memory, *self.parameters()), upstream)
 
 
 class Floor(Adapter):
-    """What nobody gets below: four matrix products and the bare kernel, on tensors that lie ready.
+    """The yardstick: four matrix products and the bare kernel, on tensors that lie ready.
 
     Nothing flows from one to the next, so nothing is split, merged, copied or checked. (What lies ready are the right
-    numbers: the last product gives the right output.)
+    numbers: the last product gives the right output.) Who packs three products into one, or finds in the cache what it
+    has just written, can come out a little below.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -158,10 +164,14 @@ class TorchModule(Adapter):
             _load(self.module.out_proj, layer.w_o)
         self.module.to(problem.x).train(training)
         self.options: dict[str, Any] = {"need_weights": w.weights, "average_attn_weights": False}
-        if problem.mask is not None and w.mask == "causal":  # True = blocked; the flag says that it is the causal one
-            self.options |= {"attn_mask": ~problem.mask, "is_causal": not w.weights}
-        elif problem.mask is not None:
-            self.options["key_padding_mask"] = ~problem.mask[:, 0, 0]
+        if problem.mask is not None:
+            blocked = ~problem.mask if w.mask == "causal" else ~problem.mask[:, 0, 0]
+            if training:  # of booleans it would make such numbers to add in every call; the fast path wants booleans
+                blocked = torch.zeros_like(blocked, dtype=problem.x.dtype).masked_fill(blocked, -math.inf)
+            if w.mask == "causal":  # the flag says that the mask is the causal one
+                self.options |= {"attn_mask": blocked, "is_causal": not w.weights}
+            else:
+                self.options["key_padding_mask"] = blocked
 
     def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor | None]:
         """Attend."""
@@ -327,6 +337,10 @@ class Contender:
         Whether it can return the weights of each head.
     stores_scores : bool
         Whether the T_q x T_k matrix exists even if nobody asks for it.
+    has_gradients : bool
+        Whether it can be differentiated as it is timed.
+    is_opaque : bool
+        Whether it is one operation, into whose memory one cannot look.
     cannot, too_slow : callable
         Why it does not take part in a workload, or is checked there but not timed, in words; "" otherwise.
     """
@@ -337,6 +351,8 @@ class Contender:
     module: str = "torch"
     gives_weights: bool = False
     stores_scores: bool = False
+    has_gradients: bool = True
+    is_opaque: bool = False
     cannot: Callable[[Workload], str] = lambda workload: ""
     too_slow: Callable[[Workload], str] = lambda workload: ""
 
@@ -365,7 +381,7 @@ class Contender:
         try:
             _import(self.module)
         except ImportError as error:
-            return f"not installed: pip install --no-deps {self.package} ({error})"
+            return f"not installed ({error}): pip install {_INSTALL.get(self.package, self.package)}"
         if workload.weights and not self.gives_weights:
             return "gives no weights of its heads"
         return self.cannot(workload)
@@ -417,8 +433,8 @@ def _causal_only(workload: Workload) -> str:
 
 
 def _fast_path(workload: Workload) -> str:
-    if workload.backward or not workload.is_self:
-        return "its fast path is for self-attention without gradients"
+    if workload.backward or not workload.is_self or workload.heads % 2:
+        return "its fast path is for self-attention without gradients, and an even number of heads"
     return ""
 
 
@@ -446,7 +462,7 @@ def _of_transformers(name: str, adapter: Callable[..., Adapter], implementation:
 
 
 #: With what everybody is compared.
-FLOOR = Contender("the floor", Floor, gives_weights=True)  # it gives none, and is nevertheless what all are measured by
+FLOOR = Contender("the floor", Floor, gives_weights=True)  # it gives none, and is what all are measured by
 
 #: Ours first, then the others.
 CONTENDERS: tuple[Contender, ...] = (
@@ -456,6 +472,8 @@ CONTENDERS: tuple[Contender, ...] = (
         "nn.MHA, fast path",
         lambda p: TorchModule(p, training=False),
         gives_weights=True,
+        has_gradients=False,
+        is_opaque=True,
         cannot=_fast_path,
     ),
     Contender("textbook class", Textbook, gives_weights=True, stores_scores=True),
@@ -505,6 +523,7 @@ def _mask_of_transformers(problem: Problem, implementation: str) -> Tensor | Non
     if problem.mask is None or (w.mask == "causal" and implementation == "sdpa"):
         return None
     mask = problem.mask if problem.mask.ndim == 4 else problem.mask[None, None]
+    mask = mask.expand(w.batch, 1, w.queries, w.keys)  # as its own models make it
     if implementation == "sdpa":
         return mask
     return torch.zeros_like(mask, dtype=problem.x.dtype).masked_fill(~mask, torch.finfo(problem.x.dtype).min)

@@ -83,7 +83,7 @@ def plot_race(bench: Bench) -> Figure:
         if _mark(race) and not w.weights:
             panels.setdefault(w.size, []).append(race)
     with_weights = [race for race in eager if race.workload.weights and not race.workload.backward]
-    for race in with_weights[-1:]:  # the largest
+    for race in with_weights[-1:]:  # one is enough, and the last is the largest
         panels[f"with weights: {race.workload.size}"] = [race]
     if not panels:  # one workload of the reader's own
         panels = {f"{race.workload.kind}: {race.workload.size}": [race] for race in bench.races}
@@ -238,7 +238,8 @@ def _curves(ax: Axes, curves: Mapping[int, Curve], unit: float = 1.0, beyond_fix
         of = "exponent_beyond_fixed" if beyond_fixed else "exponent"
         found = [getattr(curves[variant], of) for variant in group]  # nan if too few lengths were run
         exponents = sorted({f"$T^{{{exponent:.1f}}}$" for exponent in found if exponent == exponent}) or [""]
-        numbers = f"{group[0]} to {group[-1]}" if len(group) > 2 else " and ".join(map(str, group))
+        in_a_row = len(group) > 2 and group == list(range(group[0], group[-1] + 1))
+        numbers = f"{group[0]} to {group[-1]}" if in_a_row else ", ".join(map(str, group))
         on_the_left = longest / 16 < last < longest  # on its right another line goes on
         ax.annotate(
             f"{numbers}:  {' to '.join(exponents[:: len(exponents) - 1 or 1])}",

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -161,7 +162,8 @@ def measure_growth(
         times[variant], tensors[variant] = time_of, bytes_of = Curve([], []), Curve([], [])
         for T in ladder:
             quadrupled = 4 * time_of.values[-1] if time_of.values else 0.0
-            if quadrupled > seconds or (variant != 7 and bytes_of.values and 4 * bytes_of.values[-1] > budget):
+            bytes_ahead = bytes_of.values[-1] * (T / bytes_of.lengths[-1]) ** 2 if bytes_of.values else 0.0
+            if quadrupled > seconds or (variant != 7 and bytes_ahead > budget):
                 break
             report(f"variant {variant}, T = {T}")
             function, inputs = _problem(variant, T)
@@ -174,14 +176,16 @@ def measure_growth(
     process: dict[int, Curve] = {}
     for variant, curve in times.items():
         # Variant 1 stays below a megabyte, which drowns in the pages that a process touches for other reasons.
-        worth = [T for T in curve.lengths if T >= 512]
-        peaks = []
-        for T in worth:
-            report(f"variant {variant}, T = {T}: memory of a process")
-            peaks.append(peak_of_process(variant, T))
-        measured = [peak for peak in peaks if peak is not None]
-        if measured:
-            process[variant] = Curve(worth, measured)
+        measured = Curve([], [])
+        for T in curve.lengths:
+            if T >= 512:
+                report(f"variant {variant}, T = {T}: memory of a process")
+                peak = peak_of_process(variant, T)
+                if peak is not None:
+                    measured.lengths.append(T)
+                    measured.values.append(peak)
+        if measured.lengths:
+            process[variant] = measured
     return Growth(times, tensors, process, budget)
 
 
@@ -198,7 +202,11 @@ def peak_of_process(variant: int, T: int) -> float | None:
     Returns
     -------
     bytes : float or None
-        None where the system does not say (it must be Linux).
+        None where the system does not say (it must be Linux), or the process was killed.
+
+    Notes
+    -----
+    A script that calls this needs the guard ``if __name__ == "__main__":``, as all that start processes do.
     """
     if not Path("/proc/self/clear_refs").exists():
         return None
@@ -206,7 +214,10 @@ def peak_of_process(variant: int, T: int) -> float | None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_rise_of_peak, variant, T, torch.get_num_threads()).result()
+        try:
+            return pool.submit(_rise_of_peak, variant, T, torch.get_num_threads()).result()
+        except BrokenProcessPool:
+            return None
 
 
 def _rise_of_peak(variant: int, T: int, threads: int) -> float:

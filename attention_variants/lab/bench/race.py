@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from typing import Any
 
 import torch
@@ -45,7 +44,8 @@ class Result:
         One call in each round, in the order of the rounds.
     memory : int or None
         The most bytes that tensors held at once in a call, beyond its inputs and weights: counted tensor by tensor
-        on a CPU (`peak_memory`), by the allocator on a GPU. None if compiled, where tensors are not seen.
+        on a CPU (`peak_memory`, which does not see what an operation takes and frees inside), by the allocator on a
+        GPU. None where there are no single tensors to see: if compiled, and in PyTorch's fast path.
     kernel : str
         Which kernel of ``scaled_dot_product_attention`` ran; "" if none did, or if compiled.
     """
@@ -119,7 +119,14 @@ class Race:
         return all(result.equal for result in self.results if result.errors)
 
     def __getitem__(self, name: str) -> Result:
-        return next(result for result in self.results if result.name == name)
+        for result in self.results:
+            if result.name == name:
+                return result
+        raise KeyError(f"{name!r} took no part; there are {', '.join(result.name for result in self.results)}")
+
+    def was_timed(self, name: str) -> bool:
+        """Whether somebody took part and was timed."""
+        return any(result.name == name for result in self.timed)
 
     def ratio(self, name: str, to: str = FLOOR.name) -> Ratio:
         """Compare two contenders round by round, so that a machine that slows down slows both.
@@ -174,14 +181,17 @@ def check(contender: Contender, workload: Workload, *, device: torch.device | st
         output, weights = adapter(x, memory)
         upstream = problem.upstream.transpose(0, 1) if adapter.time_first else problem.upstream
         gradients: Sequence[Tensor] = adapter.step(adapter, x, memory, upstream)[:2]
+    if not workload.backward:  # without gradients a library may take another way, and that is the one that is timed
+        with torch.no_grad():
+            output, weights = adapter(x, memory)
     found = {"output": output, "grad x": gradients[0], "grad memory": gradients[1]}
     if adapter.time_first:
         found = {name: tensor.transpose(0, 1) for name, tensor in found.items()}
-    if workload.weights and weights is not None:
-        found["weights"] = weights
+    if workload.weights and contender is not FLOOR:
+        found["weights"] = output.new_zeros(0) if weights is None else weights
     # In self-attention both inputs are one tensor; and the floor's gradients are those of pieces that do not touch.
     left_out = {"grad memory"} if workload.is_self else set()
-    if contender is FLOOR:
+    if contender is FLOOR or not contender.has_gradients:
         left_out = {"grad x", "grad memory"}
     return {
         name: relative_error(tensor.detach(), expected[name]) for name, tensor in found.items() if name not in left_out
@@ -195,12 +205,14 @@ def race(
     budget: float = 15.0,
     rounds: int | None = None,
     device: torch.device | str = "cpu",
+    checked: dict[tuple[Contender, Workload], dict[str, float]] | None = None,
     report: Callable[[str], None] = lambda what: None,
 ) -> Race:
     """Let the contenders solve one workload, one after the other, again and again.
 
     Each is first checked (`check`); who is not equal is not timed. Then everybody warms up, and the rounds follow:
-    A B C A B C ..., so that whatever the machine does beside happens to all of them.
+    A B C, B C A, C A B, ..., so that whatever the machine does beside happens to all of them, and nobody always comes
+    after the same one.
 
     Parameters
     ----------
@@ -212,57 +224,76 @@ def race(
     rounds : int, optional
         How many rounds; by default as many as the budget allows, at least 7.
     device : torch.device, default "cpu"
+    checked : dict, optional
+        What `check` has found, to be used again for workloads that differ in their size alone.
     report : callable, optional
         Is told what goes on, in words.
 
     Returns
     -------
     race : Race
+
+    Raises
+    ------
+    ValueError
+        If there is less than one round.
     """
-    results, calls = [], {}
+    if rounds is not None and rounds < 1:
+        raise ValueError(f"race: rounds must be at least 1; got {rounds}.")
+    results: list[Result] = []
+    calls: dict[str, Callable[[], Any]] = {}
+    seconds: dict[str, float] = {}
+    checked = {} if checked is None else checked
     problem = Problem.make(workload, device=device)
+    if workload.compiled:
+        torch.compiler.reset()
     for contender in (FLOOR, *contenders):
         report(f"{workload.size}, {workload.kind}: check {contender.name}")
         result = Result(contender.name, "", reason=contender.absent(workload))
         results.append(result)
         if result.reason:
             continue
-        result.version = contender.version
         result.tolerance = TOLERANCES[DTYPES[workload.dtype]]
         try:
-            result.errors = dict(_checked(contender, workload.small(), str(device)))
+            result.version = contender.version
+            kind = contender, workload.small()
+            if kind not in checked:
+                checked[kind] = check(contender, workload, device=device)
+            result.errors = dict(checked[kind])
             if not result.equal:
                 result.reason = "not equal: not timed"
                 continue
             result.reason = contender.untimed(workload)
-            if not result.reason:
-                calls[result.name], given = _call(contender, problem)
-                if not workload.compiled:
-                    result.memory, result.kernel = _memory_and_kernel(calls[result.name], given, device)
+            if result.reason:
+                continue
+            call, given, compiled_error = _call(contender, problem)
+            if workload.compiled and contender is not FLOOR:
+                result.errors["compiled"] = compiled_error
+                if not result.equal:
+                    result.reason = "not equal when compiled: not timed"
+                    continue
+            if not workload.compiled and not contender.is_opaque:
+                result.memory, result.kernel = _memory_and_kernel(call, given, device)
+            call()
+            seconds[result.name] = _seconds(call, device)
+            calls[result.name] = call
         except Exception as error:  # a library may raise anything; the table reports it
-            result.reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            result.reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
-    seconds = {name: _seconds(call, device) for name, call in calls.items()}
     if rounds is None:
         fewest = FEWEST_WITH_WEIGHTS if workload.weights and not workload.backward else FEWEST
-        rounds = min(MOST, max(fewest, int(budget / sum(seconds.values()))))
+        rounds = min(MOST, max(fewest, int(budget / max(sum(seconds.values()), 1e-9))))
+    order = [result for result in results if result.name in calls]
     gc.collect()
     gc.disable()
     try:
         for done in range(rounds):
             report(f"{workload.size}, {workload.kind}: round {done + 1} of {rounds}")
-            for result in results:
-                if result.name in calls:
-                    result.seconds.append(_seconds(calls[result.name], device))
+            for result in order[done % len(order) :] + order[: done % len(order)]:
+                result.seconds.append(_seconds(calls[result.name], device))
     finally:
         gc.enable()
     return Race(workload, results)
-
-
-@cache
-def _checked(contender: Contender, workload: Workload, device: str) -> dict[str, float]:
-    """`check`, once for workloads that differ in their size alone."""
-    return check(contender, workload, device=device)
 
 
 def _expected(problem: Problem) -> dict[str, Tensor]:
@@ -300,15 +331,20 @@ def _inputs(adapter: Adapter, problem: Problem, *, grad: bool) -> tuple[Tensor, 
     return x, x if problem.memory is problem.x else leaf(problem.memory)
 
 
-def _call(contender: Contender, problem: Problem) -> tuple[Callable[[], Any], list[Tensor]]:
-    """One call without arguments, which is what is timed; and the tensors that are there before it."""
+def _call(contender: Contender, problem: Problem) -> tuple[Callable[[], Any], list[Tensor], float]:
+    """What is timed, a call without arguments; the tensors that are there before it; and what compiling changes.
+
+    The last is the relative difference of the output from that of the adapter as it is; 0 if nothing is compiled.
+    """
     workload = problem.workload
     adapter = contender.prepare(problem)
     x, memory = _inputs(adapter, problem, grad=workload.backward)
     attend: Callable = adapter
+    error = 0.0
     if workload.compiled and contender is not FLOOR:
-        torch.compiler.reset()
         attend = torch.compile(adapter, fullgraph=contender.is_ours, dynamic=False)
+        with torch.set_grad_enabled(workload.backward):
+            error = relative_error(attend(x, memory)[0].detach(), adapter(x, memory)[0].detach())
     if workload.backward:
         upstream = problem.upstream.transpose(0, 1).contiguous() if adapter.time_first else problem.upstream
 
@@ -320,11 +356,9 @@ def _call(contender: Contender, problem: Problem) -> tuple[Callable[[], Any], li
             with torch.no_grad():
                 return attend(x, memory)
 
-    if workload.compiled:
-        call()  # compiles
     # Masks and the like are plain attributes of the adapters; what is no tensor is passed over.
     buffers = [value for module in adapter.modules() for value in tree_leaves(list(vars(module).values()))]
-    return call, [x, memory, problem.upstream, *adapter.parameters(), *adapter.buffers(), *buffers]
+    return call, [x, memory, problem.upstream, *adapter.parameters(), *adapter.buffers(), *buffers], error
 
 
 def _memory_and_kernel(call: Callable[[], Any], given: list[Tensor], device: torch.device | str) -> tuple[int, str]:
@@ -362,13 +396,14 @@ class _Kernels(TorchDispatchMode):
 def _seconds(call: Callable[[], Any], device: torch.device | str) -> float:
     """Time one call: by the clock on a CPU, by events on a CUDA GPU, where a call returns before it is done."""
     if torch.device(device).type == "cuda":
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize()
-        begin.record()
-        call()
-        end.record()
-        torch.cuda.synchronize()
-        return begin.elapsed_time(end) / 1e3
+        with torch.cuda.device(device):
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            torch.cuda.synchronize()
+            begin.record()
+            call()
+            end.record()
+            torch.cuda.synchronize()
+            return begin.elapsed_time(end) / 1e3
     begin_time = time.perf_counter()
     call()
     return time.perf_counter() - begin_time

@@ -183,15 +183,20 @@ class Bench:
         ran = {race["variant 7"].kernel for race in self.races if any(r.name == "variant 7" for r in race.results)}
         kernel = ", ".join(sorted(ran - {""})) or "not seen"
         legend = [Text(_LEGEND.format(kernel=kernel) + "\n")] if self.races else []
+        legend += [Text(f"{line}\n") for line in self._failures()]
         return Group(*legend, *self._tables())
 
     def __repr__(self) -> str:
-        return "\n".join(plain_text(table) for table in self._tables())
+        return "\n".join([*self._failures(), *(plain_text(table) for table in self._tables())])
 
     def _repr_html_(self) -> str:
         return "\n".join(
             html_table(title, columns, rows, left=left, note=note) for title, columns, rows, left, note in self._parts()
         )
+
+    def _failures(self) -> list[str]:
+        """Who is missing for another reason than that of the workload, and why."""
+        return sorted({f"{r.name}: {r.reason}" for race in self.races for r in race.results if _is_failure(r)})
 
     def _tables(self) -> Iterator[Table]:
         for title, columns, rows, left, note in self._parts():
@@ -232,10 +237,13 @@ def race_tables(races: list[Race]) -> Iterator[_Parts]:
             rows, untimed = [], []
             for name in [result.name for result in columns[0].results]:
                 results = [race[name] for race in columns]
-                if not any(result.seconds for result in results):
-                    untimed += [name] * any(result.errors for result in results)
+                checked = [result for result in results if result.errors]
+                if not checked:
                     continue
-                worst = max(result.largest_error for result in results if result.errors)
+                if not any(result.seconds for result in results) and all(result.equal for result in checked):
+                    untimed.append(name)
+                    continue
+                worst = max(result.largest_error for result in checked)
                 held = f"{results[0].memory / 2**20:,.0f}" if results[0].memory is not None else "-"
                 rows.append([name, f"{worst:.0e}", *(_cell(race, name) for race in columns), held])
             title = f"B={B}, T={T}, d_model={d_model}, H={H}" + f", {settings}" * bool(settings)
@@ -264,6 +272,11 @@ def bounds_table(found: list[Bound], caption: str) -> _Parts:
         rows.append([what, bound.where, bound.measured, asked])
     note = f"✓ met, ✗ missed. ±: half the distance of the quartiles. bwd: forward + backward. On {caption}"
     return "What is promised, and what came out", ["", "B x T", "measured", "asked"], rows, 2, note
+
+
+def _is_failure(result: Result) -> bool:
+    """Whether somebody is missing for another reason than that of the workload."""
+    return result.reason.startswith(("not installed", "not equal")) or "Error" in result.reason
 
 
 def _cell(race: Race, name: str) -> str:

@@ -59,12 +59,18 @@ def bench(
     Raises
     ------
     ValueError
-        For a part that there is not, or a device that is not there.
+        For a part that there is not, a device that is not there, or less than one round.
+
+    Notes
+    -----
+    Growth starts processes: a script that calls this needs the guard ``if __name__ == "__main__":``.
     """
     if parts is None:
         parts = PARTS[:1] if workloads is not None else PARTS[:-1] if is_quick else PARTS
     if unknown := set(parts) - set(PARTS):
         raise ValueError(f"bench: parts must be among {', '.join(PARTS)}; got {', '.join(sorted(unknown))}.")
+    if not str(device).startswith(("cpu", "cuda")):
+        raise ValueError(f'bench: device must be "cpu" or "cuda"; got {str(device)!r}.')
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise ValueError("bench: this PyTorch sees no CUDA GPU; leave the device out to run on the CPU.")
     if workloads is None:
@@ -73,13 +79,22 @@ def bench(
         budget = 1.0 if is_quick else 6.0
 
     result = Bench(describe_machine(device), quick=is_quick)
+    checked: dict = {}
     steps = len(workloads) * ("races" in parts) + sum(part in parts for part in PARTS[1:])
     with _progress(steps) as (report, advance):
         if "races" in parts:
             for workload in workloads:
                 report(f"{workload.size}, {workload.kind}")
                 result.races.append(
-                    race(workload, CONTENDERS, budget=budget, rounds=rounds, device=device, report=report)
+                    race(
+                        workload,
+                        CONTENDERS,
+                        budget=budget,
+                        rounds=rounds,
+                        device=device,
+                        checked=checked,
+                        report=report,
+                    )
                 )
                 advance()
         if "growth" in parts:

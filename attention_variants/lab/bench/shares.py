@@ -75,7 +75,8 @@ def part_of(event: FunctionEvent, keys: int) -> str:
     event : torch.autograd.profiler_util.FunctionEvent
         With its input shapes.
     keys : int
-        T_k: a product that sums over it is the weighted sum, any other batched product makes scores.
+        T_k, which must differ from d_k: a product that sums over it is the weighted sum, any other batched product
+        makes scores.
 
     Returns
     -------

@@ -225,7 +225,7 @@ def full() -> list[Workload]:
 
 
 def quick() -> list[Workload]:
-    """The workloads of a quick run: every setting once, on the smallest size that tells anything.
+    """The workloads of a quick run: every setting but compilation, on the smallest size that tells anything.
 
     Returns
     -------
