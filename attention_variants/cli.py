@@ -185,7 +185,7 @@ def _add_bench(commands: Any) -> None:
         metavar="PART",
         help="races, growth, shares, compile: only these",
     )
-    bench.add_argument("--rounds", type=int, metavar="N", help="rounds of a race (default: what fits, at least 7)")
+    bench.add_argument("--rounds", type=int, metavar="N", help="rounds of a race (default: what fits, at least 6)")
     bench.add_argument(
         "--seconds", type=_seconds, metavar="S", help="about how long a race may take (default: 6, quick: 1)"
     )

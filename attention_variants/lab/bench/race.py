@@ -21,7 +21,7 @@ from .contenders import FLOOR, Adapter, Contender
 from .workloads import DTYPES, Problem, Workload
 
 #: Rounds that a race has at least and at most, whatever its budget.
-FEWEST, MOST = 7, 40
+FEWEST, MOST = 6, 40
 #: And at least where weights are returned: times with large new tensors spread most.
 FEWEST_WITH_WEIGHTS = 15
 
@@ -222,7 +222,7 @@ def race(
     budget : float, default 15
         About how many seconds the rounds may take together.
     rounds : int, optional
-        How many rounds; by default as many as the budget allows, at least 7.
+        How many rounds; by default as many as the budget allows, at least 6.
     device : torch.device, default "cpu"
     checked : dict, optional
         What `check` has found, to be used again for workloads that differ in their size alone.

@@ -44,7 +44,7 @@ def bench(
         Of "races", "growth", "shares" and "compile"; by default all, without the last if quick, and the first alone if
         ``workloads`` are given.
     rounds : int, optional
-        How many rounds each race has; by default as many as the budget allows, at least 7.
+        How many rounds each race has; by default as many as the budget allows, at least 6.
     budget : float, optional
         About how many seconds the rounds of a race may take; by default 6, quick 1.
     device : torch.device, default "cpu"
