@@ -142,8 +142,9 @@ def fused_kernel(
             mask = mask.expand(*batch, *mask.shape[-3:]).reshape(B, *mask.shape[-3:])
     if mask is None or not lacks_keys(mask):
         is_causal = is_causal and mask is None
-        context = F.scaled_dot_product_attention(q, k, v, mask, dropout_p, is_causal)
+        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=is_causal)
     else:
         no_key = ~mask.any(dim=-1, keepdim=True)
-        context = F.scaled_dot_product_attention(q, k, v, mask | no_key, dropout_p).masked_fill(no_key, 0.0)
+        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | no_key, dropout_p=dropout_p)
+        context = context.masked_fill(no_key, 0.0)
     return context.view(*batch, *context.shape[-3:])
