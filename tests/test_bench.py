@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch.autograd.profiler import profile
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attention_variants import cli
 from attention_variants.lab.bench import compiled, contenders, growth, run
@@ -27,7 +28,7 @@ from attention_variants.lab.bench.race import Race, Result, check, race
 from attention_variants.lab.bench.result import Bench
 from attention_variants.lab.bench.run import bench
 from attention_variants.lab.bench.shares import PARTS, measure_shares
-from attention_variants.lab.bench.workloads import SIZES, Problem, full, lengths, of_size, quick
+from attention_variants.lab.bench.workloads import SIZES, Problem, Workload, full, lengths, of_size, quick
 
 SMALL = (2, 5, 8, 2)
 STORED = Path(__file__).resolve().parents[1] / "assets" / "bench"
@@ -88,6 +89,15 @@ def test_variant_7_takes_the_fused_kernel_and_no_quadratic_memory(quick_run):
         if not w.weights and not w.backward:
             inputs = 5 * w.batch * max(w.queries, w.keys) * w.d_model * torch.finfo(getattr(torch, w.dtype)).bits // 8
             assert each["variant 7"].memory <= inputs  # q, k, v, context and output, and next to nothing more
+
+
+@pytest.mark.parametrize(
+    ("backend", "name"), [(SDPBackend.MATH, "math"), (SDPBackend.FLASH_ATTENTION, "flash_attention_for_cpu")]
+)
+def test_the_kernel_that_ran_is_named(backend, name):
+    with sdpa_kernel(backend):
+        result = race(Workload(2, 5, 5, 16, 2), [BY_NAME["variant 7"]], rounds=1)
+    assert {each.name: each.kernel for each in result.results} == {FLOOR.name: name, "variant 7": name}
 
 
 def test_the_quick_form_shows_growth_shares_and_a_machine(quick_run):

@@ -47,7 +47,8 @@ class Result:
         on a CPU (`peak_memory`, which does not see what an operation takes and frees inside), by the allocator on a
         GPU. None where there are no single tensors to see: if compiled, and in PyTorch's fast path.
     kernel : str
-        Which kernel of ``scaled_dot_product_attention`` ran; "" if none did, or if compiled.
+        Which kernel of ``scaled_dot_product_attention`` ran, "math" if it had none for this; "" if it was not
+        called, or if compiled.
     """
 
     name: str
@@ -372,11 +373,11 @@ def _memory_and_kernel(call: Callable[[], Any], given: list[Tensor], device: tor
             memory = torch.cuda.max_memory_allocated(device) - before
         else:
             memory = peak_memory(lambda *_: call(), *given)
-    return memory, ", ".join(name.removeprefix("_scaled_dot_product_") for name in kernels.seen)
+    return memory, ", ".join(kernels.seen)
 
 
 class _Kernels(TorchDispatchMode):
-    """Note which kernels of ``scaled_dot_product_attention`` run."""
+    """Note which kernels of ``scaled_dot_product_attention`` run; "math" if none can and it takes plain operations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -388,8 +389,14 @@ class _Kernels(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
-        if name.startswith("_scaled_dot_product") and "backward" not in name and name not in self.seen:
-            self.seen.append(name)
+        if name == "_safe_softmax":
+            kernel = "math"  # plain operations, of which this one is found nowhere else
+        elif name.startswith("_scaled_dot_product_") and "backward" not in name:
+            kernel = name.removeprefix("_scaled_dot_product_")
+        else:
+            kernel = ""
+        if kernel and kernel not in self.seen:
+            self.seen.append(kernel)
         return func(*args, **(kwargs or {}))
 
 
