@@ -46,7 +46,7 @@ def bench(
     rounds : int, optional
         How many rounds each race has; by default as many as the budget allows, at least 6.
     budget : float, optional
-        About how many seconds the rounds of a race may take; by default 6, quick 1.
+        About how many seconds the rounds of a race may take; by default 8, quick 1.
     device : torch.device, default "cpu"
         Where the races run. On a CUDA GPU they are timed by events, and memory is the allocator's; growth and shares
         are measured on the CPU.
@@ -76,7 +76,7 @@ def bench(
     if workloads is None:
         workloads = quick() if is_quick else full()
     if budget is None:
-        budget = 1.0 if is_quick else 6.0
+        budget = 1.0 if is_quick else 8.0
 
     result = Bench(describe_machine(device), quick=is_quick)
     checked: dict = {}
