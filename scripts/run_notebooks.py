@@ -8,6 +8,7 @@ you can look, but counts as failed.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -24,7 +25,7 @@ NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-CELL_METADATA = {"tags", "jupyter"}  # what is written by hand; the rest is the diary of an editor
+CELL_METADATA = {"alt", "tags", "jupyter"}  # what is written by hand; the rest is the diary of an editor
 WIDGET = "application/vnd.jupyter.widget-view+json"
 CELL_TIMEOUT = 60  # seconds, as in `make test`
 BUDGET = 15.0  # seconds for a whole notebook...
@@ -33,7 +34,7 @@ BUDGETS = {"08_transformer": 40.0, "09_side_by_side": 20.0, "10_real_model": 25.
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:
-    """Leave out of a notebook what only describes the machine that ran it.
+    """Leave out of a notebook what only describes the machine that ran it, and put the words for a picture beside it.
 
     Parameters
     ----------
@@ -51,8 +52,36 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
             # A widget lives as long as its kernel. Its picture stays.
             if "image/png" in output.get("data", {}):
                 output.data.pop(WIDGET, None)
+                if "alt" in cell.metadata:
+                    output.metadata["image/png"] = {"alt": cell.metadata["alt"]}
         cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in cell.metadata if key in CELL_METADATA})
     return notebook
+
+
+def store_views(notebook: NotebookNode, path: Path, states: dict[str, dict]) -> None:
+    """Keep what the players and explorers of a notebook show, from which the site makes them anew.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        As it was run, with its widgets.
+    path : Path
+        Where it is stored; the views go to ``assets/views`` beside its folder, named after notebook and cell.
+    states : dict
+        The state of each widget by its id.
+    """
+    folder = path.resolve().parent.parent / "assets" / "views"
+    for old in folder.glob(f"{path.stem}-*.json"):
+        old.unlink()
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            state = states.get(output.get("data", {}).get(WIDGET, {}).get("model_id"), {})
+            if "data" in state:
+                view = state["_anywidget_id"].rpartition(".")[2].lower()
+                title = output.metadata["image/png"]["alt"]
+                folder.mkdir(parents=True, exist_ok=True)
+                text = json.dumps({"view": view, "title": title, "data": state["data"]}, ensure_ascii=False)
+                (folder / f"{path.stem}-{cell.id}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def run(path: Path) -> list[str]:
@@ -77,12 +106,12 @@ def run(path: Path) -> list[str]:
         resources={"metadata": {"path": str(path.parent)}},
         record_timing=False,
         coalesce_streams=True,  # two prints are one output, however their messages were sent
-        store_widget_state=False,  # its ids are drawn anew in every run
     )
     try:
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         return [f"{path.name} stays as it was, for it failed:\n{error}"]
+    store_views(notebook, path, client.widget_state)
     path.write_text(nbformat.writes(normalise(notebook)) + "\n", encoding="utf-8")
     return [
         f"{path.name}, cell {index}, writes to stderr: {output.text.strip()}"

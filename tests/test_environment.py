@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from rattler import MatchSpec
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = {"lab", "pretrained", "course", "bench", "test"}
+EXTRAS = {"lab", "pretrained", "course", "bench", "site", "test"}
 CONDA_TO_PYPI = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # where conda-forge has a name of its own
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

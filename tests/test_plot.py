@@ -236,6 +236,14 @@ def test_nan_is_black_and_said():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["NaN or infinite"]
 
 
+def test_nan_in_a_blocked_cell_of_the_weights_is_black_and_said():
+    weights = _weights(mask=MASK)
+    weights[~MASK] = torch.nan
+    ax = plot_weights(weights, mask=MASK)
+    assert np.array_equal(_cells(ax, (T_q, T_k), "black"), ~MASK.numpy())
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["blocked", "NaN"]
+
+
 def test_numbers_stand_in_the_cells_that_are_not_blocked():
     weights = _weights(mask=MASK)
     expected = {(i, j): f"{weights[i, j]:.2f}" for i in range(T_q) for j in range(T_k) if MASK[i, j]}

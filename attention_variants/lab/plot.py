@@ -177,7 +177,7 @@ def plot_weights(
         ax.set_title(title, fontsize=_TITLE)
     if values is True or (values == "auto" and cell >= _LEGIBLE):
         _write_values(ax, image, blocked)
-    if handles := _handles([array], [blocked]):
+    if handles := _handles(["weights"], [array], [blocked]):
         below = (0.0, -0.12 / (cell * T_q))
         ax.legend(handles=handles, loc="upper left", bbox_to_anchor=below, borderaxespad=0.0, ncols=2, **_LEGEND)
     if colorbar and new:  # beside its own axes, the scale is as high as the map
@@ -245,7 +245,7 @@ def plot_heads(
         raise ValueError(f"plot_heads: ncols must be at least 1; got {ncols}.")
 
     ncols = min(ncols, H)
-    handles = _handles([array], [blocked])
+    handles = _handles(["weights"], [array], [blocked])
     grid, side = _heads_axes(H, ncols, (T_q, T_k), (query_tokens, key_tokens), figsize, bool(handles))
     cell = min(_cell(grid[0], (T_q, T_k)))
     for h, ax in enumerate(grid):
@@ -349,7 +349,7 @@ def plot_chain(
         for kind, length in zip(_KINDS.get(name, ()), arrays[name].shape, strict=False):
             _check_tokens(f"plot_chain: {name}", kind, labels.get(kind), length)
 
-    handles = _handles(list(arrays.values()), list(blocked.values()))
+    handles = _handles(arrays, list(arrays.values()), list(blocked.values()))
     new, firsts = axes is None, set(order)
     if axes is None:
         axes, firsts = _chain_axes(arrays, labels, values, _is_scaled(arrays, blocked), bool(handles))
@@ -442,7 +442,7 @@ def plot_difference(
 
     limit = max(_limit(first, blocked), _limit(second, blocked))
     spread = max(largest, 1e-3 * (1.0 if name == "weights" else limit)) if np.isfinite(largest) else limit
-    handles, new = _handles([first, second], [blocked, blocked]), axes is None
+    handles, new = _handles([name, name], [first, second], [blocked, blocked]), axes is None
     bars: list[Axes] = []
     if axes is None:
         axes, bars = _difference_axes(first.shape, (rows, columns), tokens, bool(handles))
@@ -562,8 +562,7 @@ def _draw(
 ) -> AxesImage:
     limit = _limit(array, blocked) if limit is None else limit
     norm = Normalize(0, 1) if name == "weights" else Normalize(-limit, limit)
-    # A blocked score is no number to look at. A blocked weight is 0 and, should it not be, has to be seen.
-    hidden = blocked & (array == 0) if name in ("weights", "difference") else blocked
+    hidden = _hidden(name, array, blocked)
     shown = np.ma.masked_array(array, mask=hidden) if hidden.any() and name != "weights" else array
     image = ax.imshow(
         shown,
@@ -592,11 +591,17 @@ def _patch(ax: Axes, cells: np.ndarray, **style: Any) -> None:
         ax.add_artist(PathPatch(Path.make_compound_path(*squares), **style))
 
 
-def _handles(arrays: list[np.ndarray], blocked: list[np.ndarray]) -> list[Patch]:
+def _hidden(name: str, array: np.ndarray, blocked: np.ndarray) -> np.ndarray:
+    """Say which cells are nothing but blocked: a score in any case, a weight only if it is 0, for else it has to be seen."""
+    return blocked & (array == 0) if name in ("weights", "difference") else blocked
+
+
+def _handles(names: Iterable[str], arrays: list[np.ndarray], blocked: list[np.ndarray]) -> list[Patch]:
     handles = []
     if any(part.any() for part in blocked):
         handles.append(Patch(facecolor=BLOCKED, label="blocked", **_HATCH))
-    black = [array[~np.isfinite(array) & ~part] for array, part in zip(arrays, blocked, strict=True)]
+    shown = zip(names, arrays, blocked, strict=True)
+    black = [array[~np.isfinite(array) & ~_hidden(name, array, part)] for name, array, part in shown]
     if any(part.size for part in black):
         only_nan = all(np.isnan(part).all() for part in black)
         handles.append(Patch(facecolor="black", label="NaN" if only_nan else "NaN or infinite"))

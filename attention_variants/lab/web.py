@@ -35,7 +35,10 @@ body {{ margin: 0 auto; padding: 1rem; max-width: {width}px; font-family: system
 <script type="module">
 {script}
 const data = JSON.parse(document.getElementById("data").textContent);
-view.render({{ model: {{ get: () => data, on: () => {{}} }}, el: document.getElementById("view") }});
+const main = document.getElementById("view");
+view.render({{ model: {{ get: () => data, on: () => {{}} }}, el: main }});
+// In a frame of another page it says how high it is; 32 pixels are the padding of the body.
+new ResizeObserver(() => parent.postMessage({{ height: main.offsetHeight + 32 }}, "*")).observe(main);
 </script>
 </body>
 </html>

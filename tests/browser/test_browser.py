@@ -19,18 +19,12 @@ from types import SimpleNamespace
 import nbformat
 import numpy as np
 import pytest
+from in_browser import explore, listen, needs_browser, play
 
 import attention_variants as av
 
 ROOT = Path(__file__).resolve().parents[2]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 TOKEN = "local"
-# Nothing but the pages themselves: no sandbox inside a container, and none of the browser's own calls home.
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
 # The toolbar says "idle" before there is a session, and a command given then is lost: ask the notebook itself.
 READY = """() => {
   const widget = window.jupyterapp?.shell.currentWidget;
@@ -44,27 +38,8 @@ q, k, v = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0))
 av.animate(1, q, k, v)"""
 STYLED = "(view) => getComputedStyle(document.querySelector(view)).borderTopWidth"
 WRITE = "([i, text]) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.sharedModel.setSource(text)"
-CANVAS = "(canvas) => canvas.toDataURL()"
 
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason=f"no browser: none of {', '.join(BROWSERS)} is there (Debian: apt install chromium)"
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as starter:
-        chromium = starter.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-def listen(page) -> None:
-    """Keep what goes wrong on a page in its ``complaints``."""
-    page.complaints = []
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
+pytestmark = needs_browser
 
 
 @pytest.fixture
@@ -121,51 +96,6 @@ def _address(server: subprocess.Popen, home: Path) -> str:
             return url
         time.sleep(0.2)
     pytest.fail(f"JupyterLab did not start:\n{(home / 'log').read_text()[-2000:]}")
-
-
-def play(page, player) -> None:
-    """Press play, and see the picture change; then pause and single steps."""
-    canvas = player.locator("canvas")
-    player.scroll_into_view_if_needed()
-    finished = canvas.evaluate(CANVAS)
-    player.get_by_role("button", name="play").click()
-    page.wait_for_timeout(300)
-    first = canvas.evaluate(CANVAS)
-    assert first != finished, "play starts at the beginning"
-    page.wait_for_timeout(3000)
-    later = canvas.evaluate(CANVAS)
-    assert later not in (first, finished)
-    player.get_by_role("button", name="pause").click()
-    paused = canvas.evaluate(CANVAS)
-    place = player.locator("output").inner_text()
-    page.wait_for_timeout(1500)
-    assert canvas.evaluate(CANVAS) == paused, "paused is paused"
-
-    player.get_by_role("button", name="one step on").click()
-    assert canvas.evaluate(CANVAS) != paused
-    player.get_by_role("button", name="one step back").click()
-    assert canvas.evaluate(CANVAS) == paused
-    assert player.locator("output").inner_text() == place
-    slider = player.get_by_label("frame")
-    slider.focus()
-    page.keyboard.press("End")
-    assert canvas.evaluate(CANVAS) == finished
-
-
-def explore(page, explorer) -> None:
-    """Move the head, and see the weights change; then choose another word."""
-    explorer.scroll_into_view_if_needed()
-    before = explorer.inner_html()
-    said = explorer.locator("[aria-live]").first.inner_text()
-    head = explorer.get_by_role("slider").first
-    head.focus()
-    page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(200)
-    assert explorer.inner_html() != before
-    assert explorer.locator("[aria-live]").first.inner_text() != said
-    page.keyboard.press("ArrowLeft")
-    page.wait_for_timeout(200)
-    assert explorer.locator("[aria-live]").first.inner_text() == said
 
 
 def open_in_lab(page, address: str, name: str) -> None:

@@ -242,7 +242,7 @@ def _curves(ax: Axes, curves: Mapping[int, Curve], unit: float = 1.0, beyond_fix
         numbers = f"{group[0]} to {group[-1]}" if in_a_row else ", ".join(map(str, group))
         on_the_left = longest / 16 < last < longest  # on its right another line goes on
         ax.annotate(
-            f"{numbers}:  {' to '.join(exponents[:: len(exponents) - 1 or 1])}",
+            f"{numbers}:  {' to '.join(exponents[:: len(exponents) - 1 or 1])}".removesuffix(":  "),
             (last, end),
             xytext=(-8, 5) if on_the_left else (7, 0),
             textcoords="offset points",

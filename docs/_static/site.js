@@ -1,0 +1,27 @@
+// The height of a player or of the explorer, which it tells when it has drawn itself.
+addEventListener("message", ({ source, data }) => {
+  const frame = [...document.querySelectorAll("iframe.view")].find((one) => one.contentWindow === source);
+  if (frame && data?.height) frame.style.height = `${data.height}px`;
+});
+
+// From disk a page may not fetch another one, so the search shows titles alone.
+if (location.protocol === "file:" && window.DOCUMENTATION_OPTIONS) DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
+// What can be moved sideways can be reached with the keyboard.
+const SIDEWAYS = "pre, .output, .output > div, .scrolls, .pst-scrollable-table-container, mjx-container[display], .math";
+function reachable() {
+  for (const one of document.querySelectorAll(SIDEWAYS)) {
+    const moves = one.scrollWidth > one.clientWidth && getComputedStyle(one).overflowX !== "visible";
+    if (moves) one.tabIndex = 0; // and it stays so: to be told twice costs less than to be shut out
+  }
+}
+
+addEventListener("DOMContentLoaded", () => {
+  // The arrows of the navigation say nothing of themselves.
+  for (const summary of document.querySelectorAll("nav summary")) {
+    summary.setAttribute("aria-label", `pages of ${summary.closest("li").querySelector("a").textContent.trim()}`);
+  }
+  new ResizeObserver(reachable).observe(document.body);
+  window.MathJax?.startup?.promise?.then(reachable);
+});
+addEventListener("load", reachable);

@@ -1,0 +1,251 @@
+"""Build the course as a static site in build/site, from the outputs that the notebooks are stored with.
+
+Nothing of the course is executed. The pages of ``docs/``, the notebooks and the texts at the top of the repository are
+brought together in build/site-source, with what is generated: the code of the variants with an anchor for each line,
+the tables of the stored benchmark, the help of the command line, the players. Then Sphinx makes the site, and every
+warning is an error. All that a page needs is in the site itself: it can be read from disk, with the network off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import inspect
+import json
+import os
+import re
+import shutil
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+import attention_variants as av
+from attention_variants import cli
+from attention_variants.lab.bench.result import Bench, bounds_table
+from attention_variants.lab.table import html_table
+from attention_variants.lab.web import page
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Texts that are pages of the site as they are.
+TEXTS = ("CHANGELOG.md", "CONTRIBUTING.md", "classroom/README.md")
+#: A relative link in Markdown: what stands in its round brackets, up to a # or the end.
+LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
+
+
+def repository() -> str:
+    """Give the address of the repository, from which all links to Binder, Colab and the code are made.
+
+    Returns
+    -------
+    address : str
+        That of ``pyproject.toml``; in a fork's workflow that of the fork.
+    """
+    if "GITHUB_REPOSITORY" in os.environ:
+        return f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{os.environ['GITHUB_REPOSITORY']}"
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+
+
+def build(out: Path, *, address: str = "") -> int:
+    """Build the site.
+
+    Parameters
+    ----------
+    out : Path
+        The folder of the site.
+    address : str, optional
+        Of the repository; by default `repository`.
+
+    Returns
+    -------
+    status : int
+        0 if there was not a single warning.
+    """
+    from sphinx.cmd.build import main as sphinx
+
+    source = out.with_name(out.name + "-source")
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.rmtree(out, ignore_errors=True)
+    bring_together(source, address or repository())
+    return sphinx(["-q", "-W", "--keep-going", "-j", "auto", "-d", str(source / ".doctrees"), str(source), str(out)])
+
+
+def bring_together(source: Path, address: str) -> None:
+    """Write everything that Sphinx is to read into one folder."""
+    shutil.copytree(ROOT / "docs", source, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "assets", source / "assets")
+    for text in TEXTS:
+        (source / text).parent.mkdir(exist_ok=True)
+        linked = with_links((ROOT / text).read_text(encoding="utf-8"), ROOT / text, address)
+        (source / text).write_text(linked, encoding="utf-8")
+    for folder in ("notebooks", "code", "tables", "extra/views", "extra/notebooks"):
+        (source / folder).mkdir(parents=True)
+
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.write(notebook_page(notebook, path, address), source / "notebooks" / path.name)
+        shutil.copy(path, source / "extra/notebooks" / path.name)  # the one to download, as it is
+    for path in sorted((ROOT / "assets/views").glob("*.json")):
+        view = json.loads(path.read_text(encoding="utf-8"))
+        (source / "extra/views" / f"{path.stem}.html").write_text(
+            page(view["view"], view["data"], title=view["title"]), encoding="utf-8"
+        )
+    write_code(source / "code")
+    write_tables(source / "tables")
+    (source / "api/command_line.md").write_text(command_line(), encoding="utf-8")
+    mathjax = Path(str(distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax")))
+    for part in (
+        "tex-chtml.js",
+        "output/chtml/fonts/woff-v2",
+    ):  # its other 23 MB are for other forms of input and output
+        to = source / "_static/mathjax" / part
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(mathjax / part, to) if (mathjax / part).is_dir() else shutil.copy(mathjax / part, to)
+
+
+def with_links(text: str, path: Path, address: str) -> str:
+    """Turn links to files that are no pages of the site into links to the repository."""
+
+    def to(found: re.Match[str]) -> str:
+        target = (path.parent / found[1]).resolve().relative_to(ROOT)
+        is_page = target.as_posix() in TEXTS or target.parts[0] in ("assets", "notebooks")
+        return found[1] if is_page else f"{address}/blob/main/{target.as_posix()}"
+
+    return LINK.sub(to, text)
+
+
+# ----------------------------------------------------------------------------------------------- notebooks
+
+
+def notebook_page(notebook: NotebookNode, path: Path, address: str) -> NotebookNode:
+    """Make a page of a notebook: buttons under the title, players for their pictures, and words for all others.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Changed in place.
+    path : Path
+        Where it is stored.
+    address : str
+        Of the repository.
+
+    Returns
+    -------
+    notebook : NotebookNode
+        The same object.
+    """
+    title, _, rest = notebook.cells[0].source.partition("\n")
+    notebook.cells[0].source = f"{title}\n\n{buttons(path.name, address)}\n{rest}"
+    for cell in notebook.cells:
+        cell.source = with_links(cell.source, path, address) if cell.cell_type == "markdown" else cell.source
+        if "alt" in cell.metadata:
+            cell.metadata["mystnb"] = {"image": {"alt": cell.metadata["alt"]}}
+        view = f"{path.stem}-{cell.get('id')}"
+        if (ROOT / f"assets/views/{view}.json").exists():
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    output.data = {"text/html": player(view, output.metadata["image/png"]["alt"])}
+    return notebook
+
+
+def buttons(name: str, address: str) -> str:
+    """Write the row of buttons that stands under the title of a notebook."""
+    repo = address.partition("://")[2].partition("/")[2]
+    return f"""\
+<div class="launch">
+<details><summary>JupyterLab</summary>
+<p>In a clone of the repository: <code>make lab</code>, then open <code>{name}</code> on the left. In an environment of
+your own that has the package: <code>jupyter lab notebooks/{name}</code></p></details>
+<a href="https://mybinder.org/v2/gh/{repo}/main?urlpath=lab/tree/notebooks/{name}">Binder</a>
+<a href="https://colab.research.google.com/github/{repo}/blob/main/notebooks/{name}">Colab</a>
+<a href="../notebooks/{name}" download>Download</a>
+</div>
+"""
+
+
+def player(view: str, words: str) -> str:
+    """Write the frame in which a player or the explorer stands. It tells its height when it is there (site.js)."""
+    return f'<iframe class="view" src="../views/{view}.html" title="{html.escape(words)}" loading="lazy"></iframe>'
+
+
+# ---------------------------------------------------------------------------------------- what is generated
+
+
+def write_code(folder: Path) -> None:
+    """Write a page for the code of each variant, with an anchor for each line, and what changed in it."""
+    formatter = HtmlFormatter(linenos="inline", lineanchors="line", anchorlinenos=True, cssclass="highlight source")
+    rows, stems = "", ""
+    for number, function in [*av.VARIANTS.items(), (None, av.attention_tiled)]:
+        path = Path(inspect.getsourcefile(function) or "")
+        what = (inspect.getdoc(inspect.getmodule(function)) or "").partition(": ")[2]
+        title = f"{number} · {function.__name__}" if number else f"Inside 7 · {function.__name__}"
+        notebook = next((ROOT / "notebooks").glob(f"{number or 7:02}_*.ipynb")).name
+        reference = f"{{py:func}}`the reference <attention_variants.{function.__name__}>`"
+        line = inspect.getsourcelines(function)[1]
+        text = f"# {title}\n\n{what[:1].upper()}{what[1:]}\n\n"
+        text += f"[The notebook](../notebooks/{notebook}) · {reference}\n"
+        text += raw(f'<p><a href="#line-{line}">The function, from line {line}</a></p>')
+        text += raw(highlight(path.read_text(encoding="utf-8"), PythonLexer(), formatter))
+        if number and number > 1:
+            text += f"\n## What changed from variant {number - 1}\n" + raw(av.diff(number - 1, number)._repr_html_())
+        (folder / f"{path.stem}.md").write_text(text, encoding="utf-8")
+        rows += f"| [{title}]({path.stem}.md) | {what} | {av.code_lines(function)} |\n"
+        stems += f"{path.stem}\n"
+    (folder / "index.md").write_text(
+        "# The code\n\nSeven functions, a page each. Every line has an address of its own: click its number.\n\n"
+        f"| | adds | lines of code |\n|:--|:--|--:|\n{rows}\n```{{toctree}}\n:hidden:\n\n{stems}```\n",
+        encoding="utf-8",
+    )
+
+
+def raw(code: str) -> str:
+    """Write HTML so that MyST leaves it as it is."""
+    return f"\n```{{raw}} html\n{code}\n```\n"
+
+
+def write_tables(folder: Path) -> None:
+    """Write the tables of the stored run of the benchmark."""
+    stored = Bench.load(ROOT / "assets/bench")
+    title, columns, rows, left, note = bounds_table(stored.bounds, stored.caption)
+    tables = {"bounds": html_table(title, columns, rows, left=left, note=note), "all": stored._repr_html_()}
+    for name, table in tables.items():
+        (folder / f"{name}.html").write_text(f'<div class="scrolls">{table}</div>', encoding="utf-8")
+
+
+def command_line() -> str:
+    """Write the page of the command line: the help of each command."""
+    os.environ["COLUMNS"] = "96"
+    parser = cli._parser()
+    text = f"# The command line\n\n```text\n{parser.format_help()}```\n"
+    for name, command in _commands(parser):
+        text += f"\n## {name}\n\n```text\n{command.format_help()}```\n"
+    return text
+
+
+def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.items()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build the site and say where it is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "build/site", help="the folder (default: build/site)")
+    options = parser.parse_args(arguments)
+    start = time.perf_counter()
+    status = build(options.out.resolve())
+    print(f"{options.out}/index.html, in {time.perf_counter() - start:.0f} s" if not status else "not built")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

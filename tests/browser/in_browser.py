@@ -1,0 +1,72 @@
+"""What the tests in a browser share: which one, how it starts, what goes wrong on a page, how players are played."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+# Nothing but the pages themselves: no sandbox inside a container, and none of the browser's own calls home.
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+CANVAS = "(canvas) => canvas.toDataURL()"
+
+needs_browser = pytest.mark.skipif(
+    BROWSER is None, reason=f"no browser: none of {', '.join(BROWSERS)} is there (Debian: apt install chromium)"
+)
+
+
+def listen(page) -> None:
+    """Keep what goes wrong on a page in its ``complaints``."""
+    page.complaints = []
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
+
+
+def play(page, player) -> None:
+    """Press play, and see the picture change; then pause and single steps."""
+    canvas = player.locator("canvas")
+    player.scroll_into_view_if_needed()
+    finished = canvas.evaluate(CANVAS)
+    player.get_by_role("button", name="play").click()
+    page.wait_for_timeout(300)
+    first = canvas.evaluate(CANVAS)
+    assert first != finished, "play starts at the beginning"
+    page.wait_for_timeout(3000)
+    later = canvas.evaluate(CANVAS)
+    assert later not in (first, finished)
+    player.get_by_role("button", name="pause").click()
+    paused = canvas.evaluate(CANVAS)
+    place = player.locator("output").inner_text()
+    page.wait_for_timeout(1500)
+    assert canvas.evaluate(CANVAS) == paused, "paused is paused"
+
+    player.get_by_role("button", name="one step on").click()
+    assert canvas.evaluate(CANVAS) != paused
+    player.get_by_role("button", name="one step back").click()
+    assert canvas.evaluate(CANVAS) == paused
+    assert player.locator("output").inner_text() == place
+    slider = player.get_by_label("frame")
+    slider.focus()
+    page.keyboard.press("End")
+    assert canvas.evaluate(CANVAS) == finished
+
+
+def explore(page, explorer) -> None:
+    """Move the head, and see the weights change; then choose another word."""
+    explorer.scroll_into_view_if_needed()
+    before = explorer.inner_html()
+    said = explorer.locator("[aria-live]").first.inner_text()
+    head = explorer.get_by_role("slider").first
+    head.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(200)
+    assert explorer.inner_html() != before
+    assert explorer.locator("[aria-live]").first.inner_text() != said
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(200)
+    assert explorer.locator("[aria-live]").first.inner_text() == said
