@@ -74,6 +74,6 @@ clean: ## remove .venv and all caches
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
-$(READY): pyproject.toml constraints.txt scripts/set_up.sh
+$(READY): pyproject.toml constraints.txt scripts/without_dependencies.txt scripts/set_up.sh scripts/set_up.py
 	@scripts/set_up.sh "$(PYTHON)"
-	@touch .venv/ready $@
+	@touch $@
