@@ -107,6 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
     with ThreadPoolExecutor(1) as beside:
         checks = beside.submit(run_checks)
         status = run_pytest(pytest_command(not options.no_notebooks, options.pytest))
+        if not checks.done():
+            print("waiting for ruff and mypy", file=sys.stderr)
         failed = checks.result()
     if failed:  # if nothing did, the last word is pytest's
         print(f"failed, see above: {', '.join([*failed, *(['pytest'] if status else [])])}")

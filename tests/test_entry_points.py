@@ -179,7 +179,7 @@ def test_the_version_of_a_python_is_asked_of_it(tmp_path):
     assert set_up.version_of(tmp_path / "python") == ()
 
 
-def test_a_python_that_is_too_old_is_told(capsys, monkeypatch):
+def test_a_python_that_is_too_old_is_told(repository, capsys, monkeypatch):
     oldest = set_up.oldest_python(PYPROJECT)
     complaint = set_up.too_old((3, 9, 18), oldest, "/usr/bin/python3", windows=False)
     assert "/usr/bin/python3 is 3.9.18" in complaint
@@ -188,6 +188,7 @@ def test_a_python_that_is_too_old_is_told(capsys, monkeypatch):
     assert set_up.too_old((3, 11, 0), oldest, "python") == ""
     monkeypatch.setattr(sys, "version_info", (3, 9, 18, "final", 0))
     assert set_up.main([]) == 1
+    assert repository[1] == [], "it went on"
     assert "3.11 or newer is needed" in capsys.readouterr().err
 
 
