@@ -77,7 +77,7 @@ def constraints_for(which: str, pyproject: str, constraints: str) -> str:
     Parameters
     ----------
     which : str
-        "pinned", "oldest" or "newest".
+        "oldest" or "newest".
     pyproject, constraints : str
         The texts of pyproject.toml and of constraints.txt.
 
@@ -86,8 +86,6 @@ def constraints_for(which: str, pyproject: str, constraints: str) -> str:
     constraints : str
         The text to give to pip.
     """
-    if which == "pinned":
-        return constraints
     kept = [line for line in constraints.splitlines() if line.split("==")[0] not in CHOSEN_BY_TORCH]
     if which == "oldest":  # what is installed after torch must not bring in a newer one, to be tested under its name
         kept.append(torch_requirement(which, pyproject, constraints))
@@ -235,8 +233,10 @@ def main(arguments: list[str] | None = None) -> int:
         stamp.unlink()
     # In a folder of its own: on Windows, pip could not read a temporary file while it is open here.
     with tempfile.TemporaryDirectory() as folder:
-        constraints = Path(folder) / "constraints.txt"
-        constraints.write_text(constraints_for(options.torch, pyproject, pinned), encoding="utf-8")
+        constraints = ROOT / "constraints.txt"
+        if options.torch != "pinned":
+            constraints = Path(folder) / "constraints.txt"
+            constraints.write_text(constraints_for(options.torch, pyproject, pinned), encoding="utf-8")
         torch = torch_requirement(options.torch, pyproject, pinned)
         for command in commands(python, torch, constraints, quiet=bool(os.environ.get("CI"))):
             if subprocess.run(command, cwd=str(ROOT)).returncode:

@@ -27,10 +27,8 @@ def requirements(constraints: str) -> dict[str, str]:
 # Which torch.
 
 
-def test_the_pinned_torch_comes_with_every_pin():
-    pins = requirements(PINNED)
-    assert set_up.torch_requirement("pinned", PYPROJECT, PINNED) == f"torch{pins['torch']}"
-    assert set_up.constraints_for("pinned", PYPROJECT, PINNED) == PINNED
+def test_the_pinned_torch_is_that_of_the_constraints():
+    assert set_up.torch_requirement("pinned", PYPROJECT, PINNED) == f"torch{requirements(PINNED)['torch']}"
 
 
 def test_the_oldest_torch_is_the_lower_bound():
@@ -129,7 +127,7 @@ def test_the_set_up_leaves_what_make_looks_for(repository, capsys):
     folder, ran = repository
     assert set_up.main([]) == 0
     assert stamps(folder) == {"ready"}
-    assert {constraints for _, constraints in ran[:3]} == {PINNED}
+    assert {constraints for _, constraints in ran[:3]} == {PINNED}, "the pinned torch comes with every pin"
     settings = folder / ".venv" / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
     assert "saveState" in settings.read_text(encoding="utf-8")
     assert "is ready" in capsys.readouterr().out
