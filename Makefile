@@ -16,7 +16,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test check-code check-tests test-browser test-classroom score bench notebooks animations dates format import-time lock clean
+.PHONY: help install lab test test-browser test-classroom score bench notebooks animations dates format import-time lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -28,15 +28,7 @@ lab: $(READY) ## open the course in JupyterLab (more options for it: LAB_ARGS=--
 		$(AS_ROOT) $(LAB_ARGS)
 
 test: $(READY) ## prove all of it: lint, types, tests, every notebook re-run and compared (PYTEST_ARGS="-k mask")
-	@$(MAKE) --no-print-directory --jobs=2 check-code check-tests
-
-check-code: $(READY)
-	@$(RUN) -m ruff check .
-	@$(RUN) -m ruff format --check .
-	@$(RUN) -m mypy
-
-check-tests: $(READY)
-	@$(RUN) -m pytest tests notebooks --numprocesses=auto --dist=loadscope --nbval --nbval-current-env --nbval-cell-timeout=60 $(PYTEST_ARGS)
+	@$(RUN) scripts/run_tests.py $(if $(PYTEST_ARGS),-- $(PYTEST_ARGS))
 
 test-classroom: $(READY) ## let the grader name every mistake it knows, and submissions cheat, break and never end
 	@$(RUN) -m pytest tests/classroom --numprocesses=auto $(PYTEST_ARGS)
@@ -74,6 +66,6 @@ clean: ## remove .venv and all caches
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
-$(READY): pyproject.toml constraints.txt scripts/set_up.sh
+$(READY): pyproject.toml constraints.txt scripts/without_dependencies.txt scripts/set_up.sh scripts/set_up.py
 	@scripts/set_up.sh "$(PYTHON)"
-	@touch .venv/ready $@
+	@touch $@

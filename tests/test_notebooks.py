@@ -15,6 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from check_notebooks import has_outputs, run_in_order
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
@@ -54,7 +55,8 @@ def output_texts(cell) -> Iterator[str]:
             yield from (str(data) for mime, data in output.data.items() if not re.match(r"image/(?!svg)", mime))
 
 
-# Each check takes a notebook and says what is wrong with it, in words that say what to do.
+# Each check takes a notebook and says what is wrong with it, in words that say what to do. Two more stand in
+# scripts/check_notebooks.py, where git asks for them before a commit.
 
 
 def valid(notebook) -> Iterator[str]:
@@ -62,15 +64,6 @@ def valid(notebook) -> Iterator[str]:
         nbformat.validate(notebook)
     except nbformat.ValidationError as error:
         yield f"not a valid notebook: {error.message}"
-
-
-def run_in_order(notebook) -> Iterator[str]:
-    for expected, (index, cell) in enumerate(code_cells(notebook), start=1):
-        if cell.execution_count != expected:
-            yield (
-                f"cell {index} has execution count {cell.execution_count}, from a fresh kernel it is {expected}: "
-                f"run `make notebooks` (an empty code cell gets none: remove it)"
-            )
 
 
 def no_stderr(notebook) -> Iterator[str]:
@@ -178,6 +171,7 @@ def all_sections(notebook) -> Iterator[str]:
 CHECKS = [
     valid,
     run_in_order,
+    has_outputs,
     no_stderr,
     no_errors,
     no_widgets,

@@ -1,0 +1,119 @@
+r"""Prove all of it: lint, types, tests, and every notebook re-run and compared with its stored outputs.
+
+    .venv/bin/python scripts/run_tests.py                      what `make test` does
+    .venv/bin/python scripts/run_tests.py -- -k mask           the part you are at: after -- stands what pytest is told
+    .venv/bin/python scripts/run_tests.py --no-notebooks       with another torch than the one of the stored outputs
+
+On Windows it is .venv\Scripts\python. ruff and mypy run beside pytest and are heard only if they find something. The
+exit status is 1 if anything failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+NEEDED = ["ruff", "mypy", "pytest", "xdist", "nbval"]
+# One after the other beside pytest, as modules of the Python that runs this.
+CHECKS = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]]
+
+
+def pytest_command(notebooks: bool, extra: list[str]) -> list[str]:
+    """Say how pytest is called, as a module.
+
+    Parameters
+    ----------
+    notebooks : bool
+        Whether to run the notebooks too, and compare them.
+    extra : list of str
+        What else pytest is told.
+
+    Returns
+    -------
+    command : list of str
+        The module and its arguments.
+    """
+    compared = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=60"] if notebooks else []
+    folders = ["tests", "notebooks"] if notebooks else ["tests"]
+    return ["pytest", *folders, "--numprocesses=auto", "--dist=loadscope", *compared, *extra]
+
+
+def surroundings() -> dict[str, str]:
+    """Return the environment variables for all of it: notebooks and tests too find the programs of this Python."""
+    path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    return {**os.environ, "PATH": os.pathsep.join(path)}
+
+
+def run_checks() -> list[str]:
+    """Run the checks that are quick, and print what those say that fail, each in one piece.
+
+    Returns
+    -------
+    failed : list of str
+        Their names.
+    """
+    failed = []
+    for check in CHECKS:
+        command = [sys.executable, "-m", *check]
+        told = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=surroundings(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        if told.returncode:
+            name = " ".join(check)
+            failed.append(name)
+            # As bytes: what a program writes need not be made of what this terminal can show.
+            sys.stdout.buffer.write(f"\n{name} failed:\n".encode() + told.stdout)
+            sys.stdout.flush()
+    return failed
+
+
+def run_pytest(command: list[str]) -> int:
+    """Run pytest with the terminal as its own; return its exit status."""
+    process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=surroundings())
+    try:
+        return process.wait()
+    except KeyboardInterrupt:  # pytest got it too, and says how far it came
+        return process.wait()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run all of it; the exit status is 1 if anything failed."""
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s [-h] [--no-notebooks] [-- pytest arguments]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--no-notebooks", action="store_true", help="leave the notebooks out")
+    parser.add_argument("pytest", nargs="*", metavar="pytest arguments", help="handed on to pytest")
+    options = parser.parse_args(arguments)
+
+    missing = [name for name in NEEDED if not find_spec(name)]
+    if missing:
+        print(f"{sys.executable} has no {', no '.join(missing)}.", file=sys.stderr)
+        print("Run scripts/set_up.py, and then this with the Python of .venv.", file=sys.stderr)
+        return 1
+
+    with ThreadPoolExecutor(1) as beside:
+        checks = beside.submit(run_checks)
+        status = run_pytest(pytest_command(not options.no_notebooks, options.pytest))
+        if not checks.done():
+            print("waiting for ruff and mypy", file=sys.stderr)
+        failed = checks.result()
+    if failed:  # if nothing did, the last word is pytest's
+        print(f"failed, see above: {', '.join([*failed, *(['pytest'] if status else [])])}")
+    return int(bool(failed or status))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

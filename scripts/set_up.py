@@ -1,0 +1,255 @@
+r"""Make .venv ready: create it where there is none, then install the pinned versions. Needs neither make nor a shell.
+
+    python scripts/set_up.py                    what `make install` does
+    python scripts/set_up.py --torch oldest     the oldest torch that pyproject.toml allows
+    python scripts/set_up.py --fresh            .venv anew, with the Python that runs this
+
+On Windows, with the Python that you have (here 3.12), and then the tests:
+
+    py -3.12 scripts\set_up.py
+    .venv\Scripts\python scripts\run_tests.py
+
+Set the environment variable CI to anything, and pip is quiet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path, PurePath
+
+# A Python that is too old must get as far as being told so: nothing here that 3.7 cannot read.
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = ROOT / ".venv"
+WINDOWS = sys.platform == "win32"
+# Other releases of torch ask for one exact SymPy, another one than is pinned; that of torch 2.5 is 1.13.1.
+CHOSEN_BY_TORCH = {"torch", "sympy"}
+# Widgets are saved with their notebook: opened again without a kernel, a player still plays.
+LAB_SETTINGS = '{"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": true}}\n'
+
+
+def oldest_python(pyproject: str) -> tuple[int, ...]:
+    """Read which Python is needed, from the text of pyproject.toml."""
+    # By hand: a Python that is too old has no tomllib either.
+    found = re.search(r'^requires-python = ">=([\d.]+)"$', pyproject, re.MULTILINE)
+    assert found, 'pyproject.toml has no line like: requires-python = ">=3.11"'
+    return tuple(int(part) for part in found[1].split("."))
+
+
+def oldest_torch(pyproject: str) -> str:
+    """Read the lower bound of torch, from the text of pyproject.toml: "2.5"."""
+    found = re.search(r'^ *"torch>=([\d.]+)",$', pyproject, re.MULTILINE)
+    assert found, 'pyproject.toml has no line like: "torch>=2.5",'
+    return found[1]
+
+
+def torch_requirement(which: str, pyproject: str, constraints: str) -> str:
+    """Say what to ask pip for.
+
+    Parameters
+    ----------
+    which : str
+        "pinned", "oldest" or "newest".
+    pyproject, constraints : str
+        The texts of pyproject.toml and of constraints.txt.
+
+    Returns
+    -------
+    requirement : str
+        torch==2.13.0, torch==2.5.* or torch.
+    """
+    if which == "newest":
+        return "torch"
+    if which == "oldest":
+        return f"torch=={oldest_torch(pyproject)}.*"
+    return next(line for line in constraints.splitlines() if line.startswith("torch=="))
+
+
+def constraints_for(which: str, pyproject: str, constraints: str) -> str:
+    """Leave out of the constraints what another torch than the pinned one cannot live with.
+
+    Parameters
+    ----------
+    which : str
+        "oldest" or "newest".
+    pyproject, constraints : str
+        The texts of pyproject.toml and of constraints.txt.
+
+    Returns
+    -------
+    constraints : str
+        The text to give to pip.
+    """
+    kept = [line for line in constraints.splitlines() if line.split("==")[0] not in CHOSEN_BY_TORCH]
+    if which == "oldest":  # what is installed after torch must not bring in a newer one, to be tested under its name
+        kept.append(torch_requirement(which, pyproject, constraints))
+    return "\n".join(kept) + "\n"
+
+
+def python_of(environment: PurePath, windows: bool = WINDOWS) -> PurePath:
+    """Say where the Python of an environment lies."""
+    return environment / "Scripts" / "python.exe" if windows else environment / "bin" / "python"
+
+
+def commands(python: PurePath, torch: str, constraints: PurePath, quiet: bool = False) -> list[list[str]]:
+    """List what is to be run, in order, in the root of the repository.
+
+    Parameters
+    ----------
+    python : PurePath
+        The Python of the environment.
+    torch : str
+        What to ask pip for, see `torch_requirement`.
+    constraints : PurePath
+        The file with the exact versions of everything else.
+    quiet : bool
+        Let pip speak of trouble alone.
+
+    Returns
+    -------
+    commands : list of list of str
+        Each a program and its arguments.
+    """
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", *(["--quiet"] if quiet else [])]
+    pip += ["--constraint", str(constraints)]
+    newest = ["--upgrade"] if torch == "torch" else []
+    return [
+        # torch comes first and by its version: left to choose, pip may fetch the newest with gigabytes of CUDA.
+        [*pip, *newest, torch],
+        [*pip, "--editable", ".[test]"],
+        [
+            *pip,
+            "--no-deps",
+            "--ignore-requires-python",
+            "--no-warn-conflicts",
+            "--requirement",
+            "scripts/without_dependencies.txt",
+        ],
+        # A calm JupyterLab, offline too: no question about news, no look for updates. It is written into .venv, nowhere
+        # else.
+        [
+            *[str(python), "-m", "jupyter", "labextension", "disable", "--log-level=ERROR", "--level=sys_prefix"],
+            "@jupyterlab/apputils-extension:announcements",
+        ],
+    ]
+
+
+def too_old(version: tuple[int, ...], oldest: tuple[int, ...], program: str, windows: bool = WINDOWS) -> str:
+    """Say what to do about a Python that is too old; nothing if it is not.
+
+    Parameters
+    ----------
+    version, oldest : tuple of int
+        The one that came, and the one that is needed.
+    program : str
+        Where the one that came lies.
+    windows : bool
+        How to name another one depends on it.
+
+    Returns
+    -------
+    complaint : str
+        Empty if the Python is new enough.
+    """
+    if version >= oldest:
+        return ""
+    came, needed = (".".join(map(str, each)) for each in (version, oldest))
+    another = f"py -{needed} scripts\\set_up.py" if windows else f"python{needed} scripts/set_up.py"
+    return (
+        f"Python {needed} or newer is needed; {program} is {came}.\n"
+        f"Install one (https://www.python.org/downloads) and run this with it: {another}"
+    )
+
+
+def version_of(python: PurePath) -> tuple[int, ...]:
+    """Ask a Python for its version; () if there is none, or one that does not run."""
+    ask = [str(python), "-c", "import sys; print(*sys.version_info[:3])"]
+    try:
+        told = subprocess.run(ask, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return ()
+    return tuple(map(int, told.stdout.split()))
+
+
+def create(environment: Path) -> str:
+    """Create an environment with the Python that runs this, in the place of any that is there.
+
+    Parameters
+    ----------
+    environment : Path
+        Its folder.
+
+    Returns
+    -------
+    complaint : str
+        Why it could not be created; empty if it was.
+    """
+    named = f"{sys.executable} ({platform.python_version()})"
+    if Path(sys.prefix).resolve() == environment.resolve():
+        return f"{named} lives in {environment.name} and cannot make it anew: run this with a Python from outside."
+    if not all(map(find_spec, ["ensurepip", "venv"])):
+        return (
+            f"{named} cannot make a virtual environment: its venv module is not installed.\n"
+            "On Debian and Ubuntu: sudo apt install python3-venv"
+        )
+    print(f"Creating {environment.name} with {named}.", flush=True)
+    made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)])
+    return f"{named} could not make {environment}." if made.returncode else ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make .venv ready; the exit status is 1 if that failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--torch",
+        choices=["pinned", "oldest", "newest"],
+        default="pinned",
+        help="which torch: the one of constraints.txt (default), the lower bound of pyproject.toml, or the newest that "
+        "there is. With the last two SymPy is free as well, and make takes .venv for not ready: it would install "
+        "the pinned torch again",
+    )
+    parser.add_argument("--fresh", action="store_true", help="make .venv anew, even if there is one")
+    options = parser.parse_args(arguments)
+
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    oldest = oldest_python(pyproject)
+    complaint = too_old(sys.version_info[:3], oldest, sys.executable)
+    python = python_of(ENVIRONMENT)
+    if not complaint and (options.fresh or version_of(python) < oldest):
+        complaint = create(ENVIRONMENT)
+    if complaint:
+        print(f"\n{complaint}", file=sys.stderr)
+        return 1
+
+    # make reads these stamps. From here on .venv is not ready, until it is.
+    for stamp in ENVIRONMENT.glob("ready*"):
+        stamp.unlink()
+    # In a folder of its own: on Windows, pip could not read a temporary file while it is open here.
+    with tempfile.TemporaryDirectory() as folder:
+        constraints = ROOT / "constraints.txt"
+        if options.torch != "pinned":
+            constraints = Path(folder) / "constraints.txt"
+            constraints.write_text(constraints_for(options.torch, pyproject, pinned), encoding="utf-8")
+        torch = torch_requirement(options.torch, pyproject, pinned)
+        for command in commands(python, torch, constraints, quiet=bool(os.environ.get("CI"))):
+            if subprocess.run(command, cwd=str(ROOT)).returncode:
+                print(f"\n.venv is not ready, for this failed:\n{subprocess.list2cmdline(command)}", file=sys.stderr)
+                return 1
+    settings = ENVIRONMENT / "share" / "jupyter" / "lab" / "settings"
+    settings.mkdir(parents=True, exist_ok=True)
+    (settings / "overrides.json").write_text(LAB_SETTINGS, encoding="utf-8")
+    if options.torch == "pinned":
+        (ENVIRONMENT / "ready").touch()
+    print(f".venv is ready: {python_of(PurePath('.venv'))} scripts{os.sep}run_tests.py runs the tests.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

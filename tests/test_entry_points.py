@@ -1,0 +1,286 @@
+"""Two scripts set up and run the tests where there is no make, and make calls them: one list of what is done."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import subprocess
+import sys
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import pytest
+import run_tests
+import set_up
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+PINNED = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def requirements(constraints: str) -> dict[str, str]:
+    lines = [Requirement(line) for line in constraints.splitlines() if not line.startswith("#")]
+    return {line.name: str(line.specifier) for line in lines}
+
+
+# Which torch.
+
+
+def test_the_pinned_torch_is_that_of_the_constraints():
+    assert set_up.torch_requirement("pinned", PYPROJECT, PINNED) == f"torch{requirements(PINNED)['torch']}"
+
+
+def test_the_oldest_torch_is_the_lower_bound():
+    torch = set_up.torch_requirement("oldest", PYPROJECT, PINNED)
+    assert f'"torch>={torch.removeprefix("torch==").removesuffix(".*")}",' in PYPROJECT
+    constraints = requirements(set_up.constraints_for("oldest", PYPROJECT, PINNED))
+    assert constraints.pop("torch") == torch.removeprefix("torch"), "what comes after it would bring in a newer one"
+    pins = requirements(PINNED)
+    assert constraints == {name: pin for name, pin in pins.items() if name not in {"torch", "sympy"}}
+
+
+def test_the_newest_torch_has_no_bound():
+    assert set_up.torch_requirement("newest", PYPROJECT, PINNED) == "torch"
+    pins = requirements(PINNED)
+    constraints = requirements(set_up.constraints_for("newest", PYPROJECT, PINNED))
+    assert constraints == {name: pin for name, pin in pins.items() if name not in {"torch", "sympy"}}
+
+
+# What is installed.
+
+
+def listed(folder, which="pinned", **options):
+    python = set_up.python_of(folder / ".venv", windows=isinstance(folder, PureWindowsPath))
+    torch = set_up.torch_requirement(which, PYPROJECT, PINNED)
+    return set_up.commands(python, torch, folder / "constraints.txt", **options)
+
+
+@pytest.mark.parametrize(
+    ("folder", "python"),
+    [
+        (PurePosixPath("/course"), "/course/.venv/bin/python"),
+        (PureWindowsPath(r"C:\course"), r"C:\course\.venv\Scripts\python.exe"),
+    ],
+    ids=["POSIX", "Windows"],
+)
+def test_the_same_is_installed_everywhere(folder, python):
+    pip = [
+        python,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "--constraint",
+        str(folder / "constraints.txt"),
+    ]
+    torch, course, others, lab = listed(folder)
+    assert torch == [*pip, f"torch{requirements(PINNED)['torch']}"], "torch comes first and by its version"
+    assert course == [*pip, "--editable", ".[test]"]
+    without = ["--no-deps", "--ignore-requires-python", "--no-warn-conflicts"]
+    assert others == [*pip, *without, "--requirement", "scripts/without_dependencies.txt"]
+    assert lab[:5] == [python, "-m", "jupyter", "labextension", "disable"]
+    assert "--level=sys_prefix" in lab, "written into .venv, nowhere else"
+
+
+def test_only_the_newest_torch_replaces_one_that_is_there():
+    upgrades = {which: "--upgrade" in listed(PurePosixPath("/"), which)[0] for which in ["pinned", "oldest", "newest"]}
+    assert upgrades == {"pinned": False, "oldest": False, "newest": True}
+
+
+def test_pip_is_quiet_when_asked():
+    assert ["--quiet" in command for command in listed(PurePosixPath("/"), quiet=True)] == [True, True, True, False]
+
+
+def test_the_requirements_without_dependencies_are_there():
+    assert (ROOT / "scripts" / "without_dependencies.txt").is_file()
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository with an environment that was ready once, and a record of what would be run in it."""
+    for name in ["pyproject.toml", "constraints.txt"]:
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    python = set_up.python_of(tmp_path / ".venv")
+    python.parent.mkdir(parents=True)
+    (tmp_path / ".venv" / "ready").touch()
+    (tmp_path / ".venv" / "ready-python3.12").touch()
+    monkeypatch.setattr(set_up, "ROOT", tmp_path)
+    monkeypatch.setattr(set_up, "ENVIRONMENT", tmp_path / ".venv")
+    monkeypatch.setattr(set_up, "version_of", lambda python: (3, 12, 1))
+    ran = []
+
+    def record(command, **options):
+        constraints = command[command.index("--constraint") + 1] if "--constraint" in command else None
+        ran.append((command, constraints and Path(constraints).read_text(encoding="utf-8")))
+        return subprocess.CompletedProcess(command, returncode=0)
+
+    monkeypatch.setattr(set_up.subprocess, "run", record)
+    return tmp_path, ran
+
+
+def stamps(folder):
+    return {path.name for path in (folder / ".venv").glob("ready*")}
+
+
+def test_the_set_up_leaves_what_make_looks_for(repository, capsys):
+    folder, ran = repository
+    assert set_up.main([]) == 0
+    assert stamps(folder) == {"ready"}
+    assert {constraints for _, constraints in ran[:3]} == {PINNED}, "the pinned torch comes with every pin"
+    settings = folder / ".venv" / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
+    assert "saveState" in settings.read_text(encoding="utf-8")
+    assert "is ready" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("which", ["oldest", "newest"])
+def test_make_does_not_take_another_torch_for_the_pinned_one(repository, which):
+    folder, ran = repository
+    assert set_up.main(["--torch", which]) == 0
+    assert stamps(folder) == set()
+    assert {constraints for _, constraints in ran[:3]} == {set_up.constraints_for(which, PYPROJECT, PINNED)}
+
+
+def test_a_set_up_that_fails_leaves_nothing_ready(repository, monkeypatch, capsys):
+    folder, _ = repository
+    monkeypatch.setattr(
+        set_up.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, returncode=1)
+    )
+    assert set_up.main([]) == 1
+    assert stamps(folder) == set()
+    assert "not ready" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("found", "arguments", "created"),
+    [((), [], True), ((3, 9, 18), [], True), ((3, 12, 1), [], False), ((3, 12, 1), ["--fresh"], True)],
+    ids=["none there", "too old", "there", "asked for"],
+)
+def test_an_environment_is_created_where_it_is_wanted(repository, monkeypatch, found, arguments, created):
+    _, ran = repository
+    monkeypatch.setattr(set_up, "version_of", lambda python: found)
+    assert set_up.main(arguments) == 0
+    made = [command for command, _ in ran if "venv" in command]
+    assert made == ([[sys.executable, "-m", "venv", "--clear", str(set_up.ENVIRONMENT)]] if created else [])
+
+
+def test_an_environment_is_not_cleared_from_within(repository, monkeypatch, capsys):
+    folder, ran = repository
+    monkeypatch.setattr(sys, "prefix", str(folder / ".venv"))
+    assert set_up.main(["--fresh"]) == 1
+    assert ran == []
+    assert "from outside" in capsys.readouterr().err
+
+
+def test_the_version_of_a_python_is_asked_of_it(tmp_path):
+    assert set_up.version_of(Path(sys.executable)) == sys.version_info[:3]
+    assert set_up.version_of(tmp_path / "python") == ()
+
+
+def test_a_python_that_is_too_old_is_told(repository, capsys, monkeypatch):
+    oldest = set_up.oldest_python(PYPROJECT)
+    complaint = set_up.too_old((3, 9, 18), oldest, "/usr/bin/python3", windows=False)
+    assert "/usr/bin/python3 is 3.9.18" in complaint
+    assert "python3.11 scripts/set_up.py" in complaint
+    assert r"py -3.11 scripts\set_up.py" in set_up.too_old((3, 9, 18), oldest, "python", windows=True)
+    assert set_up.too_old((3, 11, 0), oldest, "python") == ""
+    monkeypatch.setattr(sys, "version_info", (3, 9, 18, "final", 0))
+    assert set_up.main([]) == 1
+    assert repository[1] == [], "it went on"
+    assert "3.11 or newer is needed" in capsys.readouterr().err
+
+
+def test_a_python_that_is_too_old_can_read_so_far():
+    source = (ROOT / "scripts" / "set_up.py").read_text(encoding="utf-8")
+    ast.parse(source, feature_version=(3, 7))
+
+
+def test_the_shell_installs_nothing_itself():
+    shell = (ROOT / "scripts" / "set_up.sh").read_text(encoding="utf-8")
+    assert "pip" not in shell
+    assert "exec .venv/bin/python scripts/set_up.py\n" in shell
+
+
+# What is run.
+
+
+def test_pytest_runs_the_tests_and_compares_the_notebooks():
+    command = run_tests.pytest_command(notebooks=True, extra=["-k", "mask and not causal"])
+    assert command[:3] == ["pytest", "tests", "notebooks"]
+    assert {"--nbval", "--nbval-current-env", "--nbval-cell-timeout=60", "--numprocesses=auto"} <= set(command)
+    assert command[-2:] == ["-k", "mask and not causal"]
+
+
+def test_pytest_leaves_the_notebooks_out_when_asked():
+    command = run_tests.pytest_command(notebooks=False, extra=[])
+    assert command[:2] == ["pytest", "tests"]
+    assert not [part for part in command if "notebooks" in part or "nbval" in part]
+
+
+def test_the_checks_are_ruff_and_mypy():
+    assert run_tests.CHECKS == [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]]
+
+
+def test_the_programs_of_the_environment_are_found():
+    found = run_tests.surroundings()["PATH"].split(run_tests.os.pathsep)
+    assert found[0] == str(Path(sys.executable).parent)
+    assert len(found) > 1
+
+
+@pytest.fixture
+def say(tmp_path, monkeypatch):
+    """Modules of one line in the place of pytest and the checks: what they print, and their exit status."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(run_tests, "NEEDED", [])
+
+    def say(pytest=0, **checks):
+        for name, status in {"pytest": pytest, **checks}.items():
+            module = f"import sys; print('{name} says', *sys.argv[1:]); sys.exit({status})"
+            (tmp_path / f"stand_in_{name}.py").write_text(module)
+        monkeypatch.setattr(run_tests, "CHECKS", [[f"stand_in_{name}", "here"] for name in checks])
+        monkeypatch.setattr(
+            run_tests, "pytest_command", lambda notebooks, extra: ["stand_in_pytest", str(notebooks), *extra]
+        )
+
+    return say
+
+
+def test_of_what_passes_pytest_alone_is_heard(say, capfdbinary):
+    say(ruff=0, mypy=0)
+    assert run_tests.main(["--", "-k", "mask"]) == 0
+    assert capfdbinary.readouterr().out.splitlines() == [b"pytest says True -k mask"]
+
+
+def test_every_check_that_fails_is_heard_and_named_at_the_end(say, capfdbinary):
+    say(ruff=1, good=0, mypy=2)
+    assert run_tests.main(["--no-notebooks"]) == 1
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert {"pytest says False", "ruff says here", "mypy says here"} <= set(lines)
+    assert "good says here" not in lines
+    assert lines[-1] == "failed, see above: stand_in_ruff here, stand_in_mypy here"
+
+
+def test_a_test_that_fails_is_enough(say, capfdbinary):
+    say(ruff=0, pytest=5)
+    assert run_tests.main([]) == 1
+    assert capfdbinary.readouterr().out.splitlines() == [b"pytest says True"], "pytest has said it already"
+
+
+def test_a_python_without_the_programs_is_told(say, monkeypatch, capsys):
+    say()  # whatever is broken, this must not start every test
+    monkeypatch.setattr(run_tests, "NEEDED", ["sys", "no_such_module"])
+    assert run_tests.main([]) == 1
+    assert "has no no_such_module" in capsys.readouterr().err
+
+
+# make does the same.
+
+
+def recipe(target: str) -> list[str]:
+    below = MAKEFILE.partition(f"\n{target}:")[2].splitlines()[1:]
+    return [line.strip() for line in itertools.takewhile(lambda line: line.startswith("\t"), below)]
+
+
+def test_make_runs_the_scripts():
+    assert recipe("test") == ["@$(RUN) scripts/run_tests.py $(if $(PYTEST_ARGS),-- $(PYTEST_ARGS))"]
+    assert recipe("$(READY)") == ['@scripts/set_up.sh "$(PYTHON)"', "@touch $@"]
