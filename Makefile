@@ -6,6 +6,7 @@ DATES_ARGS ?=
 SCORE_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SITE_ARGS ?=
 
 BIN := .venv/bin
 # Naming another Python asks for another environment, so it has a stamp of its own.
@@ -16,7 +17,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test test-browser test-classroom score bench notebooks animations dates format import-time lock clean
+.PHONY: help install lab test test-browser test-classroom score site bench notebooks animations dates format import-time lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -36,8 +37,11 @@ test-classroom: $(READY) ## let the grader name every mistake it knows, and subm
 score: $(READY) ## measure the grader: is each mistake caught and named, is no right function rejected (SCORE_ARGS=--all)
 	@$(RUN) -m attention_variants.classroom.score $(SCORE_ARGS)
 
-test-browser: $(READY) ## play the players and explore in a real browser (skipped where there is no Chromium)
+test-browser: $(READY) ## visit every page of the site and JupyterLab in a real browser (skipped where there is no Chromium)
 	@$(RUN) -m pytest tests/browser -rs $(PYTEST_ARGS)
+
+site: $(READY) ## build the course as a site that works with the network off: build/site/index.html
+	@$(RUN) scripts/build_site.py $(SITE_ARGS)
 
 bench: $(READY) ## measure the seven beside what others run: tables, bench-results/ (one minute: BENCH_ARGS=--quick)
 	@$(RUN) -m attention_variants.cli bench $(BENCH_ARGS)

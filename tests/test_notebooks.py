@@ -26,6 +26,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECTIONS = ["What changes", "The code", "See it", "Same answer", "Break it", "What it buys", "Your turn"]
 MAX_BYTES = 1_000_000
 MOST_FRAMES, MOST_BYTES = 120, 400_000  # of one animation
+FEWEST_WORDS, MOST_WORDS = 12, 70  # for one picture
 
 # Where a path of one machine begins. Not inside a word or a longer path, so that addresses on the web may hold /home/.
 ABSOLUTE_PATH = re.compile(
@@ -99,6 +100,21 @@ def small_animations(notebook) -> Iterator[str]:
                 frames = film.n_frames - 1  # without the one for those that play none
             if frames > MOST_FRAMES or len(picture) > MOST_BYTES:
                 yield f"cell {index} stores {frames} frames in {len(picture)} bytes"
+
+
+def described_pictures(notebook) -> Iterator[str]:
+    """Who does not see a picture hears its words: in a page made by nbconvert, and in the site."""
+    heard = set()
+    for index, cell in code_cells(notebook):
+        for output in cell.outputs:
+            if not {"image/png", "image/jpeg", "image/svg+xml"} & set(output.get("data", {})):
+                continue
+            alt = output.metadata.get("image/png", {}).get("alt", "")
+            if alt != cell.metadata.get("alt", alt):
+                yield f"cell {index} has other words for its picture than its output: run `make notebooks`"
+            elif not FEWEST_WORDS <= len(alt.split()) <= MOST_WORDS or alt in heard:
+                yield f"cell {index}: say in its metadata (`alt`) what its picture shows, as no other does; got {alt!r}"
+            heard.add(alt)
 
 
 def one_kernel(notebook) -> Iterator[str]:
@@ -176,6 +192,7 @@ CHECKS = [
     no_errors,
     no_widgets,
     small_animations,
+    described_pictures,
     one_kernel,
     nothing_of_this_machine,
     imports_its_attention,
@@ -224,7 +241,11 @@ def sample():
             execution_count=2,
             outputs=[
                 new_output("stream", name="stdout", text="fine\n"),
-                new_output("display_data", data={"image/png": base64.b64encode(b"a picture").decode() + "/tmp" + "/x"}),
+                new_output(
+                    "display_data",
+                    data={"image/png": base64.b64encode(b"a picture").decode() + "/tmp" + "/x"},
+                    metadata={"image/png": {"alt": " ".join(map(str, range(FEWEST_WORDS)))}},
+                ),
             ],
         ),
         new_code_cell("def attention_loops(q, k, v):\n    ...", execution_count=3, metadata={"tags": ["exercise"]}),
@@ -252,8 +273,12 @@ def failing(*, traceback: list[str] = (), meant: bool = False) -> nbformat.Noteb
     return new_code_cell("1", execution_count=5, outputs=[error], metadata={"tags": cell_tags})
 
 
-def showing(mime: str, data) -> nbformat.NotebookNode:
-    return new_code_cell("1", execution_count=5, outputs=[new_output("display_data", data={mime: data})])
+WORDS = "Heat map of the weights, five queries as rows and seven keys as columns; most of it lies on the diagonal."
+
+
+def showing(mime: str, data, *, alt: str = WORDS, cell_alt: str = WORDS) -> nbformat.NotebookNode:
+    output = new_output("display_data", data={mime: data}, metadata={mime: {"alt": alt}})
+    return new_code_cell("1", execution_count=5, outputs=[output], metadata={"alt": cell_alt})
 
 
 def film(*, frames: int, padding: int = 0) -> str:
@@ -274,6 +299,10 @@ def film(*, frames: int, padding: int = 0) -> str:
         (no_widgets, showing("application/vnd.jupyter.widget-view+json", {"model_id": "1"})),
         (small_animations, showing("image/png", film(frames=121))),
         (small_animations, showing("image/png", film(frames=2, padding=400_000))),
+        (described_pictures, showing("image/png", film(frames=1), alt="")),
+        (described_pictures, showing("image/png", film(frames=1), alt="A heat map.", cell_alt="A heat map.")),
+        (described_pictures, showing("image/png", film(frames=1), cell_alt="Newer words, which " + WORDS)),
+        (described_pictures, showing("image/svg+xml", "<svg/>", alt="", cell_alt="")),
         (nothing_of_this_machine, printing("saved in /home/anna/course/figure.png")),
         (nothing_of_this_machine, printing("'/Users/tom/figure.png'")),
         (nothing_of_this_machine, printing(str(ROOT / "figure.png"))),

@@ -592,7 +592,7 @@ def _patch(ax: Axes, cells: np.ndarray, **style: Any) -> None:
 
 
 def _hidden(name: str, array: np.ndarray, blocked: np.ndarray) -> np.ndarray:
-    """Say which cells are nothing but blocked: a score in any case, a weight only if it is 0, for else it has to be seen."""
+    """Say which cells show nothing but that they are blocked: of the scores all, of the weights those that are 0."""
     return blocked & (array == 0) if name in ("weights", "difference") else blocked
 
 

@@ -168,7 +168,7 @@ class Reading:
         ax.xaxis.set_label_position("top")
         ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, labelsize=9)
         _style(figure.colorbar(image, ax=ax, fraction=0.046, pad=0.02, aspect=30, ticks=[0, 0.5, 1]), "weight")
-        _legend_below(figure, _handles([array], [blocked]))
+        _legend_below(figure, _handles(["weights"], [array], [blocked]))
         return figure
 
     def __repr__(self) -> str:
