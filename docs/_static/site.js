@@ -5,7 +5,7 @@ addEventListener("message", ({ source, data }) => {
 });
 
 // From disk a page may not fetch another one, so the search shows titles alone.
-if (location.protocol === "file:" && window.DOCUMENTATION_OPTIONS) DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS === "object") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
 // What can be moved sideways can be reached with the keyboard.
 const SIDEWAYS = "pre, .output, .output > div, .scrolls, .pst-scrollable-table-container, mjx-container[display], .math";

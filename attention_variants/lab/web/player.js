@@ -14,7 +14,7 @@ export default {
     root.setAttribute("role", "group");
     root.setAttribute("aria-label", name);
     root.innerHTML = `
-      <div class="paper"><canvas role="img" width="${size[0]}" height="${size[1]}"></canvas></div>
+      <div class="paper" tabindex="0"><canvas role="img" width="${size[0]}" height="${size[1]}"></canvas></div>
       <p class="caption"></p>
       <div class="controls">
         <button class="play"></button>
