@@ -35,8 +35,10 @@ mathjax3_config = {"options": {"enableMenu": False}}
 
 default_role = "py:obj"  # as the docstrings mean it
 autodoc_typehints = "none"  # the docstrings say it in words, with shapes
+add_module_names = False
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 
 html_static_path = ["_static"]
