@@ -38,7 +38,7 @@ score: $(READY) ## measure the grader: is each mistake caught and named, is no r
 	@$(RUN) -m attention_variants.classroom.score $(SCORE_ARGS)
 
 test-browser: $(READY) ## visit every page of the site and JupyterLab in a real browser (skipped where there is no Chromium)
-	@$(RUN) -m pytest tests/browser -rs $(PYTEST_ARGS)
+	@$(RUN) -m pytest tests/browser -rs --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
 
 site: $(READY) ## build the course as a site that works with the network off: build/site/index.html
 	@$(RUN) scripts/build_site.py $(SITE_ARGS)

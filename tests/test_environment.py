@@ -14,6 +14,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from rattler import MatchSpec
 
+from attention_variants import __version__
+
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = {"lab", "pretrained", "course", "bench", "site", "test"}
 CONDA_TO_PYPI = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # where conda-forge has a name of its own
@@ -55,6 +57,12 @@ DIRECT = direct_dependencies()
 
 def test_the_extras_are_those_that_the_papers_name():
     assert set(PROJECT["optional-dependencies"]) == EXTRAS
+
+
+def test_what_one_cites_is_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    assert citation["title"].startswith(PROJECT["name"].replace("-", "_"))
 
 
 def test_every_line_of_the_constraints_is_one_exact_version():
