@@ -24,6 +24,9 @@ TOO_WIDE = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
     .map((one) => one.outerHTML.slice(0, 100))"""
 # TeX that was not typeset: a formula whose element is still the one that was sent.
 BARE_MATHS = "() => [...document.querySelectorAll('.math')].filter((one) => !one.querySelector('mjx-container')).length"
+# Pictures whose words are none, or the name that Sphinx gives to what has none.
+WORDLESS = """() => [...document.querySelectorAll("article img")]
+  .filter((one) => one.alt.split(" ").length < 5).map((one) => one.src.slice(-60))"""
 # The players are pages of their own. Colours are those of the theme, whatever the width.
 AXE = """async (colours) => {
   const options = { resultTypes: ["violations"], iframes: false, preload: false };
@@ -106,6 +109,7 @@ def test_every_page_light_and_dark_wide_and_narrow(page, site, address):
         page.evaluate(axe)
         bare = page.evaluate(BARE_MATHS)
         found = [f"{bare} formulas are not typeset"] if bare else []
+        found += [f"no words for {source}" for source in page.evaluate(WORDLESS)]
         for theme in ("light", "dark"):
             page.evaluate(f"() => {{ document.documentElement.dataset.theme = {theme!r} }}")
             for width in (WIDE, NARROW):
