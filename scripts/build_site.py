@@ -72,8 +72,10 @@ def build(out: Path, *, address: str = "") -> int:
     from sphinx.cmd.build import main as sphinx
 
     source = out.with_name(out.name + "-source")
-    shutil.rmtree(source, ignore_errors=True)
-    shutil.rmtree(out, ignore_errors=True)
+    for folder, sign in ((source, "conf.py"), (out, ".buildinfo")):
+        if (folder.is_dir() and any(folder.iterdir()) and not (folder / sign).exists()) or folder == ROOT / "docs":
+            raise SystemExit(f"{folder} holds something else than a site: remove it yourself, or name another folder.")
+        shutil.rmtree(folder, ignore_errors=True)
     bring_together(source, address or repository())
     return sphinx(["-q", "-W", "--keep-going", "-j", "auto", "-d", str(source / ".doctrees"), str(source), str(out)])
 
@@ -190,18 +192,19 @@ def write_code(folder: Path) -> None:
         notebook = next((ROOT / "notebooks").glob(f"{number or 7:02}_*.ipynb")).name
         reference = f"{{py:func}}`the reference <attention_variants.{function.__name__}>`"
         line = inspect.getsourcelines(function)[1]
-        text = f"# {title}\n\n{what[:1].upper()}{what[1:]}\n\n"
+        text = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"  # room for long lines
+        text += f"# {title}\n\n{what[:1].upper()}{what[1:]}\n\n"
         text += f"[The notebook](../notebooks/{notebook}) · {reference}\n"
-        text += raw(f'<p><a href="#line-{line}">The function, from line {line}</a></p>')
+        text += raw(f'<p><a href="#line-{line}">The function, from line {line}</a>, and below it what changed</p>')
         text += raw(highlight(path.read_text(encoding="utf-8"), PythonLexer(), formatter))
         if number and number > 1:
             text += f"\n## What changed from variant {number - 1}\n" + raw(av.diff(number - 1, number)._repr_html_())
         (folder / f"{path.stem}.md").write_text(text, encoding="utf-8")
-        rows += f"| [{title}]({path.stem}.md) | {what} | {av.code_lines(function)} |\n"
+        rows += f"| [{title}]({path.stem}.md) | {what.rstrip('.')} | {av.code_lines(function)} |\n"
         stems += f"{path.stem}\n"
     (folder / "index.md").write_text(
         "# The code\n\nSeven functions, a page each. Every line has an address of its own: click its number.\n\n"
-        f"| | adds | lines of code |\n|:--|:--|--:|\n{rows}\n```{{toctree}}\n:hidden:\n\n{stems}```\n",
+        f"| | adds | lines |\n|:--|:--|--:|\n{rows}\n```{{toctree}}\n:hidden:\n\n{stems}```\n",
         encoding="utf-8",
     )
 
@@ -214,19 +217,24 @@ def raw(code: str) -> str:
 def write_tables(folder: Path) -> None:
     """Write the tables of the stored run of the benchmark."""
     stored = Bench.load(ROOT / "assets/bench")
-    title, columns, rows, left, note = bounds_table(stored.bounds, stored.caption)
-    tables = {"bounds": html_table(title, columns, rows, left=left, note=note), "all": stored._repr_html_()}
-    for name, table in tables.items():
-        (folder / f"{name}.html").write_text(f'<div class="scrolls">{table}</div>', encoding="utf-8")
+    bounds = bounds_table(stored.bounds, stored.caption)
+    tables = {"bounds": [bounds], "all": [table for table in stored._parts() if table[0] != bounds[0]]}
+    for name, parts in tables.items():
+        html_tables = [html_table(title, heads, rows, left=left, note=note) for title, heads, rows, left, note in parts]
+        (folder / f"{name}.html").write_text(f'<div class="scrolls">{"".join(html_tables)}</div>', encoding="utf-8")
 
 
 def command_line() -> str:
     """Write the page of the command line: the help of each command."""
-    os.environ["COLUMNS"] = "96"
-    parser = cli._parser()
-    text = f"# The command line\n\n```text\n{parser.format_help()}```\n"
-    for name, command in _commands(parser):
-        text += f"\n## {name}\n\n```text\n{command.format_help()}```\n"
+    width = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "80"  # argparse asks for it
+    try:
+        parser = cli._parser()
+        text = f"# The command line\n\n```text\n{parser.format_help()}```\n"
+        for name, command in _commands(parser):
+            text += f"\n## {name}\n\n```text\n{command.format_help()}```\n"
+    finally:
+        os.environ.pop("COLUMNS") if width is None else os.environ.update(COLUMNS=width)
     return text
 
 

@@ -5,6 +5,8 @@ That the pages work is seen in a browser, by `make test-browser`.
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import re
 from pathlib import Path
@@ -33,8 +35,13 @@ def test_every_public_name_is_in_the_reference_once_and_documented(name):
         assert len(thing.__doc__.split()) > 10
 
 
-def test_the_reference_names_nothing_else():
-    assert set(re.findall(r"^\.\. (?:auto\w+|py:data):: (\w+)$", REFERENCE, flags=re.MULTILINE)) == set(av.__all__)
+def test_beside_them_the_reference_names_what_they_return():
+    names = re.findall(r"^\.\. (?:auto\w+|py:data):: ([\w.]+)$", REFERENCE, flags=re.MULTILINE)
+    results = [name for name in names if name not in av.__all__]
+    assert len(names) == len(set(names))
+    for name in results:
+        module, _, kind = name.rpartition(".")
+        assert isinstance(getattr(importlib.import_module(module), kind), type)
 
 
 def test_every_command_has_its_help():
@@ -103,3 +110,40 @@ def test_a_stored_view_is_that_of_the_stored_notebook():
         said = cells[name].outputs[0].data["text/plain"]
         if view["view"] == "player":
             assert re.search(r"(\d+) frames", said)[1] == str(len(view["data"]["frames"]))
+
+
+def test_every_line_of_a_variant_has_an_address(tmp_path):
+    build_site.write_code(tmp_path)
+    for number, function in av.VARIANTS.items():
+        path = Path(inspect.getsourcefile(function))
+        text = (tmp_path / f"{path.stem}.md").read_text(encoding="utf-8")
+        count = len(path.read_text(encoding="utf-8").splitlines())
+        assert [f'id="line-{line}"' in text for line in range(1, count + 2)] == [True] * count + [False]
+        assert f'href="#line-{inspect.getsourcelines(function)[1]}"' in text
+        assert (f"## What changed from variant {number - 1}" in text) == (number > 1)
+
+
+def test_the_tables_are_those_of_the_stored_run(tmp_path):
+    build_site.write_tables(tmp_path)
+    stored = json.loads((ROOT / "assets/bench/bench.json").read_text(encoding="utf-8"))
+    promised, every = ((tmp_path / name).read_text(encoding="utf-8") for name in ("bounds.html", "all.html"))
+    for bound in stored["bounds"]:
+        assert bound["measured"] in promised
+    for result in stored["races"][0]["results"]:
+        assert result["name"] in every
+    assert "What is promised" in promised
+    assert "What is promised" not in every
+
+
+def test_the_words_of_a_figure_stand_on_one_line():
+    """MyST takes what follows on the next line for the caption."""
+    for path in DOCS.rglob("*.md"):
+        for after in re.findall(r"^:::\{figure\}.*\n((?:.+\n)*)", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            assert all(re.match(r":\w+: ", line) for line in after.splitlines()), path.name
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(SystemExit, match="something else than a site"):
+        build_site.build(tmp_path)
+    assert (tmp_path / "thesis.tex").exists()

@@ -182,7 +182,7 @@ def compare(
     Notes
     -----
     The time is the median of forward calls without gradients, on one thread; memory is
-    the peak of `attention_variants.lab.memory.peak_memory` for the same call. A bar shows the progress in a
+    the peak of ``attention_variants.lab.memory.peak_memory`` for the same call. A bar shows the progress in a
     terminal.
 
     Examples

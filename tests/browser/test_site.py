@@ -26,7 +26,7 @@ TOO_WIDE = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
 BARE_MATHS = "() => [...document.querySelectorAll('.math')].filter((one) => !one.querySelector('mjx-container')).length"
 # Pictures whose words are none, or the name that Sphinx gives to what has none.
 WORDLESS = """() => [...document.querySelectorAll("article img")]
-  .filter((one) => one.alt.split(" ").length < 5).map((one) => one.src.slice(-60))"""
+  .filter((one) => one.alt.split(" ").length < 5 || !one.alt.trim().endsWith(".")).map((one) => one.src.slice(-60))"""
 # The players are pages of their own. Colours are those of the theme, whatever the width.
 AXE = """async (colours) => {
   const options = { resultTypes: ["violations"], iframes: false, preload: false };
