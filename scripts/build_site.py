@@ -41,6 +41,10 @@ TEXTS = ("CHANGELOG.md", "CONTRIBUTING.md", "classroom/README.md")
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
 
 
+#: What a fold says while it is closed: HTML to MyST, which leaves its TeX as it is.
+SUMMARY = re.compile(r"<summary>.*?</summary>", flags=re.DOTALL)
+
+
 def repository() -> str:
     """Give the address of the repository, from which all links to Binder, Colab and the code are made.
 
@@ -147,7 +151,8 @@ def notebook_page(notebook: NotebookNode, path: Path, address: str) -> NotebookN
     title, _, rest = notebook.cells[0].source.partition("\n")
     notebook.cells[0].source = f"{title}\n\n{buttons(path.name, address)}\n{rest}"
     for cell in notebook.cells:
-        cell.source = with_links(cell.source, path, address) if cell.cell_type == "markdown" else cell.source
+        if cell.cell_type == "markdown":
+            cell.source = SUMMARY.sub(with_maths, with_links(cell.source, path, address))
         if "alt" in cell.metadata:
             cell.metadata["mystnb"] = {"image": {"alt": cell.metadata["alt"]}}
         view = f"{path.stem}-{cell.get('id')}"
@@ -156,6 +161,11 @@ def notebook_page(notebook: NotebookNode, path: Path, address: str) -> NotebookN
                 if "image/png" in output.get("data", {}):
                     output.data = {"text/html": player(view, output.metadata["image/png"]["alt"])}
     return notebook
+
+
+def with_maths(summary: re.Match[str]) -> str:
+    """Mark the TeX between dollars in a piece of HTML for MathJax."""
+    return re.sub(r"\$([^$]+)\$", r'<span class="math notranslate nohighlight">\\(\1\\)</span>', summary[0])
 
 
 def buttons(name: str, address: str) -> str:

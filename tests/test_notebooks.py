@@ -81,6 +81,14 @@ def no_errors(notebook) -> Iterator[str]:
                 yield f"cell {index} fails with {output.ename}: {output.evalue} (meant? tag raises-exception)"
 
 
+def no_empty_outputs(notebook) -> Iterator[str]:
+    """A box with nothing in it, which a console leaves behind that thinks it has to show something itself."""
+    for index, cell in code_cells(notebook):
+        for output in cell.outputs:
+            if re.fullmatch(r"<pre[^>]*>\s*</pre>\s*", output.get("data", {}).get("text/html", "")):
+                yield f"cell {index} shows an empty box"
+
+
 def no_widgets(notebook) -> Iterator[str]:
     """A widget needs its kernel: without one, a reader would see an error in place of the picture."""
     for index, cell in code_cells(notebook):
@@ -190,6 +198,7 @@ CHECKS = [
     has_outputs,
     no_stderr,
     no_errors,
+    no_empty_outputs,
     no_widgets,
     small_animations,
     described_pictures,
@@ -296,6 +305,7 @@ def film(*, frames: int, padding: int = 0) -> str:
         (run_in_order, new_code_cell("run_again", execution_count=9)),
         (no_stderr, printing("a warning", name="stderr")),
         (no_errors, failing()),
+        (no_empty_outputs, showing("text/html", "<pre style='white-space:pre'></pre>\n")),
         (no_widgets, showing("application/vnd.jupyter.widget-view+json", {"model_id": "1"})),
         (small_animations, showing("image/png", film(frames=121))),
         (small_animations, showing("image/png", film(frames=2, padding=400_000))),

@@ -77,6 +77,18 @@ def test_links_to_what_is_no_page_lead_to_the_repository():
     assert inside == f"[x]({ADDRESS}/blob/main/LICENSE)"
 
 
+def test_the_maths_of_a_closed_fold_is_marked_for_mathjax():
+    for path in NOTEBOOKS:
+        made = build_site.notebook_page(nbformat.read(path, as_version=4), path, ADDRESS)
+        for cell in made.cells:
+            for summary in re.findall(r"<summary>.*?</summary>", cell.source, flags=re.DOTALL):
+                assert "$" not in summary
+    marked = build_site.SUMMARY.sub(build_site.with_maths, "<summary>a $T \\times T$ matrix</summary> $x$")
+    assert marked == (
+        '<summary>a <span class="math notranslate nohighlight">\\(T \\times T\\)</span> matrix</summary> $x$'
+    )
+
+
 def test_a_fork_has_its_own_addresses(monkeypatch):
     monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
     assert build_site.repository().count("/") == 4

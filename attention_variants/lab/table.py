@@ -103,7 +103,7 @@ def plain_text(table: Table) -> str:
     -------
     text : str
     """
-    console = Console(width=200, color_system=None)
+    console = Console(width=200, color_system=None, force_jupyter=False)
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())

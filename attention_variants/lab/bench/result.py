@@ -270,7 +270,10 @@ def bounds_table(found: list[Bound], caption: str) -> _Parts:
         what = "" if i and found[i - 1].what == bound.what else bound.what
         asked = f"{'✓' if bound.met else '✗'} {bound.asked}" if bound.asked else ""
         rows.append([what, bound.where, bound.measured, asked])
-    note = f"✓ met, ✗ missed. ±: half the distance of the quartiles. bwd: forward + backward. On {caption}"
+    note = (
+        "✓ met, ✗ missed. ±: half the distance of the quartiles. bwd: forward + backward, met if the lower quartile is."
+    )
+    note = f"{note} On {caption}"
     return "What is promised, and what came out", ["", "B x T", "measured", "asked"], rows, 2, note
 
 
