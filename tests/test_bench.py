@@ -379,8 +379,8 @@ def test_the_bounds_of_growth():
     found = bounds(Bench({}, growth=made_up_growth()))
     assert [(bound.what, bound.measured, bound.met) for bound in found] == [
         ("1 / 2", "5", None),
-        ("7: memory as T^", "1.00", True),
-        ("6: memory as T^", "2.00", True),
+        ("7: memory, exponent of T", "1.00", True),
+        ("6: memory, exponent of T", "2.00", True),
     ]
     found = bounds(Bench({}, growth=made_up_growth(six=1.5, seven=1.2)))
     assert [bound.met for bound in found] == [None, False, False]
@@ -618,7 +618,7 @@ def test_the_readme_tells_what_the_stored_run_measured():
     assert f"; {found['6 / nn.MHA, fast path'][0]:.2f} |" in row("on its fast path")
     assert f"| {found['6 / textbook class'][0]:.2f} |" in row("textbook class, weights")
     assert f"; {found['1 / 2'][0]:,.0f} |" in row("variant 1")
-    assert f"| T^{found['7: memory as T^'][0]:.2f} |" in row("peak memory of variant 7")
+    assert f"| T^{found['7: memory, exponent of T'][0]:.2f} |" in row("peak memory of variant 7")
 
 
 # ------------------------------------------------------------------------------------------------ the command

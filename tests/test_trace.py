@@ -796,7 +796,7 @@ def test_the_table_folds_loops_and_escapes_the_source():
     rows = re.findall("<tr><td.*?>(.*?)</td><td.*?>(.*)</td><td.*?>(.*)</td><td.*?>(.*)</td></tr>", page)
     assert len(rows) == page.count("<tr>") - 1  # less the heading
     first = traced.first_line
-    assert [(int(line) - first if line else None, name, shape) for line, _, name, shape in rows] == [
+    assert [(int(line) - first if line else None, name, shape) for line, name, shape, _ in rows] == [
         (0, "q", "(2, 4)"),
         (None, "k", "(3, 4)"),  # declared on the line above
         (1, "scores", "(2, 3)"),
@@ -804,7 +804,7 @@ def test_the_table_folds_loops_and_escapes_the_source():
         (6, "exp × 2", "(2, 3)"),
         (7, "scores × 2", "(2, 3)"),
     ]
-    assert [html.unescape(code) for _, code, _, _ in rows] == [
+    assert [html.unescape(code) for *_, code in rows] == [
         "def toy(q, k):",
         "",
         'scores = q @ k.T  # a <b> & "c"',
@@ -829,7 +829,7 @@ def test_a_loop_with_changing_shapes_is_not_folded():
 
 
 def test_the_table_of_the_longest_variant_is_short():
-    names = [cells[2] for cells in trace(attention_loops, *inputs(1))._cells()]
+    names = [cells[1] for cells in trace(attention_loops, *inputs(1))._cells()]
     assert names == [
         "q", "k", "v", "scores", "scores × 35", "weights", "exp × 5", "weights × 5", "context", "context × 35"
     ]  # fmt: skip

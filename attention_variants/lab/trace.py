@@ -30,7 +30,7 @@ __all__ = ["Assignment", "Trace", "trace"]
 #: One row of the table: line, code, name, shape, kind, and how many assignments it stands for.
 _Row = tuple[int, str, str, str, str, int]
 #: The heads of the table.
-_COLUMNS = ("line", "code", "name", "shape")
+_COLUMNS = ("line", "name", "shape", "code")  # what may run out of a narrow page stands last
 #: The longest loop body, in rows, whose turns the table shows as one.
 _LONGEST_BODY = 20
 
@@ -174,12 +174,12 @@ class Trace:
         return html_table(self.name, _COLUMNS, list(self._cells()), left=len(_COLUMNS), code=_COLUMNS.index("code"))
 
     def _cells(self) -> Iterator[tuple[str, str, str, str]]:
-        """The text of the table: line, code, name, shape. A line is named once for all it did in one go."""
+        """The text of the table: line, name, shape, code. A line is named once for all it did in one go."""
         above = None
         for line, code, name, shape, _, times in _fold([_row(assignment) for assignment in self.assignments]):
             again = line == above
             above = line
-            yield "" if again else str(line), "" if again else code, name + (f" × {times}" if times > 1 else ""), shape
+            yield "" if again else str(line), name + (f" × {times}" if times > 1 else ""), shape, "" if again else code
 
 
 def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Trace:

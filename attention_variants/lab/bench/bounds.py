@@ -95,11 +95,15 @@ def _of_growth(bench: Bench) -> Iterator[Bound]:
     yield Bound("1 / 2", f"lifted, T={T}", "", f"{ratio:,.0f}", None)
     if growth.longest(7) >= 16384 and 7 in growth.process:
         exponent = growth.process[7].exponent_beyond_fixed
-        yield Bound("7: memory as T^", "to T=16384", "≤ 1.10", f"{exponent:.2f}", exponent <= 1.1)
+        yield Bound("7: memory, exponent of T", "to T=16384", "≤ 1.10", f"{exponent:.2f}", exponent <= 1.1)
     if 6 in growth.process and len(growth.process[6].lengths) >= 3:
         exponent = growth.process[6].exponent_beyond_fixed
         yield Bound(
-            "6: memory as T^", f"to T={growth.longest(6)}", "about 2", f"{exponent:.2f}", 1.8 <= exponent <= 2.2
+            "6: memory, exponent of T",
+            f"to T={growth.longest(6)}",
+            "about 2",
+            f"{exponent:.2f}",
+            1.8 <= exponent <= 2.2,
         )
 
 

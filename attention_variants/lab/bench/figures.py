@@ -273,5 +273,5 @@ def _quiet(ax: Axes) -> None:
 def _finish(fig: Figure, bench: Bench) -> Figure:
     fig.tight_layout()
     words = ("A quick run, small sizes. " if bench.quick else "") + f"Measured on {bench.caption}."
-    fig.text(0.01, -0.01, words, fontsize=7.5, color=_QUIET, va="top")
+    fig.text(0.01, -0.01, words, fontsize=8, color=_QUIET, va="top")
     return fig
