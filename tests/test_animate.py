@@ -943,7 +943,7 @@ def test_a_page_holds_everything_and_asks_for_nothing(tmp_path):
     assert "<title>attention_matmul, step by step</title>" in page
     data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script")[0])
     pictures = short().pictures(scale)
-    assert set(data) == {"name", "size", "width", "frames", "seconds", "captions"}
+    assert set(data) == {"name", "size", "width", "parts", "frames", "seconds", "captions"}
     assert tuple(data["size"]) == pictures[0].size
     assert data["width"] * scale == pictures[0].width
     assert data["seconds"] == short().seconds
@@ -957,6 +957,27 @@ def test_a_page_of_two_says_what_happens_in_both(tmp_path):
     data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script")[0])
     assert data["captions"][1] == "scores: 35 numbers at once. scores: 35 numbers at once"
     assert data["name"] == "attention_matmul beside attention_batched, step by step"
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("kind", ["one", "beside", "below"])
+def test_the_parts_hold_all_that_is_painted(kind, scale):
+    """On a narrow page only the parts are seen: what is left out of them may be nothing but the rule between them."""
+    if kind == "below":
+        moving = animate(5, *(torch.randn(20, 40) for _ in range(3)), num_heads=2, beside=6)
+    else:
+        moving = short() if kind == "one" else animate(2, *qkv(), beside=3)
+    picture = moving.pictures(scale)[-1]
+    parts = moving._data(moving._with_palette([picture]), scale)["parts"]
+    assert len(parts) == 2
+    left = np.asarray(picture).copy()
+    for x, y, width, height in parts:
+        assert x + width <= picture.width
+        assert y + height <= picture.height
+        assert (left[y : y + height, x : x + width] != 255).any()
+        left[y : y + height, x : x + width] = 255
+    columns = (left != 255).any(axis=(0, 2)).nonzero()[0]
+    assert len(columns) == (scale if kind == "one" else 0)
 
 
 # ---------------------------------------------------------------------------------------------------- in a notebook
@@ -983,7 +1004,7 @@ def test_the_player_has_the_frames():
         patch.setattr(web, "_widget", lambda *args: made.append(original(*args)) or made[-1])
         animation(4)._repr_mimebundle_()
     (widget,) = made
-    assert set(widget.data) == {"name", "size", "width", "frames", "seconds", "captions"}
+    assert set(widget.data) == {"name", "size", "width", "parts", "frames", "seconds", "captions"}
     check_alike(drawn_over(widget.data["frames"]), painted(4)[0])
     assert widget.data["width"] == widget.data["size"][0]
 

@@ -232,6 +232,16 @@ def test_no_colour_is_far_off():
     assert off.max() <= 16
 
 
+def test_a_white_ground_stays_white():
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    numbers = np.random.default_rng(0).normal(size=(20, 60))
+    image = left.imshow(numbers, cmap="PuOr_r", vmin=-3, vmax=3, aspect="auto")
+    figure.colorbar(image, ax=right)
+    _, frames, _ = _open(animated_png(figure, lambda step: image.set_data(numbers * step), range(3)))
+    for frame in frames:
+        assert (frame[:4] == 1).all(), "above the axes nothing is painted"
+
+
 def test_changes_drawn_over_one_another_are_the_frames():
     painted = with_one_palette(_noisy(4))
     changes = only_changes(painted)

@@ -201,7 +201,7 @@ class Animation:
         stages = self._stages(scale)
         for both in self._together():
             pictures = [stage.paint(frame) for stage, frame in zip(stages, both, strict=True)]
-            yield _beside(pictures, across=stages[0].width <= HALF)
+            yield _beside(pictures, across=_are_halves(stages))
 
     def _data(self, pictures: Sequence[Image.Image], scale: int) -> dict[str, Any]:
         """What the player shows."""
@@ -213,6 +213,7 @@ class Animation:
         return {
             "name": self._title,
             "size": pictures[0].size,
+            "parts": _parts(self._stages(scale)),
             "width": pictures[0].width // scale,
             "frames": frames,
             "seconds": self.seconds,
@@ -423,6 +424,20 @@ def _checked(path: str | Path, kinds: Sequence[str], scale: int) -> Path:
     if not isinstance(scale, int) or not 1 <= scale <= 4:
         raise ValueError(f"animate: scale must be 1, 2, 3 or 4; got {scale!r}.")
     return path
+
+
+def _are_halves(stages: Sequence[Stage]) -> bool:
+    return stages[0].width <= HALF
+
+
+def _parts(stages: Sequence[Stage]) -> list[tuple[int, int, int, int]]:
+    """What of a picture may stand one below the other on a narrow page: x, y, width and height of each part."""
+    right, down = (stages[0].width, 0) if _are_halves(stages) else (0, stages[0].height)
+    return [
+        (x + at * right * stage.scale, y + at * down * stage.scale, width, height)
+        for at, stage in enumerate(stages)
+        for x, y, width, height in stage.parts
+    ]
 
 
 def _beside(pictures: Sequence[Image.Image], *, across: bool) -> Image.Image:

@@ -155,8 +155,16 @@ def compare(
 
     Parameters
     ----------
-    batch, queries, keys, d_model, heads : int
-        The sizes of the problem: B, T_q, T_k, d_model and H.
+    batch : int, default 2
+        How many sequences, B.
+    queries : int, default 10
+        How many queries each has, T_q.
+    keys : int, default 16
+        How many keys each has, T_k.
+    d_model : int, default 32
+        The width of a query, of all heads together.
+    heads : int, default 4
+        How many heads share it, H.
     mask : {"causal", "padding", "none"}, boolean Tensor or None
         "causal" is aligned top-left; "padding" gives every item of the batch another length; a tensor
         must broadcast to (B, H, T_q, T_k).

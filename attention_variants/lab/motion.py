@@ -17,6 +17,7 @@ _Step = TypeVar("_Step")
 
 _LOOKED_AT = 12  # frames that the palette is chosen from
 _COLOURS = 255  # a palette: a third of the bytes of full colour, and heat maps do not show it
+_NEARLY_WHITE = 247  # a page's own white is beside the picture, and would show the difference
 _NOTHING = 255  # the place in the palette for what lets the frame before it show
 
 
@@ -233,4 +234,8 @@ def _chosen(frames: Sequence[Image.Image]) -> list[int]:
     sheet = Image.new("RGB", (width, height * few))
     for index, frame in enumerate(looked_at):
         sheet.paste(frame, (0, height * index))
-    return (sheet.quantize(_COLOURS).getpalette() or [])[: 3 * _COLOURS]
+    colours = (sheet.quantize(_COLOURS).getpalette() or [])[: 3 * _COLOURS]
+    for at in range(0, len(colours), 3):
+        if min(colours[at : at + 3]) > _NEARLY_WHITE:  # means of the ground and of the edges of letters
+            colours[at : at + 3] = [255, 255, 255]
+    return colours

@@ -74,7 +74,8 @@ class Stage:
         self.width = width
         self.layout = Layout(board, (self.left, 8 if self.code else 58), width - 8, _HIGHEST, tokens)
         self.boxes = self.layout.boxes
-        self.height = max(round(self.layout.bottom), len(self.lines) * LINE * self.code + 24) + 30
+        self.code_height = len(self.lines) * LINE * self.code + 24
+        self.height = max(round(self.layout.bottom), self.code_height) + 30
         self.still = self._still()
 
     # What is painted once
@@ -186,6 +187,15 @@ class Stage:
         colours : int array of shape (sheets, rows, columns, 3)
         """
         return self._shades(panel.name, cells.value, cells.origin)
+
+    @property
+    def parts(self) -> list[tuple[int, int, int, int]]:
+        """The code and the tensors, each as x, y, width and height: on a phone one stands below the other."""
+        parts = [(0, 0, self.width, self.height)]
+        if self.code:
+            rule = self.left - 12
+            parts = [(0, 0, rule - 1, self.code_height), (rule + 2, 0, self.width - rule - 2, self.height)]
+        return [(x * self.scale, y * self.scale, w * self.scale, h * self.scale) for x, y, w, h in parts]
 
     @property
     def palette(self) -> list[tuple[int, int, int]]:

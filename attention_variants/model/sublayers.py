@@ -62,9 +62,9 @@ class AddNorm(nn.Module):
 
     References
     ----------
-    He et al. (2015), "Deep Residual Learning for Image Recognition". arXiv:1512.03385
-    Ba et al. (2016), "Layer Normalization". arXiv:1607.06450
-    Xiong et al. (2020), "On Layer Normalization in the Transformer Architecture". arXiv:2002.04745
+    - He et al. (2015), "Deep Residual Learning for Image Recognition". arXiv:1512.03385
+    - Ba et al. (2016), "Layer Normalization". arXiv:1607.06450
+    - Xiong et al. (2020), "On Layer Normalization in the Transformer Architecture". arXiv:2002.04745
     """
 
     def __init__(self, d_model: int, *, dropout: float = 0.0, norm_first: bool = False) -> None:

@@ -71,8 +71,8 @@ def multihead_attention_fused(
 
     References
     ----------
-    Vaswani et al. (2017), "Attention Is All You Need", section 3.2.2. arXiv:1706.03762
-    Dao et al. (2022), "FlashAttention", section 3. arXiv:2205.14135
+    - Vaswani et al. (2017), "Attention Is All You Need", section 3.2.2. arXiv:1706.03762
+    - Dao et al. (2022), "FlashAttention", section 3. arXiv:2205.14135
     """
     check_inputs(7, q, k, v, mask, num_heads, dropout_p)
     *batch, T_q, d_model = q.shape

@@ -51,8 +51,8 @@ def attention_tiled(
 
     References
     ----------
-    Milakov and Gimelshein (2018), "Online normalizer calculation for softmax", algorithm 3. arXiv:1805.02867
-    Dao et al. (2022), "FlashAttention", algorithm 1. arXiv:2205.14135
+    - Milakov and Gimelshein (2018), "Online normalizer calculation for softmax", algorithm 3. arXiv:1805.02867
+    - Dao et al. (2022), "FlashAttention", algorithm 1. arXiv:2205.14135
     """
     check_inputs(4, q, k, v, mask, caller="attention_tiled")
     if block_size < 1:

@@ -7,14 +7,20 @@ addEventListener("message", ({ source, data }) => {
 // From disk a page may not fetch another one, so the search shows titles alone.
 if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS === "object") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
-// What can be moved sideways can be reached with the keyboard.
+// What can be moved sideways can be reached with the keyboard, and fades where there is more of it.
 const SIDEWAYS = "pre, figure, .cell_output, .output, .output > div, .scrolls, .pst-scrollable-table-container, mjx-container[display], .math";
 function reachable() {
   for (const one of document.querySelectorAll(SIDEWAYS)) {
     const moves = one.scrollWidth > one.clientWidth && getComputedStyle(one).overflowX !== "visible";
     if (moves) one.tabIndex = 0; // and it stays so: to be told twice costs less than to be shut out
+    if (moves) more(one);
+    else one.classList.remove("more");
   }
 }
+function more(one) {
+  one.classList.toggle("more", one.scrollLeft + one.clientWidth < one.scrollWidth - 2);
+}
+addEventListener("scroll", ({ target }) => { if (target !== document && target.matches(SIDEWAYS)) more(target); }, true);
 
 addEventListener("DOMContentLoaded", () => {
   // The arrows of the navigation say nothing of themselves.

@@ -182,6 +182,26 @@ def test_players_play_and_the_explorer_explores(page, site, address, from_disk):
     assert page.complaints == []
 
 
+def test_on_a_phone_a_player_shows_all_of_a_frame(page, address):
+    """The code stands above the tensors, and nothing has to be moved sideways."""
+    page.set_viewport_size({"width": NARROW, "height": 900})
+    page.goto(address + "notebooks/01_loops.html")
+    frame = page.locator("iframe.view").first
+    frame.scroll_into_view_if_needed()
+    player = page.frame_locator("iframe.view").first.locator(".av-player.narrow")
+    player.wait_for()
+    width, height = player.locator("canvas").evaluate("one => [one.width, one.height]")
+    assert height > width, "one part below the other"
+    assert player.locator(".paper").evaluate("one => one.scrollWidth <= one.clientWidth")
+    play(page, player)
+    page.set_viewport_size({"width": WIDE, "height": 900})
+    player = page.frame_locator("iframe.view").first.locator(".av-player:not(.narrow)")
+    player.wait_for()
+    width, height = player.locator("canvas").evaluate("one => [one.width, one.height]")
+    assert width > height, "and beside each other again where there is room"
+    assert page.complaints == []
+
+
 def test_the_picture_on_the_front_page_moves(page, address):
     page.goto(address)
     picture = page.locator(".hero-picture img")

@@ -1,11 +1,12 @@
 // A player for the frames of an animation: play, pause, single steps, a slider.
 // data: { name, size: [width, height] in pixels, width: that on the page,
+//         parts: [x, y, width, height] of each part that may stand below the one before it on a narrow page,
 //         frames: PNGs in base64, each with what changes from the one before it, the rest transparent,
 //         seconds: how long each stands, captions: what happens in each }
 
 export default {
   async render({ model, el }) {
-    const { name, size, width, frames, seconds, captions } = model.get("data");
+    const { name, size, width, parts, frames, seconds, captions } = model.get("data");
     const last = frames.length - 1;
 
     const root = document.createElement("div");
@@ -14,7 +15,7 @@ export default {
     root.setAttribute("role", "group");
     root.setAttribute("aria-label", name);
     root.innerHTML = `
-      <div class="paper" tabindex="0"><canvas role="img" width="${size[0]}" height="${size[1]}"></canvas></div>
+      <div class="paper" tabindex="0"><canvas role="img"></canvas></div>
       <p class="caption"></p>
       <div class="controls">
         <button class="play"></button>
@@ -40,15 +41,39 @@ export default {
     });
     await Promise.all(pictures.map((picture) => picture.decode()));
 
-    const paper = canvas.getContext("2d");
+    const film = document.createElement("canvas"); // a whole frame, of which the page shows the parts
+    [film.width, film.height] = size;
+    const [paper, seen] = [film, canvas].map((one) => one.getContext("2d"));
     let now = -1;
     let timer = null;
+
+    function expose() {
+      if (!root.classList.contains("narrow")) return seen.drawImage(film, 0, 0);
+      let top = 0;
+      for (const [x, y, wide, high] of parts) {
+        seen.drawImage(film, x, y, wide, high, 0, top, wide, high);
+        top += high;
+      }
+    }
+
+    // Side by side as they were painted, or one below the other where their letters would become too small.
+    function layOut() {
+      const narrow = parts.length > 1 && root.clientWidth > 0 && root.clientWidth < 600;
+      root.classList.toggle("narrow", narrow);
+      const [wide, high] = narrow
+        ? [Math.max(...parts.map((part) => part[2])), parts.reduce((sum, part) => sum + part[3], 0)]
+        : size;
+      if (canvas.width === wide && canvas.height === high) return;
+      [canvas.width, canvas.height] = [wide, high];
+      expose();
+    }
 
     function show(frame) {
       const goal = Math.min(Math.max(frame, 0), last);
       const first = goal > now ? now + 1 : 0; // backwards: from the beginning, which takes milliseconds
       for (let i = first; i <= goal; i += 1) paper.drawImage(pictures[i], 0, 0);
       now = goal;
+      expose();
       canvas.setAttribute("aria-label", captions[now]);
       caption.textContent = captions[now];
       slider.value = now;
@@ -81,6 +106,8 @@ export default {
     on.addEventListener("click", () => { stop(); show(now + 1); });
     slider.addEventListener("input", () => { stop(); show(Number(slider.value)); });
     stop();
+    layOut();
+    new ResizeObserver(layOut).observe(root);
     show(last); // the finished picture, until somebody presses play
     return stop; // when the cell's output goes
   },
