@@ -14,6 +14,7 @@ from pathlib import Path
 import build_site
 import nbformat
 import pytest
+import torch
 
 import attention_variants as av
 
@@ -145,6 +146,36 @@ def test_the_tables_are_those_of_the_stored_run(tmp_path):
         assert result["name"] in every
     assert "What is promised" in promised
     assert "What is promised" not in every
+
+
+def test_boxes_of_code_are_legible_when_they_are_turned_dark():
+    """4.5 is the WCAG's bound for text. Axe does not see what a filter makes of colours."""
+    css = (DOCS / "_static" / "site.css").read_text(encoding="utf-8")
+    share = float(re.search(r"color-scheme:light.*filter: invert\((0\.\d+)\) hue-rotate\(180deg\)", css)[1])
+    show, diff = av.show(7)._repr_html_(), av.diff(6, 7)._repr_html_()
+    assert "color-scheme:light" in show
+    assert "color-scheme:light" in diff
+    pairs = {(ink, "#FFFFFF") for ink in re.findall(r"[^-]color: ?(#\w{3,6})", show)}
+    pairs |= {("#1F2328", ground) for ground in re.findall(r"background: ?(#\w{6})", diff)}
+    assert len(pairs) > 8
+    for ink, ground in pairs:
+        light, dark = sorted((_luminance(_turned(colour, share)) for colour in (ink, ground)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)
+
+
+def _turned(colour, share):
+    """The colour after both filters, as "Filter Effects Module Level 1" has them, https://www.w3.org/TR/filter-effects-1."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    channels = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    inverted = torch.tensor([channel * (1 - 2 * share) + share for channel in channels])
+    gray = torch.tensor([0.213, 0.715, 0.072]).expand(3, 3)
+    return ((2 * gray - torch.eye(3)) @ inverted).clamp(0, 1)
+
+
+def _luminance(colour):
+    """The relative luminance as the WCAG 2.2 defines it."""
+    linear = torch.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    return (linear @ torch.tensor([0.2126, 0.7152, 0.0722])).item()
 
 
 def test_the_words_of_a_figure_stand_on_one_line():

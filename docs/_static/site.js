@@ -8,7 +8,7 @@ addEventListener("message", ({ source, data }) => {
 if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS === "object") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
 // What can be moved sideways can be reached with the keyboard, and fades where there is more of it.
-const SIDEWAYS = "pre, figure, .cell_output, .output, .output > div, .scrolls, .pst-scrollable-table-container, mjx-container[display], .math";
+const SIDEWAYS = "pre, figure, .cell_output, .output, .output > div, .scrolls, .pst-scrollable-table-container, mjx-container[display], div.math";
 function reachable() {
   for (const one of document.querySelectorAll(SIDEWAYS)) {
     const moves = one.scrollWidth > one.clientWidth && getComputedStyle(one).overflowX !== "visible";
