@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # the sources are built in a folder of their own
+
+from numpydoc.xref import DEFAULT_LINKS
 
 import attention_variants as av
 
@@ -18,7 +21,7 @@ language = "en"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
+    "numpydoc",
     "sphinx_design",
     "sphinx_copybutton",
 ]
@@ -37,11 +40,19 @@ default_role = "py:obj"  # as the docstrings mean it
 autodoc_typehints = "none"  # the docstrings say it in words, with shapes
 add_module_names = False
 toc_object_entries_show_parents = "hide"
-autodoc_preserve_defaults = True
+add_function_parentheses = False
 autodoc_member_order = "bysource"
-napoleon_google_docstring = False
-napoleon_use_ivar = True
-napoleon_use_rtype = False
+numpydoc_show_class_members = False  # autodoc does, in the order of the source
+numpydoc_class_members_toctree = False
+# The types of parameters and results lead to the classes of ours that they name.
+_REFERENCE = "".join(path.read_text(encoding="utf-8") for path in sorted(Path("api").glob("*.md")))
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"
+DEFAULT_LINKS.clear()  # "bool" and the like: into Python's own documentation, which is not part of the site
+numpydoc_xref_aliases = {
+    name.rpartition(".")[2]: name if "." in name else f"attention_variants.{name}"
+    for name in re.findall(r"autoclass:: (\S+)", _REFERENCE)
+}
 
 html_static_path = ["_static"]
 html_extra_path = ["extra"]
@@ -66,3 +77,24 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
+
+
+def _link_papers(app, what, name, thing, options, lines):
+    """Make links of the numbers under which papers stand at arXiv."""
+    lines[:] = [re.sub(r"arXiv:(\d+\.\d+)", r"`arXiv:\1 <https://arxiv.org/abs/\1>`__", line) for line in lines]
+
+
+def _find_public_name(app, env, node, shown):
+    """Resolve a name that a docstring uses as the package exports it, and not as its own module has it."""
+    if node.get("refdomain") != "py":
+        return None
+    python, name = env.get_domain("py"), f"attention_variants.{node['reftarget']}"
+    if name not in python.objects:
+        return None
+    return python.resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, shown)
+
+
+def setup(app):
+    """Tell Sphinx of both."""
+    app.connect("autodoc-process-docstring", _link_papers, priority=900)  # after numpydoc
+    app.connect("missing-reference", _find_public_name)

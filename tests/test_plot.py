@@ -471,8 +471,8 @@ def test_the_chain_chooses_a_batch_item_and_a_head():
     assert np.array_equal(_drawn(axes["q"]), traced["q"][1, 0].double().numpy())
     assert np.array_equal(_drawn(axes["weights"]), traced["weights"][1, 0].double().numpy())
     assert np.array_equal(_drawn(axes["context"]), traced["context"][1].double().numpy())  # the heads are merged
-    assert axes["q"].get_title() == f"q[1, 0]\n{(B, H, T_q, D_K)}"
-    assert axes["context"].get_title() == f"context[1]\n{(B, T_q, H * D_K)}"
+    assert axes["q"].get_title() == f"q[1, 0]\n{(T_q, D_K)}"
+    assert axes["context"].get_title() == f"context[1]\n{(T_q, H * D_K)}"
     (first,) = _by_name(plot_chain(traced, ["context"], index=1)).values()
     assert np.array_equal(_drawn(first), traced["context"][1].double().numpy())
 

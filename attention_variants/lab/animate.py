@@ -217,7 +217,7 @@ class Animation:
             "width": pictures[0].width // scale,
             "frames": frames,
             "seconds": self.seconds,
-            "captions": [". ".join(frame.caption for frame in both) for both in self._together()],
+            "captions": [". ".join(dict.fromkeys(frame.caption for frame in both)) for both in self._together()],
         }
 
 

@@ -501,10 +501,10 @@ def _pick(name: str, x: Tensor, index: tuple[int, ...], *, caller: str = "") -> 
         array = array[chosen]
     except IndexError:
         raise ValueError(f"{what} has the shape {tuple(x.shape)}, which has no index {chosen}.") from None
-    label, shape = name, tuple(x.shape)
+    label = name
     if name == "k":
-        array, label, shape = array.T, "kᵀ", (*shape[:-2], shape[-1], shape[-2])
-    return array, f"{label}{list(chosen) or ''}\n{shape}"
+        array, label = array.T, "kᵀ"
+    return array, f"{label}{list(chosen) or ''}\n{array.shape}"
 
 
 def _pick_mask(mask: Tensor | None, index: tuple[int, ...]) -> Tensor | None:

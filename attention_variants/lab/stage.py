@@ -30,6 +30,8 @@ _SHADES = 27
 _CODE = 11  # pixels: the size of the letters of code
 _CODE_LETTERS = 58  # of a line of code; the rest goes to the next line
 _HIGHEST = 500  # pixels
+#: The height of the foot in which the caption stands, in pixels.
+CAPTION = 30
 
 
 class Stage:
@@ -75,7 +77,7 @@ class Stage:
         self.layout = Layout(board, (self.left, 8 if self.code else 58), width - 8, _HIGHEST, tokens)
         self.boxes = self.layout.boxes
         self.code_height = len(self.lines) * LINE * self.code + 24
-        self.height = max(round(self.layout.bottom), self.code_height) + 30
+        self.height = max(round(self.layout.bottom), self.code_height) + CAPTION
         self.still = self._still()
 
     # What is painted once
@@ -190,11 +192,15 @@ class Stage:
 
     @property
     def parts(self) -> list[tuple[int, int, int, int]]:
-        """The code and the tensors, each as x, y, width and height: on a phone one stands below the other."""
-        parts = [(0, 0, self.width, self.height)]
+        """The code and the tensors, each as x, y, width and height: on a phone one stands below the other.
+
+        The caption is in neither: it would be too small there, and the player writes it out.
+        """
+        height = self.height - CAPTION
+        parts = [(0, 0, self.width, height)]
         if self.code:
             rule = self.left - 12
-            parts = [(0, 0, rule - 1, self.code_height), (rule + 2, 0, self.width - rule - 2, self.height)]
+            parts = [(0, 0, rule - 1, self.code_height), (rule + 2, 0, self.width - rule - 2, height)]
         return [(x * self.scale, y * self.scale, w * self.scale, h * self.scale) for x, y, w, h in parts]
 
     @property

@@ -27,7 +27,9 @@ _PAGE = """\
 <title>{title}</title>
 <style>
 body {{ margin: 0 auto; padding: 1rem; max-width: {width}px; font-family: system-ui, sans-serif; }}
-{css}</style>
+{css}
+@media (max-width: 480px) {{ body {{ padding: 0; }} }}
+</style>
 </head>
 <body>
 <main id="view"></main>
@@ -37,8 +39,8 @@ body {{ margin: 0 auto; padding: 1rem; max-width: {width}px; font-family: system
 const data = JSON.parse(document.getElementById("data").textContent);
 const main = document.getElementById("view");
 view.render({{ model: {{ get: () => data, on: () => {{}} }}, el: main }});
-// In a frame of another page it says how high it is; 32 pixels are the padding of the body.
-new ResizeObserver(() => parent.postMessage({{ height: main.offsetHeight + 32 }}, "*")).observe(main);
+// In a frame of another page it says how high it is.
+new ResizeObserver(() => parent.postMessage({{ height: document.body.offsetHeight }}, "*")).observe(document.body);
 </script>
 </body>
 </html>

@@ -217,7 +217,7 @@ def read_date(text: str, model: Transformer | None = None) -> DateReading:
     Parameters
     ----------
     text : str
-        A date as people write it, such as "Mar 12th, '98".
+        A date as people write it, such as ``Mar 12th, '98``.
     model : Transformer, optional
         By default the trained one, `load_date_model`.
 

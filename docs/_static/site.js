@@ -13,14 +13,16 @@ function reachable() {
   for (const one of document.querySelectorAll(SIDEWAYS)) {
     const moves = one.scrollWidth > one.clientWidth && getComputedStyle(one).overflowX !== "visible";
     if (moves) one.tabIndex = 0; // and it stays so: to be told twice costs less than to be shut out
-    if (moves) more(one);
-    else one.classList.remove("more");
+    one.classList.toggle("moves", moves);
+    one.classList.toggle("more", moves && hasMore(one));
   }
 }
-function more(one) {
-  one.classList.toggle("more", one.scrollLeft + one.clientWidth < one.scrollWidth - 2);
+function hasMore(one) {
+  return one.scrollLeft + one.clientWidth < one.scrollWidth - 2;
 }
-addEventListener("scroll", ({ target }) => { if (target !== document && target.matches(SIDEWAYS)) more(target); }, true);
+addEventListener("scroll", ({ target }) => {
+  if (target !== document && target.matches(SIDEWAYS)) target.classList.toggle("more", hasMore(target));
+}, true);
 
 addEventListener("DOMContentLoaded", () => {
   // The arrows of the navigation say nothing of themselves.
