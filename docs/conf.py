@@ -85,13 +85,15 @@ def _link_papers(app, what, name, thing, options, lines):
 
 
 def _find_public_name(app, env, node, shown):
-    """Resolve a name that a docstring uses as the package exports it, and not as its own module has it."""
+    """Resolve a name that stands neither in the docstring's module nor at the top: there is but one of that ending."""
     if node.get("refdomain") != "py":
         return None
-    python, name = env.get_domain("py"), f"attention_variants.{node['reftarget']}"
-    if name not in python.objects:
+    python = env.get_domain("py")
+    found = [name for name in python.objects if name.endswith(f".{node['reftarget']}")]
+    top = [name for name in found if name.count(".") == 1]
+    if len(top or found) != 1:
         return None
-    return python.resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, shown)
+    return python.resolve_xref(env, node["refdoc"], app.builder, "obj", (top or found)[0], node, shown)
 
 
 def setup(app):

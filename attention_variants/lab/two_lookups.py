@@ -70,9 +70,9 @@ def two_lookups(num_heads: int, *, seed: int = 0, steps: int = 400) -> TwoLookup
     num_heads : int
         1 or 2; the number of parameters is the same.
     seed : int, default 0
-        Of weights and data. Your own random numbers stay as you seeded them.
+        The seed of the weights and of the data. Your own random numbers stay as you seeded them.
     steps : int, default 400
-        Of Adam, with 128 rows each.
+        How many steps the optimizer Adam takes, each with 128 new rows.
 
     Returns
     -------

@@ -101,9 +101,9 @@ def train_dates(
     batch_size : int
         Dates in a step.
     learning_rate : float
-        The highest, for Adam.
+        The highest learning rate, of the optimizer Adam.
     seed : int
-        Of the data.
+        Decides which dates a step sees, and how they are written.
     is_causal : bool, default True
         False leaves the causal mask out, to see what becomes of it.
     state : path, optional

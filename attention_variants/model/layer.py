@@ -95,7 +95,7 @@ class MultiHeadAttention(nn.Module):
         need_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Float[Tensor, "*batch T_q d_model"], Float[Tensor, "*batch num_heads T_q T_k"] | None]:
-        """Attend.
+        """Project, let each query attend to the keys, and project what it took.
 
         Parameters
         ----------

@@ -21,7 +21,7 @@ class FeedForward(nn.Module):
     dropout : float, default 0.0
         The probability of dropping a number between the two, in training mode only.
     activation : callable, default torch.nn.functional.relu
-        The bend.
+        The function between the two: without one, they would be a single matrix product.
 
     References
     ----------

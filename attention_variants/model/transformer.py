@@ -144,8 +144,10 @@ class Transformer(nn.Module):
 
         Parameters
         ----------
-        source, target : integer Tensor of shape (B, T_s) and (B, T_t)
-            Token numbers; 0 is padding, at the end.
+        source : integer Tensor of shape (B, T_s)
+            The numbers of the tokens that are read; 0 is padding, at the end.
+        target : integer Tensor of shape (B, T_t)
+            The numbers of the tokens that are written, from the start token on; 0 is padding, at the end.
         is_causal : bool, default True
             Whether no position of the target may look at a later one. Without it, a model in training reads the
             answer off its input, and learns nothing.
@@ -170,7 +172,22 @@ class Transformer(nn.Module):
     def encode(
         self, source: Int[Tensor, "B T_s"], *, need_weights: bool = False
     ) -> tuple[Float[Tensor, "B T_s d_model"], list]:
-        """Read the source: the vectors that the decoder looks at, and the weights of each layer."""
+        """Read the source: make the vectors that the decoder looks at.
+
+        Parameters
+        ----------
+        source : integer Tensor of shape (B, T_s)
+            The numbers of the tokens; 0 is padding, at the end.
+        need_weights : bool, default False
+            Whether to return the weights too.
+
+        Returns
+        -------
+        memory : Tensor of shape (B, T_s, d_model)
+            A vector for each token.
+        weights : list of Tensor of shape (B, num_heads, T_s, T_s), or of None
+            Those of each layer; None unless ``need_weights``.
+        """
         x = self.position(self.source_embedding(source))  # (B, T_s) -> (B, T_s, d_model)
         return self.encoder(x, self.mask(source), need_weights=need_weights)
 
@@ -183,7 +200,29 @@ class Transformer(nn.Module):
         is_causal: bool = True,
         need_weights: bool = False,
     ) -> tuple[Float[Tensor, "B T_t target_vocab"], list]:
-        """Predict the next token at every position of the target, and the weights of each layer."""
+        """Predict the next token at every position of the target, from what `encode` made of the source.
+
+        Parameters
+        ----------
+        target : integer Tensor of shape (B, T_t)
+            The numbers of the tokens so far; 0 is padding, at the end.
+        memory : Tensor of shape (B, T_s, d_model)
+            What `encode` returned.
+        memory_mask : boolean Tensor of shape (B, 1, 1, T_s)
+            The source's `mask`.
+        is_causal : bool, default True
+            Whether no position of the target may look at a later one.
+        need_weights : bool, default False
+            Whether to return the weights too.
+
+        Returns
+        -------
+        logits : Tensor of shape (B, T_t, target_vocab)
+            At position t, those of the token at t + 1.
+        weights : list of (Tensor or None, Tensor or None)
+            Of each layer those among the target, of shape (B, num_heads, T_t, T_t), and those from the target to the
+            source, of shape (B, num_heads, T_t, T_s); None unless ``need_weights``.
+        """
         x = self.position(self.target_embedding(target))  # (B, T_t) -> (B, T_t, d_model)
         x, weights = self.decoder(
             x, memory, self.mask(target), memory_mask, is_causal=is_causal, need_weights=need_weights
