@@ -205,15 +205,19 @@ def write_code(folder: Path) -> None:
         text = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"  # room for long lines
         text += f"# {title}\n\n{what[:1].upper()}{what[1:]}\n\n"
         text += f"[The notebook](../notebooks/{notebook}) · {reference}\n"
-        text += raw(f'<p><a href="#line-{line}">The function, from line {line}</a>, and below it what changed</p>')
+        before = number - 1 if number else 0
+        below = f', and below it <a href="#what-changed-from-variant-{before}">what changed</a>' if before else ""
+        text += raw(f'<p><a href="#line-{line}">The function, from line {line}</a>{below}</p>')
         text += raw(highlight(path.read_text(encoding="utf-8"), PythonLexer(), formatter))
-        if number and number > 1:
-            text += f"\n## What changed from variant {number - 1}\n" + raw(av.diff(number - 1, number)._repr_html_())
+        if number and before:
+            text += f"\n## What changed from variant {before}\n\nA line marked ~ is only indented differently.\n"
+            text += raw(av.diff(before, number)._repr_html_())
         (folder / f"{path.stem}.md").write_text(text, encoding="utf-8")
         rows += f"| [{title}]({path.stem}.md) | {what.rstrip('.')} | {av.code_lines(function)} |\n"
         stems += f"{path.stem}\n"
     (folder / "index.md").write_text(
-        "# The code\n\nSeven functions, a page each. Every line has an address of its own: click its number.\n\n"
+        "# The code\n\nSeven functions, and inside the seventh a loop over tiles, a page each. Every line has an address of its "
+        "own: click its number.\n\n"
         f"| | adds | lines |\n|:--|:--|--:|\n{rows}\n```{{toctree}}\n:hidden:\n\n{stems}```\n",
         encoding="utf-8",
     )

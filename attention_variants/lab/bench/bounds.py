@@ -70,7 +70,7 @@ def _of_races(races: list[Race]) -> Iterator[Bound]:
             ratio = race.ratio("variant 7", to=best.name)
             what = f"7 / {best.name.removeprefix('transformers ')}"  # the best of them
             # Within the spread of the run: the lower quartile of the rounds is at most 1.
-            yield Bound(what, w.short, "≤ 1.00", str(ratio), ratio.low <= 1.0)
+            yield Bound(what, w.short, "≤ 1.00", f"{ratio}, from {ratio.low:.2f}", ratio.low <= 1.0)
     for race in plain:
         w = race.workload
         if w.weights and not w.backward and (w.batch, w.queries, w.d_model, w.heads) == SIZES[1]:

@@ -247,7 +247,12 @@ def race_tables(races: list[Race]) -> Iterator[_Parts]:
                 held = f"{results[0].memory / 2**20:,.0f}" if results[0].memory is not None else "-"
                 rows.append([name, f"{worst:.0e}", *(_cell(race, name) for race in columns), held])
             title = f"B={B}, T={T}, d_model={d_model}, H={H}" + f", {settings}" * bool(settings)
-            note = f"Equal, but not timed here: {', '.join(untimed)}" if untimed else ""
+            cells = {cell for row in rows for cell in row[2:]}
+            legend = [f"Equal, but not timed here: {', '.join(untimed)}."] * bool(untimed)
+            legend += ["=: equal, but not timed."] * ("=" in cells) + ["-: takes no part, or was not measured."] * (
+                "-" in cells
+            )
+            note = " ".join(legend)
             yield title, ["", "error", *map(_head, columns), "MiB"], rows, 1, note
 
 
@@ -271,7 +276,8 @@ def bounds_table(found: list[Bound], caption: str) -> _Parts:
         asked = f"{'✓' if bound.met else '✗'} {bound.asked}" if bound.asked else ""
         rows.append([what, bound.where, bound.measured, asked])
     note = (
-        "✓ met, ✗ missed. ±: half the distance of the quartiles. bwd: forward + backward, met if the lower quartile is."
+        "✓ met, ✗ missed. ±: half the distance of the quartiles. bwd: forward + backward, met if the lower quartile, "
+        "the number after from, is."
     )
     note = f"{note} On {caption}"
     return "What is promised, and what came out", ["", "B x T", "measured", "asked"], rows, 2, note
