@@ -216,8 +216,8 @@ def write_code(folder: Path) -> None:
         rows += f"| [{title}]({path.stem}.md) | {what.rstrip('.')} | {av.code_lines(function)} |\n"
         stems += f"{path.stem}\n"
     (folder / "index.md").write_text(
-        "# The code\n\nSeven functions, and inside the seventh a loop over tiles, a page each. Every line has an address of its "
-        "own: click its number.\n\n"
+        "# The code\n\nSeven functions, and inside the seventh a loop over tiles, a page each. Every line has an "
+        "address of its own: click its number.\n\n"
         f"| | adds | lines |\n|:--|:--|--:|\n{rows}\n```{{toctree}}\n:hidden:\n\n{stems}```\n",
         encoding="utf-8",
     )
