@@ -41,6 +41,7 @@ def count_operations(function: Callable, *args: Any, **kwargs: Any) -> Operation
     Returns
     -------
     operations : Operations
+        How many were started, and how many multiplications they did.
     """
     with _Counter() as counter:
         function(*args, **kwargs)
