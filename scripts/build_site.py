@@ -239,17 +239,27 @@ def write_tables(folder: Path) -> None:
 
 
 def command_line() -> str:
-    """Write the page of the command line: the help of each command."""
-    width = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "80"  # argparse asks for it
-    try:
-        parser = cli._parser()
-        text = f"# The command line\n\n```text\n{parser.format_help()}```\n"
-        for name, command in _commands(parser):
-            text += f"\n## {name}\n\n```text\n{command.format_help()}```\n"
-    finally:
-        os.environ.pop("COLUMNS") if width is None else os.environ.update(COLUMNS=width)
-    return text
+    """Write the page of the command line: the help of each command, with its options as tables."""
+    parser = cli._parser()
+    commands = "".join(f"\n## {name}\n{_help(command)}" for name, command in _commands(parser))
+    return f"# The command line\n{_help(parser)}{commands}"
+
+
+def _help(parser: argparse.ArgumentParser) -> str:
+    formatter = parser._get_formatter()
+    usage = " ".join(parser.format_usage().split())
+    text = f"\n```text\n{usage}\n```\n\n{parser.description}\n"
+    for group in parser._action_groups:
+        rows = []
+        for action in group._group_actions:
+            if isinstance(action, argparse._SubParsersAction):
+                rows += [f"| [{choice.dest}](#{choice.dest}) | {choice.help} |" for choice in action._choices_actions]
+            elif action.dest != "help":
+                rows.append(f"| `{formatter._format_action_invocation(action)}` | {formatter._expand_help(action)} |")
+        if rows:
+            text += "\n".join(["", f"| {group.title} | meaning |", "|:--|:--|", *rows, ""])
+    what, example, command = (parser.epilog or "").partition("Example: ")
+    return text + f"\n{what.strip()}\n" + (f"\nExample:\n\n```console\n{command}\n```\n" if example else "")
 
 
 def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:

@@ -53,6 +53,8 @@ def test_every_command_has_its_help():
     assert {"compare", "show", "diff", "check", "grade", "bench"} <= set(commands)
     for command in commands:
         assert f"usage: attention-variants {command}" in page
+    assert "| `--keys T_k` | keys in each (default: 16) |" in page
+    assert "```console\nattention-variants check mine.py --variant 4\n```" in page
 
 
 def test_every_term_leads_to_where_it_is_taught():
