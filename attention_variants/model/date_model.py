@@ -285,7 +285,17 @@ def load_date_model(path: Path | str | None = None, *, variant: int = 7) -> Tran
 
 
 def save_date_model(model: Transformer, path: Path | str, about: Mapping[str, Any]) -> None:
-    """Store trained weights, and what is to be known about them (settings, accuracy), in a safetensors file."""
+    """Store trained weights, and what is to be known about them, in a safetensors file.
+
+    Parameters
+    ----------
+    model : Transformer
+        From `date_model`, trained.
+    path : Path or str
+        The file; what is there is replaced.
+    about : mapping of str to anything that JSON can hold
+        The settings of the training, and the accuracy on unseen dates.
+    """
     save_file(model.state_dict(), path, metadata={"about": json.dumps(about)})
 
 

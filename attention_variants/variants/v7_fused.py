@@ -121,8 +121,9 @@ def fused_kernel(
     Parameters
     ----------
     q : Tensor of shape (..., H, T_q, d_k)
+        The queries, split into heads.
     k, v : Tensor of shape (..., H, T_k, d_k)
-        With the heads split.
+        The keys and values, likewise.
     mask : boolean Tensor that broadcasts to (..., H, T_q, T_k), or None
         True = may attend.
     dropout_p : float

@@ -276,8 +276,8 @@ def bounds_table(found: list[Bound], caption: str) -> _Parts:
         asked = f"{'✓' if bound.met else '✗'} {bound.asked}" if bound.asked else ""
         rows.append([what, bound.where, bound.measured, asked])
     note = (
-        "✓ met, ✗ missed. ±: half the distance of the quartiles. bwd: forward + backward, met if the lower quartile, "
-        "the number after from, is."
+        "✓ met, ✗ missed. ±: half the distance of the quartiles. bwd: forward + backward, met if the lower quartile is "
+        "(“from”)."
     )
     note = f"{note} On {caption}"
     return "What is promised, and what came out", ["", "B x T", "measured", "asked"], rows, 2, note
