@@ -210,8 +210,11 @@ def write_code(folder: Path) -> None:
         text += raw(f'<p><a href="#line-{line}">The function, from line {line}</a>{below}</p>')
         text += raw(highlight(path.read_text(encoding="utf-8"), PythonLexer(), formatter))
         if number and before:
-            text += f"\n## What changed from variant {before}\n\nA line marked ~ is only indented differently.\n"
-            text += raw(av.diff(before, number)._repr_html_())
+            changed = av.diff(before, number)
+            text += f"\n## What changed from variant {before}\n"
+            if any(line.mark == "~" for line in changed.lines):
+                text += "\nA line marked ~ is only indented differently.\n"
+            text += raw(changed._repr_html_())
         (folder / f"{path.stem}.md").write_text(text, encoding="utf-8")
         rows += f"| [{title}]({path.stem}.md) | {what.rstrip('.')} | {av.code_lines(function)} |\n"
         stems += f"{path.stem}\n"
