@@ -43,7 +43,6 @@ toc_object_entries_show_parents = "hide"
 add_function_parentheses = False
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # autodoc does, in the order of the source
-numpydoc_class_members_toctree = False
 # The types of parameters and results lead to the classes of ours that they name.
 _REFERENCE = "".join(path.read_text(encoding="utf-8") for path in sorted(Path("api").glob("*.md")))
 numpydoc_xref_param_type = True

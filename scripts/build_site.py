@@ -205,16 +205,14 @@ def write_code(folder: Path) -> None:
         text = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"  # room for long lines
         text += f"# {title}\n\n{what[:1].upper()}{what[1:]}\n\n"
         text += f"[The notebook](../notebooks/{notebook}) · {reference}\n"
-        before = number - 1 if number else 0
-        below = f', and below it <a href="#what-changed-from-variant-{before}">what changed</a>' if before else ""
+        below, changes = "", ""
+        if number and number > 1:
+            below = f', and below it <a href="#what-changed-from-variant-{number - 1}">what changed</a>'
+            changed = av.diff(number - 1, number)
+            indented = "A line marked ~ is only indented differently.\n" * any(one.mark == "~" for one in changed.lines)
+            changes = f"\n## What changed from variant {number - 1}\n\n{indented}" + raw(changed._repr_html_())
         text += raw(f'<p><a href="#line-{line}">The function, from line {line}</a>{below}</p>')
-        text += raw(highlight(path.read_text(encoding="utf-8"), PythonLexer(), formatter))
-        if number and before:
-            changed = av.diff(before, number)
-            text += f"\n## What changed from variant {before}\n"
-            if any(line.mark == "~" for line in changed.lines):
-                text += "\nA line marked ~ is only indented differently.\n"
-            text += raw(changed._repr_html_())
+        text += raw(highlight(path.read_text(encoding="utf-8"), PythonLexer(), formatter)) + changes
         (folder / f"{path.stem}.md").write_text(text, encoding="utf-8")
         rows += f"| [{title}]({path.stem}.md) | {what.rstrip('.')} | {av.code_lines(function)} |\n"
         stems += f"{path.stem}\n"

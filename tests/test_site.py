@@ -15,6 +15,7 @@ import build_site
 import nbformat
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 
 import attention_variants as av
 
@@ -169,9 +170,7 @@ def test_boxes_of_code_are_legible_when_they_are_turned_dark():
 
 def _turned(colour, share):
     """The colour after both filters, as "Filter Effects Module Level 1" has them, https://www.w3.org/TR/filter-effects-1."""
-    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
-    channels = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
-    inverted = torch.tensor([channel * (1 - 2 * share) + share for channel in channels])
+    inverted = torch.tensor(to_rgb(colour)) * (1 - 2 * share) + share
     gray = torch.tensor([0.213, 0.715, 0.072]).expand(3, 3)
     return ((2 * gray - torch.eye(3)) @ inverted).clamp(0, 1)
 

@@ -248,11 +248,12 @@ def race_tables(races: list[Race]) -> Iterator[_Parts]:
                 rows.append([name, f"{worst:.0e}", *(_cell(race, name) for race in columns), held])
             title = f"B={B}, T={T}, d_model={d_model}, H={H}" + f", {settings}" * bool(settings)
             cells = {cell for row in rows for cell in row[2:]}
-            legend = [f"Equal, but not timed here: {', '.join(untimed)}."] * bool(untimed)
-            legend += ["=: equal, but not timed."] * ("=" in cells) + ["-: takes no part, or was not measured."] * (
-                "-" in cells
-            )
-            note = " ".join(legend)
+            legend = {
+                f"Equal, but not timed here: {', '.join(untimed)}.": bool(untimed),
+                "=: equal, but not timed.": "=" in cells,
+                "-: takes no part, or was not measured.": "-" in cells,
+            }
+            note = " ".join(words for words, said in legend.items() if said)
             yield title, ["", "error", *map(_head, columns), "MiB"], rows, 1, note
 
 
@@ -277,9 +278,8 @@ def bounds_table(found: list[Bound], caption: str) -> _Parts:
         rows.append([what, bound.where, bound.measured, asked])
     note = (
         "✓ met, ✗ missed. ±: half the distance of the quartiles. bwd: forward + backward, met if the lower quartile is "
-        "(“from”)."
+        f"(“from”). On {caption}"
     )
-    note = f"{note} On {caption}"
     return "What is promised, and what came out", ["", "B x T", "measured", "asked"], rows, 2, note
 
 
