@@ -35,7 +35,7 @@ test-classroom: $(READY) ## let the grader name every mistake it knows, and subm
 	@$(RUN) -m pytest tests/classroom --numprocesses=auto $(PYTEST_ARGS)
 
 score: $(READY) ## measure the grader: is each mistake caught and named, is no right function rejected (SCORE_ARGS=--all)
-	@$(RUN) -m attention_variants.classroom.score $(SCORE_ARGS)
+	@$(RUN) -m grader_exam.score $(SCORE_ARGS)
 
 test-browser: $(READY) ## visit every page of the site and JupyterLab in a real browser (skipped where there is no Chromium)
 	@$(RUN) -m pytest tests/browser -rs --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)

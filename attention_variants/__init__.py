@@ -52,55 +52,55 @@ from .variants import (
 
 if TYPE_CHECKING:
     from .classroom.check import check
-    from .classroom.layer import check_layer
+    from .classroom.check_layer import check_layer
     from .classroom.misconceptions import MISCONCEPTIONS
-    from .lab.animate import animate
-    from .lab.compare import compare
-    from .lab.diagrams import plot_staircase, plot_transformer
+    from .lab.animation.animate import animate
+    from .lab.code.source import code_lines, diff, show
+    from .lab.code.trace import trace
     from .lab.examples import list_examples, load_batch, load_example
     from .lab.explore import explore
-    from .lab.plot import COLORS, plot_chain, plot_difference, plot_heads, plot_weights
+    from .lab.measure.compare import compare
+    from .lab.measure.same import same_answer
+    from .lab.plots.dates import plot_reading
+    from .lab.plots.diagrams import plot_staircase, plot_transformer
+    from .lab.plots.plot import COLORS, plot_chain, plot_difference, plot_heads, plot_weights
     from .lab.pretrained import pretrained
-    from .lab.reading import plot_reading
-    from .lab.same import same_answer
-    from .lab.source import code_lines, diff, show
-    from .lab.trace import trace
-    from .lab.two_lookups import two_lookups
     from .model.date_model import date_accuracy, date_model, load_date_model, read_date, train_dates
+    from .model.two_lookups import two_lookups
 
 __version__ = "0.1.0"
 
 #: Where the names live that are loaded when they are first used.
 _LAZY = {
-    "COLORS": "lab.plot",
+    "COLORS": "lab.plots.plot",
     "MISCONCEPTIONS": "classroom.misconceptions",
-    "animate": "lab.animate",
+    "animate": "lab.animation.animate",
     "check": "classroom.check",
-    "check_layer": "classroom.layer",
-    "code_lines": "lab.source",
-    "compare": "lab.compare",
+    "check_layer": "classroom.check_layer",
+    "code_lines": "lab.code.source",
+    "compare": "lab.measure.compare",
     "date_accuracy": "model.date_model",
     "date_model": "model.date_model",
-    "diff": "lab.source",
+    "diff": "lab.code.source",
     "explore": "lab.explore",
     "list_examples": "lab.examples",
     "load_batch": "lab.examples",
     "load_date_model": "model.date_model",
     "load_example": "lab.examples",
-    "plot_chain": "lab.plot",
-    "plot_difference": "lab.plot",
-    "plot_heads": "lab.plot",
-    "plot_reading": "lab.reading",
-    "plot_staircase": "lab.diagrams",
-    "plot_transformer": "lab.diagrams",
-    "plot_weights": "lab.plot",
+    "plot_chain": "lab.plots.plot",
+    "plot_difference": "lab.plots.plot",
+    "plot_heads": "lab.plots.plot",
+    "plot_reading": "lab.plots.dates",
+    "plot_staircase": "lab.plots.diagrams",
+    "plot_transformer": "lab.plots.diagrams",
+    "plot_weights": "lab.plots.plot",
     "pretrained": "lab.pretrained",
     "read_date": "model.date_model",
-    "same_answer": "lab.same",
-    "show": "lab.source",
-    "trace": "lab.trace",
+    "same_answer": "lab.measure.same",
+    "show": "lab.code.source",
+    "trace": "lab.code.trace",
     "train_dates": "model.date_model",
-    "two_lookups": "lab.two_lookups",
+    "two_lookups": "model.two_lookups",
 }
 
 __all__ = [

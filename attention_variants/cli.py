@@ -230,7 +230,7 @@ def _seconds(text: str) -> float:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from .lab.compare import compare
+    from .lab.measure.compare import compare
 
     comparison = compare(
         arguments.batch, arguments.queries, arguments.keys, arguments.d_model, arguments.heads, arguments.mask
@@ -243,21 +243,21 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from .lab.source import show
+    from .lab.code.source import show
 
     Console().print(show(arguments.variant, docstring=arguments.docstring))
     return 0
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    from .lab.source import diff
+    from .lab.code.source import diff
 
     Console().print(diff(arguments.old, arguments.new))
     return 0
 
 
 def _animate(arguments: argparse.Namespace) -> int:
-    from .lab.animate import animate
+    from .lab.animation.animate import animate
     from .lab.examples import load_batch, load_example
     from .model import causal_mask
 
@@ -297,13 +297,13 @@ def _dates(arguments: argparse.Namespace) -> int:
     reading = read_date(" ".join(arguments.date), load_date_model(variant=arguments.variant))
     print(reading.answer)
     if arguments.figure:
-        from .lab.reading import plot_reading
+        from .lab.plots.dates import plot_reading
 
         plot_reading(reading).savefig(arguments.figure, dpi=150, bbox_inches="tight")
         if not arguments.plain:
             print(f"where each head looked: {arguments.figure}")
     elif not arguments.plain:
-        from .lab.reading import reading_table
+        from .lab.plots.dates import reading_table
 
         Console().print(reading_table(reading))
     return 0
@@ -350,7 +350,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from .classroom.check import check
-    from .classroom.submissions import Submission
+    from .classroom.grading.read import Submission
     from .variants import get_variant
 
     name = arguments.function or get_variant(arguments.variant).__name__
@@ -364,7 +364,7 @@ def _grade(arguments: argparse.Namespace) -> int:
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from .classroom.grade import grade, output_folder
+    from .classroom.grading.grade import grade, output_folder
 
     begin = time.monotonic()
     out = output_folder(arguments.folder, arguments.out)

@@ -8,7 +8,7 @@ from nbgrader.converters import Autograde, GenerateAssignment
 from nbgrader.preprocessors import ClearSolutions, Execute
 from sqlalchemy.exc import SAWarning
 
-from attention_variants.classroom.preprocessors import Judge, StudentVersion
+from attention_variants.classroom.nbgrader.preprocessors import Judge, StudentVersion
 
 here = Path(__file__).resolve().parent
 c = get_config()  # noqa: F821 (nbgrader defines it)

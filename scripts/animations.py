@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 import attention_variants as av
-from attention_variants.lab.animate import MOST_BYTES, MOST_FRAMES, Animation
+from attention_variants.lab.animation.animate import MOST_BYTES, MOST_FRAMES, Animation
 from attention_variants.lab.explore import MOST_BYTES as MOST_PAGE_BYTES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -32,7 +32,7 @@ import attention_variants as av
 from attention_variants import cli
 from attention_variants.lab.bench.result import Bench, bounds_table
 from attention_variants.lab.table import html_table
-from attention_variants.lab.web import page
+from attention_variants.lab.web.view import page
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Texts that are pages of the site as they are.

@@ -22,11 +22,11 @@ from torch import nn
 
 import attention_variants as av
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
-from attention_variants.lab.animate import Animation, animate
-from attention_variants.lab.colors import BLOCKED, INK
-from attention_variants.lab.plot import colormap
-from attention_variants.lab.stage import CAPTION, Stage, _Pen, _wrap
-from attention_variants.lab.trace import trace
+from attention_variants.lab.animation.animate import Animation, animate
+from attention_variants.lab.animation.paint import CAPTION, Stage, _Pen, _wrap
+from attention_variants.lab.code.trace import trace
+from attention_variants.lab.plots.colors import BLOCKED, INK
+from attention_variants.lab.plots.plot import colormap
 from attention_variants.variants import VARIANTS, attention_loops, attention_matmul, attention_tiled
 
 B, T_Q, T_K, H, D_MODEL = 2, 5, 7, 2, 8
@@ -40,7 +40,7 @@ SHADE = 20
 
 @pytest.fixture
 def module():
-    return importlib.import_module("attention_variants.lab.animate")  # the function has the module's name
+    return importlib.import_module("attention_variants.lab.animation.animate")  # the function has the module's name
 
 
 def qkv(*batch, d=D_MODEL, dtype=torch.float32):
@@ -999,7 +999,7 @@ def test_a_notebook_gets_a_player_a_picture_and_a_line():
 
 def test_the_player_has_the_frames():
     pytest.importorskip("anywidget")
-    from attention_variants.lab import web
+    from attention_variants.lab.web import view as web
 
     made = []
     original = web._widget

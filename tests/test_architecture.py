@@ -46,16 +46,16 @@ def upward(source: str, module: str, is_package: bool = False) -> list[str]:
 
 
 def beyond_torch(source: str, module: str, is_package: bool = False) -> list[str]:
-    """What a module of variants/ imports apart from torch, the annotations, the standard library and the input check.
+    """What a module of variants/ imports apart from torch, annotations, the standard library, and what they share.
 
     Only the registry, variants/__init__.py, imports the variants: none leans on another.
     """
-    ours = f"{NAME}.variants" if is_package else f"{NAME}.variants._check"
+    ours = (f"{NAME}.variants.",) if is_package else (f"{NAME}.variants._check.", f"{NAME}.variants._registry.")
     allowed = {"torch", "jaxtyping", *sys.stdlib_module_names}
     return [
         f"{module}, line {line}: {imported}"
         for line, imported in imports(source, module, is_package)
-        if imported.split(".")[0] not in allowed and not f"{imported}.".startswith(f"{ours}.")
+        if imported.split(".")[0] not in allowed and not f"{imported}.".startswith(ours)
     ]
 
 

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from rich.console import Console
 
 import attention_variants as av
-from attention_variants.classroom.exam.styles import STYLES, einsum
+from attention_variants.classroom.contract.problems import situations
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS, rewrite
-from attention_variants.classroom.run import tensors
-from attention_variants.classroom.situations import situations
+from attention_variants.classroom.sandbox.run import tensors
+from grader_exam.styles import STYLES, einsum
 
 
 @pytest.mark.parametrize("variant", range(1, 8))

@@ -10,9 +10,9 @@ import torch
 
 from attention_variants import VARIANTS
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
-from attention_variants.lab.compare import COMPARED, compare
-from attention_variants.lab.memory import peak_memory
-from attention_variants.lab.reference import reference_attention, relative_error
+from attention_variants.lab.measure.compare import COMPARED, compare
+from attention_variants.lab.measure.memory import peak_memory
+from attention_variants.lab.measure.reference import reference_attention, relative_error
 
 SMALL = {"batch": 2, "queries": 5, "keys": 7, "d_model": 8, "heads": 2}
 

@@ -14,10 +14,10 @@ import torch
 from matplotlib.colors import to_hex
 from matplotlib.patches import FancyArrowPatch
 
-from attention_variants.lab import diagrams
-from attention_variants.lab.colors import COLORS
-from attention_variants.lab.diagrams import ADDS, plot_staircase, plot_transformer
-from attention_variants.lab.source import code_lines
+from attention_variants.lab.code.source import code_lines
+from attention_variants.lab.plots import diagrams
+from attention_variants.lab.plots.colors import COLORS
+from attention_variants.lab.plots.diagrams import ADDS, plot_staircase, plot_transformer
 from attention_variants.variants import VARIANTS
 
 DRAWINGS = {

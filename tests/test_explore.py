@@ -25,8 +25,8 @@ from rich.console import Console
 
 import attention_variants as av
 from attention_variants.lab import explore as module
-from attention_variants.lab.colors import COLORS, OPPOSITES
 from attention_variants.lab.explore import explore
+from attention_variants.lab.plots.colors import COLORS, OPPOSITES
 from attention_variants.variants import multihead_attention
 
 TIRED = "The animal didn't cross the street because it was too tired."

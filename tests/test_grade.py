@@ -10,11 +10,11 @@ from html.parser import HTMLParser
 import pytest
 
 import attention_variants as av
-from attention_variants.classroom.grade import ClassResult, Graded, grade, output_folder
+from attention_variants.classroom.grading.grade import ClassResult, Graded, grade, output_folder
+from attention_variants.classroom.grading.pages import class_page, file_names, report_html, student_page
+from attention_variants.classroom.grading.read import Submission, find_submissions
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
-from attention_variants.classroom.pages import class_page, file_names, report_html, student_page
-from attention_variants.classroom.submissions import Submission, find_submissions
-from attention_variants.classroom.worker import without_magics
+from attention_variants.classroom.sandbox.child import without_magics
 from attention_variants.cli import main
 
 SOURCE = "def attention_masked(q, k, v, mask=None):\n    pass\n"

@@ -34,7 +34,10 @@ def test_the_lab_and_the_classroom_are_loaded_when_used(modules):
 
 
 def test_counting_memory_does_not_load_the_compiler():
-    call = "import torch; from attention_variants.lab.memory import peak_memory; peak_memory(torch.exp, torch.ones(3))"
+    call = (
+        "import torch; from attention_variants.lab.measure.memory import peak_memory; "
+        "peak_memory(torch.exp, torch.ones(3))"
+    )
     loaded = modules_after(call)
-    assert "attention_variants.lab.memory" in loaded
+    assert "attention_variants.lab.measure.memory" in loaded
     assert "torch._dynamo" not in loaded, "it takes over a second to load, and nothing here is compiled"

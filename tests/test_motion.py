@@ -15,7 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from attention_variants.lab.motion import (
+from attention_variants.lab.animation.encode import (
     animated_png,
     encode_png,
     only_changes,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attention_variants import VARIANTS, lift
-from attention_variants.lab.operations import Operations, count_operations
+from attention_variants.lab.measure.operations import Operations, count_operations
 
 T_Q, T_K, D_K, D_V = 5, 7, 4, 3
 B, H, D_MODEL = 2, 2, 8

@@ -16,10 +16,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.text import Text
 
-from attention_variants.lab import plot
-from attention_variants.lab.colors import COLORS, OPPOSITES
-from attention_variants.lab.plot import colormap, plot_chain, plot_difference, plot_heads, plot_weights
-from attention_variants.lab.trace import trace
+from attention_variants.lab.code.trace import trace
+from attention_variants.lab.plots import plot
+from attention_variants.lab.plots.colors import COLORS, OPPOSITES
+from attention_variants.lab.plots.plot import colormap, plot_chain, plot_difference, plot_heads, plot_weights
 from attention_variants.variants import VARIANTS, attention_masked, multihead_attention
 
 B, T_q, T_k, H, D_K = 2, 5, 7, 2, 4
@@ -750,7 +750,7 @@ def test_labels_are_legible_and_do_not_run_into_each_other(name):
 
 def test_importing_changes_no_settings():
     settings = dict(matplotlib.rcParams)
-    spec = importlib.util.spec_from_file_location("attention_variants.lab.plot_once_more", plot.__file__)
+    spec = importlib.util.spec_from_file_location("attention_variants.lab.plots.plot_once_more", plot.__file__)
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
     assert dict(matplotlib.rcParams) == settings
 

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from attention_variants.cli import main
-from attention_variants.lab.reading import plot_reading, reading_table
+from attention_variants.lab.plots.dates import plot_reading, reading_table
 from attention_variants.model.date_model import DateReading, read_date
 
 H, T_T, T_S = 2, 3, 5

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from attention_variants.cli import main
-from attention_variants.lab.colors import COLORS
-from attention_variants.lab.compare import compare
 from attention_variants.lab.examples import load_example
+from attention_variants.lab.measure.compare import compare
+from attention_variants.lab.plots.colors import COLORS
 from attention_variants.variants import VARIANTS, attention_matmul
 
 ROOT = Path(__file__).parents[1]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from attention_variants.lab.running_code import RunningCode, cells_of
-from attention_variants.lab.trace import trace
+from attention_variants.lab.animation.source_lines import RunningCode, cells_of
+from attention_variants.lab.code.trace import trace
 from attention_variants.variants import attention_loops, attention_tiled
 
 B, T_Q, T_K, H, D_K = 2, 5, 7, 2, 4

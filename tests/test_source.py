@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 import attention_variants
-from attention_variants.lab.source import code_lines, diff, show
+from attention_variants.lab.code.source import code_lines, diff, show
 from attention_variants.variants import VARIANTS, attention_masked, attention_tiled, get_variant
 
 ROOT = Path(attention_variants.__file__).parents[1]

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
-from attention_variants.lab.animate import animate
-from attention_variants.lab.storyboard import SECONDS, storyboard, thin
-from attention_variants.lab.trace import trace
+from attention_variants.lab.animation.animate import animate
+from attention_variants.lab.animation.storyboard import SECONDS, storyboard, thin
+from attention_variants.lab.code.trace import trace
 from attention_variants.model.masks import padding_mask
 from attention_variants.variants import VARIANTS, attention_loops, attention_matmul, attention_tiled
 

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from attention_variants.lab.trace import Assignment, Trace, trace
+from attention_variants.lab.code.trace import Assignment, Trace, trace
 from attention_variants.variants import VARIANTS, attention_loops, attention_tiled, multihead_attention_fused
 
 B, T_Q, T_K, H, D_MODEL = 2, 5, 7, 2, 8
@@ -859,7 +859,7 @@ def test_a_function_of_a_notebook_cell(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment, not one of the user's
     cells = [
         "import torch\n"
-        "from attention_variants.lab.trace import trace",
+        "from attention_variants.lab.code.trace import trace",
         "# a function of the cell\n"
         "def attend(q, k):\n"
         "    scores = q @ k.T\n"

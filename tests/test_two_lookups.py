@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attention_variants.lab.two_lookups import _rows, _TwoLookups, two_lookups
+from attention_variants.model.two_lookups import _rows, _TwoLookups, two_lookups
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

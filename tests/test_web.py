@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from attention_variants.lab import web
+from attention_variants.lab.web import view as web
 
 SCRIPT = "function render({ model, el }) { el.append(model.get('data').text); }\nexport default { render };\n"
 NASTY = {"text": "</script><!--<script>&amp;\u2028'\"\\ ünïcode"}

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from attention_variants.variants import get_variant
 
-from .contract import Evidence, judge
-from .isolated import Submission, run_isolated
+from .contract.clauses import Evidence, judge
+from .contract.problems import situations
 from .report import Report
-from .run import Answer, alarm, run_all, unharmed
-from .situations import situations
+from .sandbox.parent import Submission, run_isolated
+from .sandbox.run import Answer, alarm, run_all, unharmed
 
 __all__ = ["Report", "Submission", "check"]
 
@@ -82,7 +82,7 @@ def check(
     answers, printed = run_all(fn, situations(variant, paper), seconds)
     counts = None
     if rules:
-        from .watch import watch
+        from .sandbox.rules import watch
 
         with unharmed(), alarm(seconds):
             counts = watch(fn, variant)
@@ -98,8 +98,8 @@ def _report(
     counts: list[dict[str, int]] | None,
     trouble: str = "",
 ) -> Report:
-    from .diagnose import diagnose  # here: the catalogue is not needed for a function that is right
-    from .watch import broken_rules, watched_problems
+    from .diagnosis.search import diagnose  # here: the catalogue is not needed for a function that is right
+    from .sandbox.rules import broken_rules, watched_problems
 
     questions = situations(variant, paper)
     e = Evidence(variant, {s.title: answer for s, answer in zip(questions, answers, strict=True)}, paper)

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from attention_variants.variants import get_variant
 
-from .contract import Finding
+from .contract.clauses import Finding
 
 if TYPE_CHECKING:
-    from .diagnose import Named
+    from .diagnosis.search import Named
     from .misconceptions.layer import LayerMistake
 
 #: So many broken promises are told; more would not be read.
@@ -74,7 +74,7 @@ class Report:
 
         Half of it if a rule is broken, and nothing for attention that somebody else has written.
         """
-        from .watch import READY_MADE
+        from .sandbox.rules import READY_MADE
 
         if set(self.broken_rules) & set(READY_MADE):
             return 0.0
@@ -94,7 +94,7 @@ class Report:
     @property
     def situations(self) -> tuple[str, ...]:
         """The problems that it solved."""
-        from .situations import situations
+        from .contract.problems import situations
 
         unsolved = {finding.situation.title for finding in self.findings}
         return tuple(s.title for s in situations(self.variant, self.paper) if s.title not in unsolved)
@@ -105,7 +105,7 @@ class Report:
     @property
     def _first(self) -> Finding:
         """The finding to begin with: that of the smallest problem, with numbers if there are any."""
-        from .situations import situations
+        from .contract.problems import situations
 
         order = {s.title: i for i, s in enumerate(situations(self.variant, self.paper))}
         last = len(order)
@@ -181,7 +181,7 @@ class Report:
         -------
         report : dict
         """
-        from .diagnose import as_dict
+        from .diagnosis.search import as_dict
 
         return {
             "name": self.name,
@@ -219,6 +219,6 @@ class Report:
         return Panel(Group(*map(Text, rest)), title=Text(verdict), title_align="left", border_style=style)
 
     def _repr_html_(self) -> str:
-        from .pages import report_html
+        from .grading.pages import report_html
 
         return report_html(self)

@@ -28,12 +28,12 @@ from torch import Tensor
 from attention_variants.variants import multihead_attention
 from attention_variants.variants._check import check_mask_dtype
 
-from . import web
-from .colors import BLOCKED, COLORS, INK, OPPOSITES
+from .code.trace import trace
 from .examples import list_examples, load_example
-from .plot import _LABEL, _LINE, _TICK, _TITLE, _draw, _label_columns, _label_rows, _longest, _style, _text
+from .plots.colors import BLOCKED, COLORS, INK, OPPOSITES
+from .plots.plot import _LABEL, _LINE, _TICK, _TITLE, _draw, _label_columns, _label_rows, _longest, _style, _text
 from .table import html_table, plain_text, rich_table
-from .trace import trace
+from .web import view as web
 
 if TYPE_CHECKING:
     from rich.table import Table

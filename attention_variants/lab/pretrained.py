@@ -149,7 +149,7 @@ class Reading:
         import matplotlib.pyplot as plt
         from matplotlib.collections import LineCollection
 
-        from .plot import _draw, _handles, _legend_below, _style
+        from .plots.plot import _draw, _handles, _legend_below, _style
 
         L, H, T, _ = self.weights.shape
         # side by side: (L, H, T, T) -> (L, T, H, T) -> (L * T, H * T)

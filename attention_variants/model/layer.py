@@ -134,7 +134,7 @@ class MultiHeadAttention(nn.Module):
         mask = _boolean(mask)
 
         q, k, v = self.w_q(query), self.w_k(key), self.w_v(value)  # (..., T, d_model) -> (..., T, d_model)
-        check_inputs(7, q, k, v, mask, self.num_heads, caller="MultiHeadAttention", names=("query", "key", "value"))
+        check_inputs(None, q, k, v, mask, self.num_heads, caller="MultiHeadAttention", names=("query", "key", "value"))
         context, weights = lift(self.variant)(
             q,
             k,

@@ -64,7 +64,7 @@ def lift(variant: int, function: Callable | None = None) -> Callable:
         need_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        check_inputs(7, q, k, v, mask, num_heads, dropout_p, caller=f"variant {variant}, lifted")
+        check_inputs(None, q, k, v, mask, num_heads, dropout_p, caller=f"variant {variant}, lifted")
         if is_causal:
             mask = combine_masks(mask, causal_mask(q.shape[-2], k.shape[-2], device=q.device))
         context, weights = attend(q, k, v, mask, num_heads)

@@ -1,29 +1,20 @@
-"""The one input check that all seven variants share, and a look at a mask.
+"""The one input check that all variants share, and a look at a mask.
 
 Every error says what came, what was expected and, where a later variant can do it, which one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import Tensor
 
-#: The functions of the staircase by number: errors name them, the registry collects them.
-NAMES = {
-    1: "attention_loops",
-    2: "attention_matmul",
-    3: "attention_batched",
-    4: "attention_masked",
-    5: "multihead_attention_loop",
-    6: "multihead_attention",
-    7: "multihead_attention_fused",
-}
+from ._registry import CAPABILITIES, VARIANTS, describe_variant, variants_that_take
 
 
 def check_inputs(
-    variant: int,
+    variant: int | None,
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -38,16 +29,17 @@ def check_inputs(
 
     Parameters
     ----------
-    variant : int
-        The variant whose contract applies, 1 to 7.
+    variant : int or None
+        The variant that was called: what it takes decides what fits. None takes everything, as the layer does; it
+        needs a caller.
     q, k, v : Tensor
         Queries, keys and values, as the variant takes them.
     mask : Tensor, optional
-        Boolean, True = may attend (variants 4 to 7).
+        Boolean, True = may attend.
     num_heads : int
-        The number of heads that share ``d_model`` (variants 5 to 7).
+        The number of heads that share ``d_model``.
     dropout_p : float
-        The probability of dropping a weight (variant 7).
+        The probability of dropping a weight.
     caller : str, optional
         The name that errors begin with; by default the variant's function.
     names : tuple of str
@@ -60,7 +52,11 @@ def check_inputs(
     ValueError
         For a shape, device, number of heads or probability that does not fit.
     """
-    caller = caller or NAMES[variant]
+    takes: Collection[str] = CAPABILITIES
+    if variant is not None:
+        described = describe_variant(variant)
+        caller, takes = caller or described.name, described.takes
+    assert caller is not None
     tensors = dict(zip(names, (q, k, v), strict=True))
 
     for name, x in tensors.items():
@@ -78,23 +74,23 @@ def check_inputs(
         came = ", ".join(f"{name} on {x.device}" for name, x in tensors.items())
         raise ValueError(f"{caller}: {_and(names)} must be on one device; got {came}.")
 
-    _check_shapes(variant, caller, tensors)
-    if variant >= 5:
+    _check_shapes(takes, caller, tensors)
+    if "heads" in takes:
         _check_heads(caller, q.shape[-1], num_heads)
     if not 0.0 <= dropout_p <= 1.0:
         raise ValueError(f"{caller}: dropout_p must be a probability, 0 to 1; got {dropout_p}.")
     if mask is not None:
-        _check_mask(variant, caller, q, k, mask, num_heads)
+        _check_mask(takes, caller, q, k, mask, num_heads)
 
 
-def _check_shapes(variant: int, caller: str, tensors: dict[str, Tensor]) -> None:
+def _check_shapes(takes: Collection[str], caller: str, tensors: dict[str, Tensor]) -> None:
     (q_name, q), (k_name, k), (v_name, v) = tensors.items()
-    widths = ("d_model",) * 3 if variant >= 5 else ("d_k", "d_k", "d_v")
-    lead = "..., " if variant >= 3 else ""
+    widths = ("d_model",) * 3 if "heads" in takes else ("d_k", "d_k", "d_v")
+    lead = "..., " if "batch" in takes else ""
     for (name, x), length, width in zip(tensors.items(), ("T_q", "T_k", "T_k"), widths, strict=True):
         expected = f"{name} of shape ({lead}{length}, {width})"
-        if variant < 3 and x.ndim != 2:
-            later = f" Batches arrive in variant 3, {NAMES[3]}." if x.ndim > 2 else ""
+        if "batch" not in takes and x.ndim != 2:
+            later = _arrives("Batches", "batch") if x.ndim > 2 else ""
             raise ValueError(f"{caller} takes one sequence, {expected}; got {_shape(x)}.{later}")
         if x.ndim < 2:
             raise ValueError(f"{caller} takes {expected}; got {_shape(x)}.")
@@ -104,10 +100,11 @@ def _check_shapes(variant: int, caller: str, tensors: dict[str, Tensor]) -> None
         raise ValueError(f"{caller}: {_and(tensors)} must share their leading (batch) dimensions; got {came}.")
     if k.shape[-2] != v.shape[-2]:
         raise ValueError(f"{caller}: {k_name} and {v_name} must have the same length T_k; got {came}.")
-    if variant >= 5 and not q.shape[-1] == k.shape[-1] == v.shape[-1]:
+    if "heads" in takes and not q.shape[-1] == k.shape[-1] == v.shape[-1]:
+        without = ", ".join(str(number) for number in sorted(VARIANTS) if number not in variants_that_take("heads"))
         raise ValueError(
             f"{caller}: {_and(tensors)} must share the width d_model; got {came}. "
-            f"Values of another width work in variants 1 to 4."
+            f"Values of another width work without heads: variants {without}."
         )
     if q.shape[-1] != k.shape[-1]:
         raise ValueError(f"{caller}: {q_name} and {k_name} must have the same width d_k; got {came}.")
@@ -126,15 +123,16 @@ def _check_heads(caller: str, d_model: int, num_heads: int) -> None:
         )
 
 
-def _check_mask(variant: int, caller: str, q: Tensor, k: Tensor, mask: Tensor, num_heads: int) -> None:
+def _check_mask(takes: Collection[str], caller: str, q: Tensor, k: Tensor, mask: Tensor, num_heads: int) -> None:
     check_mask_dtype(caller, mask)
     if mask.device != q.device:
         raise ValueError(f"{caller}: mask must be on the device of the queries, {q.device}; got {mask.device}.")
 
-    heads = (num_heads,) if variant >= 5 else ()
+    has_heads = "heads" in takes
+    heads = (num_heads,) if has_heads else ()
     weights_shape = (*q.shape[:-2], *heads, q.shape[-2], k.shape[-2])
-    words = "(..., num_heads, T_q, T_k)" if variant >= 5 else "(..., T_q, T_k)"
-    if variant >= 5 and 2 < mask.ndim < len(weights_shape) and any(size != 1 for size in mask.shape[:-2]):
+    words = "(..., num_heads, T_q, T_k)" if has_heads else "(..., T_q, T_k)"
+    if has_heads and 2 < mask.ndim < len(weights_shape) and any(size != 1 for size in mask.shape[:-2]):
         raise ValueError(
             f"{caller}: a mask of shape {_shape(mask)} is ambiguous beside weights of shape {weights_shape}: are its "
             f"leading dimensions batches or heads? Say so with an axis of length 1: mask.unsqueeze(-3) for one mask "
@@ -145,12 +143,10 @@ def _check_mask(variant: int, caller: str, q: Tensor, k: Tensor, mask: Tensor, n
     if mask.ndim > len(weights_shape) or any(size not in (1, full) for size, full in sizes):
         hint = ""
         if mask.ndim == 2 and mask.shape == (*q.shape[:-2], k.shape[-2]):
-            axes = (
-                "a head and a query axis: mask[:, None, None, :]" if variant >= 5 else "a query axis: mask[:, None, :]"
-            )
+            axes = "a head and a query axis: mask[:, None, None, :]" if has_heads else "a query axis: mask[:, None, :]"
             hint = f" A padding mask of shape (B, T_k) needs {axes}."
-        elif variant == 4 and mask.ndim > len(weights_shape):
-            hint = f" Heads arrive in variant 5, {NAMES[5]}."
+        elif not has_heads and mask.ndim > len(weights_shape):
+            hint = _arrives("Heads", "heads")
         raise ValueError(
             f"{caller}: mask must broadcast to the shape of the weights, {words} = {weights_shape}; "
             f"got {_shape(mask)}.{hint}"
@@ -204,6 +200,12 @@ def lacks_keys(mask: Tensor) -> bool:
         return not bool(mask.any(dim=-1).all())
     except RuntimeError:  # it stands for many masks, or for none yet
         return True
+
+
+def _arrives(what: str, capability: str) -> str:
+    """Name the first variant that takes what this one does not; "" if none does."""
+    later = variants_that_take(capability)
+    return f" {what} arrive in variant {later[0]}, {describe_variant(later[0]).name}." if later else ""
 
 
 def _shape(x: Tensor) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ._check import check_inputs
+from ._registry import register
 
 
 def attention_loops(
@@ -66,3 +67,6 @@ def attention_loops(
         for j in range(T_k):
             context[i] += weights[i, j] * v[j]  # one number * (d_v) -> (d_v)
     return context, weights
+
+
+register(attention_loops, number=1, adds="the definition, number by number")

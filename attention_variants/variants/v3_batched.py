@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ._check import check_inputs
+from ._registry import register
 
 
 def attention_batched(
@@ -55,3 +56,6 @@ def attention_batched(
     weights = torch.softmax(scores, dim=-1)  # over the keys: every row sums to 1
     context = weights @ v  # (..., T_q, d_v)
     return context, weights
+
+
+register(attention_batched, number=3, adds="any number of sequences at once", takes=("batch",))

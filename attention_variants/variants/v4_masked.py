@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ._check import check_inputs, lacks_keys
+from ._registry import register
 
 
 def attention_masked(
@@ -64,3 +65,6 @@ def attention_masked(
         weights = weights.masked_fill(~mask, 0.0)  # a query with no key: 0 throughout, not uniform
     context = weights @ v  # (..., T_q, d_v)
     return context, weights
+
+
+register(attention_masked, number=4, adds="a mask: which keys a query may see", takes=("batch", "mask"))

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ._check import check_inputs, lacks_keys
+from ._registry import register
 
 
 def multihead_attention_loop(
@@ -80,3 +81,6 @@ def multihead_attention_loop(
     context = torch.cat(contexts, dim=-1)  # H times (..., T_q, d_k) -> (..., T_q, d_model)
     weights = torch.stack(weights_of_heads, dim=-3)  # H times (..., T_q, T_k) -> (..., H, T_q, T_k)
     return context, weights
+
+
+register(multihead_attention_loop, number=5, adds="heads, one after the other", takes=("batch", "mask", "heads"))

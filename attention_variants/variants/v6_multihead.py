@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ._check import check_inputs, lacks_keys
+from ._registry import register
 
 
 def multihead_attention(
@@ -80,3 +81,6 @@ def multihead_attention(
     # merge: (..., H, T_q, d_k) -> (..., T_q, H, d_k) -> (..., T_q, d_model)
     context = context.transpose(-3, -2).reshape(*batch, T_q, d_model)
     return context, weights
+
+
+register(multihead_attention, number=6, adds="all heads in one product", takes=("batch", "mask", "heads"))

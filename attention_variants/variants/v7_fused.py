@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ._check import check_inputs, lacks_keys
+from ._registry import register
 
 
 def multihead_attention_fused(
@@ -149,3 +150,11 @@ def fused_kernel(
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | no_key, dropout_p=dropout_p)
         context = context.masked_fill(no_key, 0.0)
     return context.view(*batch, *context.shape[-3:])
+
+
+register(
+    multihead_attention_fused,
+    number=7,
+    adds="fused kernel: weights only if asked",
+    takes=("batch", "mask", "heads", "dropout", "is_causal", "need_weights"),
+)

@@ -324,7 +324,7 @@ def test_on_one_machine_it_is_handed_out_taken_in_and_given_back(tmp_path):
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)
 def test_the_source_itself_gets_all_points(course, name):
-    from attention_variants.classroom.preprocessors import evaluate
+    from attention_variants.classroom.nbgrader.preprocessors import evaluate
 
     source = course.source(name)
     told = [(c.metadata.nbgrader, c) for c in source.cells if c.cell_type == "code"]

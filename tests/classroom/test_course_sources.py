@@ -15,10 +15,10 @@ from nbgrader.utils import compute_checksum
 
 import attention_variants as av
 from attention_variants.classroom.check import Submission
-from attention_variants.classroom.course import check_shapes, expected_shapes, grade, grade_shapes
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
-from attention_variants.classroom.plain_code import plain_code
-from attention_variants.classroom.preprocessors import Judge, code_to_repair, evaluate
+from attention_variants.classroom.nbgrader.plain_code import plain_code
+from attention_variants.classroom.nbgrader.points import check_shapes, expected_shapes, grade, grade_shapes
+from attention_variants.classroom.nbgrader.preprocessors import Judge, code_to_repair, evaluate
 
 SOURCE = Path(__file__).parents[2] / "classroom" / "source"
 NOTEBOOKS = {int(folder.name[0]): folder / f"{folder.name}.ipynb" for folder in SOURCE.iterdir()}
@@ -202,16 +202,18 @@ def solution_cell(source: str) -> NotebookNode:
     return cell
 
 
-GRADE = "from attention_variants.classroom.course import grade\n\ngrade(attention_matmul, 2, points=4, paper=5)"
+GRADE = (
+    "from attention_variants.classroom.nbgrader.points import grade\n\ngrade(attention_matmul, 2, points=4, paper=5)"
+)
 
 
 def test_the_judge_runs_nothing_of_a_student_in_its_own_process(monkeypatch):
-    monkeypatch.setattr("attention_variants.classroom.preprocessors.seen", [], raising=False)
-    mark = "import attention_variants.classroom.preprocessors as p\np.seen.append(1)\n"
+    monkeypatch.setattr("attention_variants.classroom.nbgrader.preprocessors.seen", [], raising=False)
+    mark = "import attention_variants.classroom.nbgrader.preprocessors as p\np.seen.append(1)\n"
     right = plain_code(inspect.getsource(av.attention_matmul))
     nb = nbformat.v4.new_notebook(cells=[solution_cell(f"import math, torch\n{mark}{right}"), points_cell(GRADE)])
     judged, _ = Judge().preprocess(nb, {})
-    from attention_variants.classroom import preprocessors
+    from attention_variants.classroom.nbgrader import preprocessors
 
     assert preprocessors.seen == []
     (output,) = judged.cells[1].outputs

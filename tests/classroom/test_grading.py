@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from attention_variants.classroom.exam.a_class import hand_in
-from attention_variants.classroom.grade import grade
+from attention_variants.classroom.grading.grade import grade
 from attention_variants.cli import main
+from grader_exam.a_class import hand_in
 
 HEAD = "import math, os, signal, sys, time\nimport torch\n\n"
 RIGHT = """

@@ -267,11 +267,11 @@ def test_somebody_else_s_attention_gets_nothing():
     [
         "from attention_variants import *",
         "from attention_variants import check_layer, check",
-        "from attention_variants.classroom.course import grade, grade_shapes, check_shapes",
+        "from attention_variants.classroom.nbgrader.points import grade, grade_shapes, check_shapes",
         "from attention_variants.classroom.report import Report",
         "from attention_variants.classroom.check import check, Submission, Report",
         "import attention_variants as av; print(av.check(right, 2), av.check_layer, av.MISCONCEPTIONS)",
-        "from attention_variants.classroom.course import grade; float(grade(right, 2, points=3))",
+        "from attention_variants.classroom.nbgrader.points import grade; float(grade(right, 2, points=3))",
     ],
 )
 def test_what_a_notebook_of_the_course_calls_costs_nobody_the_grade(line):

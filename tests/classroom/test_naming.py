@@ -3,10 +3,10 @@
 import pytest
 
 import attention_variants as av
-from attention_variants.classroom.diagnose import function_of
-from attention_variants.classroom.exam.program import SLIPS, TWO, make
-from attention_variants.classroom.exam.rewritings import REWRITINGS
+from attention_variants.classroom.diagnosis.search import function_of
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+from grader_exam.program import SLIPS, TWO, make
+from grader_exam.rewritings import REWRITINGS
 
 #: Each entry in one of its variants, in turn: all of them take minutes.
 ENTRIES = [

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 import attention_variants as av
-from attention_variants.classroom import score as module
-from attention_variants.classroom.exam.styles import STYLES
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
-from attention_variants.classroom.score import NAMED_RIGHT, THEMES, Result, Score, StyleResult, Trial, trials
+from grader_exam import score as module
+from grader_exam.score import NAMED_RIGHT, THEMES, Result, Score, StyleResult, Trial, trials
+from grader_exam.styles import STYLES
 
 
 def result(entry="no_scale", named=("no_scale",), caught=True, variant=2, seconds=0.1):
@@ -143,7 +143,7 @@ def test_the_command_says_by_its_status_whether_the_bounds_are_kept(monkeypatch,
     monkeypatch.setattr(module, "trials", lambda _: [Trial("no_scale", 2, "own", av.VARIANTS[2])])
     monkeypatch.setattr(module, "first_in_a_fresh_process", lambda _: (0.1, 0.2))
     monkeypatch.setattr(module, "seconds_for_a_class", lambda *_: 30.0)
-    monkeypatch.setattr("attention_variants.classroom.exam.styles.STYLES", STYLES[:1])
+    monkeypatch.setattr("grader_exam.styles.STYLES", STYLES[:1])
     assert module.main(["--json", str(tmp_path / "score.json")]) == 1
     assert json.loads((tmp_path / "score.json").read_text())["caught"] == 0
     monkeypatch.setattr(module, "trials", lambda _: [Trial("no_scale", 2, "own", MISCONCEPTIONS["no_scale"].function)])

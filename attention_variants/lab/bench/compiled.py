@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from attention_variants.lab.reference import TOLERANCES, relative_error
+from attention_variants.lab.measure.reference import TOLERANCES, relative_error
 from attention_variants.model.masks import causal_mask
 from attention_variants.variants import VARIANTS
 

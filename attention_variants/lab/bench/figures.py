@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from attention_variants.lab.colors import COLORS, INK
+from attention_variants.lab.plots.colors import COLORS, INK
 from attention_variants.variants import VARIANTS
 
 from .contenders import CONTENDERS, FLOOR

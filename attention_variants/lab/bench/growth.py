@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from attention_variants.lab.memory import peak_memory
+from attention_variants.lab.measure.memory import peak_memory
 from attention_variants.model.lift import lift
 from attention_variants.variants import VARIANTS
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from attention_variants.lab.memory import peak_memory
-from attention_variants.lab.reference import TOLERANCES, reference_attention, relative_error
+from attention_variants.lab.measure.memory import peak_memory
+from attention_variants.lab.measure.reference import TOLERANCES, reference_attention, relative_error
 
 from .contenders import FLOOR, Adapter, Contender
 from .workloads import DTYPES, Problem, Workload

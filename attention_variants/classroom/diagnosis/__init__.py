@@ -1,0 +1,1 @@
+"""How a mistake gets its name."""

@@ -1,4 +1,0 @@
-"""What the grader itself is examined on: mistakes in other hands than the catalogue's, and right functions.
-
-No part of a check imports this. `attention_variants.classroom.score` runs all of it and counts.
-"""

@@ -1,0 +1,1 @@
+"""What the course's notebooks and nbgrader call."""

@@ -1,0 +1,1 @@
+"""How a student's code is run: in another process, within limits, and leaving nothing behind."""

@@ -1,0 +1,383 @@
+"""Paint the frames of an animation: the source with the running line lit on the left, the tensors on the right.
+
+Painted with Pillow, in whole pixels: a frame takes a few milliseconds, and flat colours make small files.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from attention_variants.lab.plots.colors import BLOCKED, COLORS, INK
+from attention_variants.lab.plots.plot import colormap
+
+from .layout import LINE, SMALL, TITLE, Box, Layout, font, length
+from .storyboard import Cells, Frame, Move, Panel, Spot, Storyboard
+
+_GROUND, _RULE, _QUIET, _MARK, _BAR = "#FFFFFF", "#D8D8D8", "#6A6A6A", "#FCF0B8", "#B45804"
+_HATCH = "#9C9C9C"
+_EMPTY = "#F4F4F4"  # where no number is yet: a 0 is white
+_OPEN = "#CCE0EC"  # where a mask lets through
+#: One for each token, where tokens are coloured: Okabe and Ito's again, the yellow left out, and two greys.
+TOKENS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#B8B8B8", "#666666")
+
+#: What some tensors are drawn like: the colours of what they are a part of, or become.
+_LIKE = {"exp": "weights", "running_sum": "weights", "running_max": "scores", "new_max": "scores"}
+#: How many shades the numbers of one tensor have: those of all tensors fit into one palette. Odd, so that 0 is white.
+_SHADES = 27
+_CODE = 11  # pixels: the size of the letters of code
+_CODE_LETTERS = 58  # of a line of code; the rest goes to the next line
+_HIGHEST = 500  # pixels
+#: The height of the foot in which the caption stands, in pixels.
+CAPTION = 30
+
+
+class Stage:
+    """Where one storyboard is played: its layout, found once, and the painting of its frames.
+
+    Parameters
+    ----------
+    board : Storyboard
+        What to paint.
+    width : int, default 960
+        The width of the pictures in pixels; the height is what is needed.
+    code : bool, default True
+        Whether the source stands beside the tensors; if not, the running line stands above them.
+    title : str, optional
+        A heading, in place of the function's name, where the source is left out.
+    tokens : (sequence of str or None, sequence of str or None)
+        The words of the queries and of the keys; by default they are numbered.
+    by_token : bool, default False
+        Whether numbers are coloured by the row in which they came in, rather than by their size.
+    scale : int, default 1
+        Pixels for each pixel: 2 for screens that have twice as many.
+    """
+
+    def __init__(
+        self,
+        board: Storyboard,
+        *,
+        width: int = 960,
+        code: bool = True,
+        title: str | None = None,
+        tokens: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None),
+        by_token: bool = False,
+        scale: int = 1,
+    ) -> None:
+        self.board, self.scale, self.tokens, self.by_token = board, scale, tokens, by_token
+        self.code = code and bool(board.lines)
+        self.title = title or board.name
+        self.maps = {name: _colours(name, board.limits[name]) for name in board.limits}
+        self.lines = [(number, part) for number, text in board.lines for part in _wrap(text)]
+        letters = max((len(text) for _, text in self.lines), default=0)
+        self.left = round(letters * length("Mono", _CODE, "m")) + 38 if self.code else 8
+        self.width = width
+        self.layout = Layout(board, (self.left, 8 if self.code else 58), width - 8, _HIGHEST, tokens)
+        self.boxes = self.layout.boxes
+        self.code_height = len(self.lines) * LINE * self.code + 24
+        self.height = max(round(self.layout.bottom), self.code_height) + CAPTION
+        self.still = self._still()
+
+    # What is painted once
+
+    def _still(self) -> Image.Image:
+        image = Image.new("RGB", (self.width * self.scale, self.height * self.scale), _GROUND)
+        pen = _Pen(image, self.scale)
+        if self.code:
+            for position, (_, text) in enumerate(self.lines):
+                self._code_line(pen, position, text)
+            pen.line((self.left - 12, 8, self.left - 12, self.height - 34), _RULE)
+        else:
+            pen.text((8, 8), self.title, "Sans-Bold", 13)
+        for key, corner in self.layout.titles.items():
+            self._title(pen, self.board.panels[key], corner)
+        for x, y, text in self.layout.groups:
+            pen.text((x, y), text, "Sans-Bold", _CODE, _QUIET)
+        for key, boxes in self.boxes.items():
+            panel = self.board.panels[key]
+            for box in boxes:
+                x, y, _, _ = box.cell(0, 0)
+                _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
+                pen.fill((x, y, right, bottom), _EMPTY)
+                pen.outline((x - 1, y - 1, right, bottom), _RULE)
+            self._labels(pen, panel, boxes)
+        return image
+
+    def _title(self, pen: _Pen, panel: Panel, corner: tuple[float, float]) -> None:
+        """The name of a panel after a spot of its colour, and its shape as it is drawn."""
+        lines, shape = self.layout.title(panel), panel.shape
+        if self.layout.is_transposed(panel):
+            shape = (*shape[:-2], shape[-1], shape[-2])
+        x, y = corner
+        y += LINE * (self.layout.title_lines - len(lines))  # the shape stands right above the panel
+        pen.fill((x, y + 3, x + 9, y + 12), COLORS.get(_LIKE.get(panel.name, panel.name), _HATCH))
+        for line in lines:
+            pen.text((x + 13, y), line, "Sans-Bold", TITLE)
+            y += LINE
+        pen.text((x, y), str(shape), "Sans", SMALL, _QUIET)
+
+    def _labels(self, pen: _Pen, panel: Panel, boxes: list[Box]) -> None:
+        """The words of the queries beside q, or else beside what stands first, and those of the keys above k."""
+        if self.layout.is_transposed(panel):
+            for row, text in enumerate(self.layout.labels("key", panel.rows)):
+                x, y, right, _ = boxes[0].cell(row, 0)
+                if self.tokens[1] is None:
+                    pen.text(((x + right) / 2, y - 3), text, "Sans", SMALL, _QUIET, anchor="mb")
+                else:
+                    pen.upright(((x + right) / 2, y - 3), text, "Sans", SMALL, _QUIET)
+            return
+        has_q = any(other.name == "q" for other in self.board.panels.values())
+        leftmost = min(box.x for boxes in self.boxes.values() for box in boxes)
+        if panel.name == "q" or (not has_q and boxes[0].x == leftmost):
+            kind = "key" if panel.name in ("k", "v") else "query"
+            for box in boxes:
+                for row, text in zip(range(panel.rows), self.layout.labels(kind, panel.rows), strict=False):
+                    _, top, _, bottom = box.cell(row, 0)
+                    pen.text((box.x - 5, (top + bottom) / 2), text, "Sans", SMALL, _QUIET, anchor="rm")
+
+    def _code_line(self, pen: _Pen, position: int, text: str, *, lit: bool = False) -> None:
+        y = 12 + position * LINE
+        if lit:
+            pen.fill((4, y - 1, self.left - 14, y + LINE - 1), _MARK)
+            pen.fill((4, y - 1, 7, y + LINE - 1), _BAR)
+        pen.text((12, y), text, "Mono", _CODE)
+
+    # What is painted for each frame
+
+    def paint(self, frame: Frame) -> Image.Image:
+        """Paint a frame.
+
+        Parameters
+        ----------
+        frame : Frame
+            One of the storyboard's.
+
+        Returns
+        -------
+        image : PIL.Image.Image
+            In RGB, ``width`` x ``height`` pixels, times ``scale``.
+        """
+        image = self.still.copy()
+        pen = _Pen(image, self.scale)
+        lines = [(at, text) for at, (number, text) in enumerate(self.lines) if number in frame.lines]
+        if self.code:
+            for position, text in lines:
+                self._code_line(pen, position, text, lit=True)
+        elif lines:
+            pen.fill((8, 28, self.width - 8, 46), _MARK)
+            text = " ".join(text.strip() for _, text in lines)
+            pen.text((12, 30), _cut(text, self.width - 24), "Mono", _CODE)
+        for key, cells in frame.cells.items():
+            self._cells(pen, self.board.panels[key], cells)
+        for move in frame.moves:
+            self._moving(pen, move)
+        pen.text((self.left, self.height - 24), _cut(frame.caption, self.width - self.left - 8), "Mono", _CODE)
+        return image
+
+    def colours(self, panel: Panel, cells: Cells) -> np.ndarray:
+        """The colour of every cell.
+
+        Parameters
+        ----------
+        panel : Panel
+        cells : Cells
+
+        Returns
+        -------
+        colours : int array of shape (sheets, rows, columns, 3)
+        """
+        return self._shades(panel.name, cells.value, cells.origin)
+
+    @property
+    def parts(self) -> list[tuple[int, int, int, int]]:
+        """The code and the tensors, each as x, y, width and height: on a phone one stands below the other.
+
+        The caption is in neither: it would be too small there, and the player writes it out.
+        """
+        height = self.height - CAPTION
+        parts = [(0, 0, self.width, height)]
+        if self.code:
+            rule = self.left - 12
+            parts = [(0, 0, rule - 1, self.code_height), (rule + 2, 0, self.width - rule - 2, height)]
+        return [(x * self.scale, y * self.scale, w * self.scale, h * self.scale) for x, y, w, h in parts]
+
+    @property
+    def palette(self) -> list[tuple[int, int, int]]:
+        """Every colour that is painted, and steps between letters and their ground."""
+        flat = (_RULE, _BAR, _HATCH, _OPEN, _EMPTY, BLOCKED, "#000000", *COLORS.values())
+        letters = [
+            tuple(round(a + (b - a) * step / steps) for a, b in zip(_rgb(ground), _rgb(INK), strict=True))
+            for ground, steps in ((_GROUND, 23), (_MARK, 9))
+            for step in range(steps + 1)
+        ]
+        tables = [table for table, *_ in self.maps.values()] + [_token_colours()] * self.by_token
+        shades = [tuple(colour) for table in tables for colour in table.tolist()]
+        return list(dict.fromkeys([*letters, *map(_rgb, flat), *shades]))
+
+    def _shades(self, name: str, value: np.ndarray, origin: np.ndarray) -> np.ndarray:
+        """The colours of numbers: by their size, or by the row in which they came in."""
+        rgb = _look_up(self.maps[name], value)
+        if self.by_token:
+            came_in = origin >= 0
+            rows = origin[came_in] // self._argument_width(name)
+            rgb[came_in] = _token_colours()[rows % len(TOKENS)]
+        return rgb
+
+    def _argument_width(self, name: str) -> int:
+        return next(panel.columns for panel in self.board.panels.values() if panel.name == name)
+
+    def _cells(self, pen: _Pen, panel: Panel, cells: Cells) -> None:
+        colours = self.colours(panel, cells)
+        for sheet, box in enumerate(self.boxes[panel.key]):
+            seam = 1 if min(box.wide, box.high) >= 5 else 0
+            for row, column in np.argwhere(cells.there[sheet]).tolist():
+                x, y, right, bottom = box.cell(row, column)
+                corners = (x, y, right - seam, bottom - seam)
+                if cells.blocked[sheet, row, column]:
+                    pen.hatch(corners)
+                else:
+                    pen.fill(corners, tuple(colours[sheet, row, column].tolist()))
+                    origin = int(cells.origin[sheet, row, column])
+                    if self.by_token and origin >= 0 and min(box.wide, box.high) >= 18:
+                        self._letter(pen, panel.name, origin, corners)
+            if cells.lit[sheet].any():
+                rows, columns = (np.flatnonzero(cells.lit[sheet].any(axis=axis)) for axis in (1, 0))
+                x, y, _, _ = box.cell(rows[0], columns[0])
+                _, _, right, bottom = box.cell(rows[-1], columns[-1])
+                pen.outline((x - 1, y - 1, right, bottom), INK, 2)
+
+    def _moving(self, pen: _Pen, move: Move) -> None:
+        starts, ends = self._corners(move.start), self._corners(move.end)
+        now = starts + (ends - starts) * move.progress
+        name, rgb = move.name, self._shades(move.name, move.value, move.origin)
+        for corners, colour, origin in zip(now.tolist(), rgb.tolist(), move.origin.tolist(), strict=True):
+            x, y, right, bottom = corners
+            pen.fill((x, y, right - 1, bottom - 1), tuple(colour))
+            if self.by_token and origin >= 0 and right - x >= 18:
+                self._letter(pen, name, origin, (x, y, right - 1, bottom - 1))
+
+    def _corners(self, spot: Spot) -> np.ndarray:
+        """The corners of the cells of a spot, (n, 4), in pixels."""
+        boxes = self.boxes[spot.key]
+        corners = []
+        for sheet, row, column in spot.cells.tolist():
+            box = boxes[sheet]
+            gap = 0.45 * self.layout.cell * (column // spot.group) if spot.group else 0.0
+            x, y, right, bottom = box.cell(row, column)
+            corners.append((x + gap, y, right + gap, bottom))
+        return np.array(corners)
+
+    def _letter(self, pen: _Pen, name: str, origin: int, corners: tuple[float, float, float, float]) -> None:
+        row, column = divmod(origin, self._argument_width(name))
+        x, y, right, bottom = corners
+        letter = f"{row}{chr(ord('a') + column % 26)}"
+        dark = TOKENS[row % len(TOKENS)] in ("#D55E00", "#0072B2", "#666666", "#009E73")
+        pen.text(((x + right) / 2, (y + bottom) / 2), letter, "Sans", 10, "white" if dark else "black", anchor="mm")
+
+
+class _Pen:
+    """Draws on an image in pixels that may stand for several."""
+
+    def __init__(self, image: Image.Image, scale: int) -> None:
+        self.image, self.scale = image, scale
+        self.draw = ImageDraw.Draw(image)
+
+    def _corners(self, corners: Sequence[float]) -> list[int]:
+        return [round(number * self.scale) for number in corners]
+
+    def fill(self, corners: Sequence[float], colour: str | tuple[int, ...]) -> None:
+        x, y, right, bottom = self._corners(corners)
+        self.draw.rectangle((x, y, max(right - 1, x), max(bottom - 1, y)), fill=colour)
+
+    def outline(self, corners: Sequence[float], colour: str, width: int = 1) -> None:
+        x, y, right, bottom = self._corners(corners)
+        grow = (width - 1) * self.scale
+        self.draw.rectangle((x - grow, y - grow, right + grow, bottom + grow), outline=colour, width=width * self.scale)
+
+    def line(self, corners: Sequence[float], colour: str) -> None:
+        self.draw.line(self._corners(corners), fill=colour, width=self.scale)
+
+    def hatch(self, corners: Sequence[float]) -> None:
+        self.fill(corners, BLOCKED)
+        x, y, right, bottom = (number - (index > 1) for index, number in enumerate(self._corners(corners)))
+        step = 5 * self.scale
+        for shift in range(step, right - x + bottom - y, step):  # from the left or the lower edge up to the right
+            x0, y0 = (x, y + shift) if y + shift <= bottom else (x + y + shift - bottom, bottom)
+            x1, y1 = (x + shift, y) if x + shift <= right else (right, y + x + shift - right)
+            self.draw.line((x0, y0, x1, y1), fill=_HATCH, width=self.scale)
+
+    def text(
+        self, at: tuple[float, float], text: str, letters: str, size: int, colour: str = INK, anchor: str = "la"
+    ) -> None:
+        x, y = self._corners(at)
+        self.draw.text((x, y), text, font=font(letters, size * self.scale), fill=colour, anchor=anchor)
+
+    def upright(self, at: tuple[float, float], text: str, letters: str, size: int, colour: str) -> None:
+        """Write upwards from a point."""
+        large = font(letters, size * self.scale)
+        _, top, right, bottom = large.getbbox(text, anchor="ls")
+        strip = Image.new("RGB", (round(right) + 2, round(bottom - top) + 2), _GROUND)
+        ImageDraw.Draw(strip).text((0, 1 - top), text, font=large, fill=colour, anchor="ls")
+        strip = strip.transpose(Image.Transpose.ROTATE_90)
+        x, y = self._corners(at)
+        self.image.paste(strip, (x - strip.width // 2, y - strip.height))
+
+
+def _colours(name: str, limit: float) -> tuple[np.ndarray, float, float]:
+    """The colours for the numbers from a lowest to a highest one, which stand for the first and the last."""
+    known = _LIKE.get(name, name)
+    if name == "mask":  # what it blocks is hatched
+        return np.array([_rgb(_OPEN)] * _SHADES, dtype=np.uint8), 0.0, 1.0
+    sequential = known == "weights"
+    colours = colormap(known if known in COLORS else "difference")(np.linspace(0, 1, _SHADES))[:, :3]
+    table = _snapped(255 * colours)
+    highest = 1.0 if name in ("weights", "exp") else limit or 1.0
+    return table, 0.0 if sequential else -highest, highest
+
+
+def _token_colours() -> np.ndarray:
+    return _snapped(np.array([_rgb(colour) for colour in TOKENS]))
+
+
+def _snapped(colours: np.ndarray) -> np.ndarray:
+    """Take the nearest of the colours that Pillow finds exactly when it looks them up in a palette.
+
+    It goes in steps of 4 in each channel; and the ground must have no neighbour, to stay white.
+    """
+    near = np.minimum(4 * np.round(np.asarray(colours) / 4), 252).astype(np.uint8)
+    near[(near >= 248).all(axis=-1)] = 255
+    return near
+
+
+def _look_up(colours: tuple[np.ndarray, float, float], value: np.ndarray) -> np.ndarray:
+    table, low, high = colours
+    share = (np.clip(np.nan_to_num(value, nan=low), low, high) - low) / (high - low)
+    rgb = table[np.round((_SHADES - 1) * share).astype(int)]
+    rgb[~np.isfinite(value)] = 0
+    return rgb
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _wrap(text: str) -> list[str]:
+    """Break a line of code that is too long at its spaces; what goes on is indented further."""
+    indent = " " * (len(text) - len(text.lstrip()))
+    return textwrap.wrap(
+        text.strip(),
+        _CODE_LETTERS,
+        initial_indent=indent,
+        subsequent_indent=indent + " " * 8,
+        break_on_hyphens=False,
+        break_long_words=False,
+    ) or [""]
+
+
+def _cut(text: str, room: float) -> str:
+    """Cut a line of code to so many pixels."""
+    letters = int(room / length("Mono", _CODE, "m"))
+    return text if len(text) <= letters else text[: letters - 1] + "…"
