@@ -370,7 +370,7 @@ def power_law(exponent, lengths_run=(1024, 2048, 4096, 8192, 16384), scale=1.0):
 
 
 def made_up_growth(six=2.0, seven=1.0):
-    exponents = {number: 2.0 for number in range(1, 8)} | {6: six, 7: seven}
+    exponents = dict.fromkeys(range(1, 8), 2.0) | {6: six, 7: seven}
     curves = {number: power_law(p, scale=100.0) for number, p in exponents.items()}
     return Growth({**curves, 1: power_law(2.0, scale=500.0)}, curves, curves, 2**31)
 

@@ -35,10 +35,10 @@ def last_key_left_out(q, k, v):
 def last_query_left_out(q, k, v):
     n = len(q)
     weights, context = q.new_zeros(n, len(k)), v.new_zeros(n, v.shape[1])
-    for i in range(0, n - 1):
+    for i in range(n - 1):
         s = torch.stack([torch.dot(q[i], key) for key in k]) / math.sqrt(q.shape[1])
         weights[i] = F.softmax(s, 0)
-    for i in range(0, n - 1):
+    for i in range(n - 1):
         context[i] = weights[i].clone() @ v
     return context, weights
 
