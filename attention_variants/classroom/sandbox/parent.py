@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 import zipfile
@@ -88,6 +89,11 @@ def run_isolated(
     """
     folder = Path(tempfile.mkdtemp(prefix="attention-check-"))
     try:
+        if not isinstance(fn, Submission):
+            try:
+                (folder / "function.pickle").write_bytes(_pickled(fn))
+            except Exception:
+                fn = _source_of(fn)  # before the time is fixed: source takes time to load, a pickle next to none
         loading = 0.0
         if isinstance(fn, Submission):
             loading = 2 * seconds if fn.cells else seconds
@@ -132,11 +138,6 @@ def read_value(submission: Submission, *, seconds: float = 10.0, memory: int = 2
 def _write_job(folder: Path, fn: Callable | Submission, variant: int, **limits: Any) -> None:
     path = [os.path.abspath(entry) for entry in sys.path]  # the other process stands elsewhere
     job: dict[str, Any] = {"variant": variant, "path": path, "name": None, "file": None, "value": False, **limits}
-    if not isinstance(fn, Submission):
-        try:
-            (folder / "function.pickle").write_bytes(_pickled(fn))
-        except Exception:
-            fn = _source_of(fn)
     if isinstance(fn, Submission):
         job |= {"name": fn.name, "file": fn.file, "notebook": bool(fn.cells), "cells": fn.cells or (fn.source,)}
         job["adapter"] = fn.adapter
@@ -159,9 +160,10 @@ def _source_of(fn: Callable) -> Submission:
         source = inspect.getsource(fn)
     except (OSError, TypeError) as error:
         raise TypeError(
-            "check: this function cannot be handed to another process; pass a Submission, its source and name."
+            "check: this function cannot be handed to another process; pip install cloudpickle, or pass a Submission, "
+            "its source and name."
         ) from error
-    return Submission("import math\nimport torch\nimport torch.nn.functional as F\n" + source, fn.__name__)
+    return Submission("import math\nimport torch\nimport torch.nn.functional as F\n" + textwrap.dedent(source), fn.__name__)
 
 
 # ------------------------------------------------------------------------------------------ the other process
