@@ -17,7 +17,18 @@ import pytest
 import attention_variants as av
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("IPython", "jaxtyping", "matplotlib", "numpy", "pygments", "rich", "safetensors", "torch", "transformers", "typer")
+HEAVY = (
+    "IPython",
+    "jaxtyping",
+    "matplotlib",
+    "numpy",
+    "pygments",
+    "rich",
+    "safetensors",
+    "torch",
+    "transformers",
+    "typer",
+)
 SUBPACKAGES = {"classroom", "lab", "model", "variants"}
 LIST_MODULES = "import json, sys; {}; print(json.dumps(sorted(sys.modules)))"
 

@@ -163,7 +163,9 @@ def _source_of(fn: Callable) -> Submission:
             "check: this function cannot be handed to another process; pip install cloudpickle, or pass a Submission, "
             "its source and name."
         ) from error
-    return Submission("import math\nimport torch\nimport torch.nn.functional as F\n" + textwrap.dedent(source), fn.__name__)
+    return Submission(
+        "import math\nimport torch\nimport torch.nn.functional as F\n" + textwrap.dedent(source), fn.__name__
+    )
 
 
 # ------------------------------------------------------------------------------------------ the other process
