@@ -1,4 +1,4 @@
-"""Importing the package loads next to nothing: torch, the variants, and what draws or grades come when they are used."""
+"""Importing the package loads next to nothing: torch, the variants, what draws and grades come when they are used."""
 
 from __future__ import annotations
 
