@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
-
-from attention_variants import __version__
 
 from .grading import check, grade
 from .look import animate, dates, diff, explore, show
@@ -96,7 +95,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"{PROGRAM} {__version__}")
+        print(f"{PROGRAM} {metadata.version(PROGRAM)}")
         raise typer.Exit
 
 

@@ -33,7 +33,7 @@ def missing_package(error: ModuleNotFoundError) -> str:
     package = (error.name or "").partition(".")[0].replace("_", "-").lower()
     try:
         lines = requires("attention-variants") or []
-    except PackageNotFoundError:  # run from its folder
+    except PackageNotFoundError:  # run from its folder, and not installed
         lines = []
     for line in lines:
         found = re.match(r"([\w.-]+)[^;]*(?:;.*extra == ['\"](\w+)['\"])?", line)
