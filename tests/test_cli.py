@@ -140,9 +140,11 @@ def test_control_c_ends_in_one_line(tmp_path):
     assert process.returncode == 130
 
 
-def test_whoever_has_read_enough_gets_no_traceback():
-    command = [sys.executable, "-m", "attention_variants.cli", "show", "4"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=PLAIN) as process:
+@pytest.mark.parametrize("arguments", ["--version", "--help", "show 4", "dates --plain 12/3/98"])
+def test_whoever_has_read_enough_gets_no_traceback(arguments):
+    command = [sys.executable, "-m", "attention_variants.cli", *arguments.split()]
+    buffered = {name: value for name, value in PLAIN.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=buffered) as process:
         process.stdout.close()
         said = process.stderr.read()
     assert said == ""

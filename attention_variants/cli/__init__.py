@@ -41,7 +41,9 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what it raises for a wrong argument becomes a line."""
         try:
-            return super().invoke(ctx)
+            status = super().invoke(ctx)
+            sys.stdout.flush()  # now, and not when Python ends: a reader who has left is noticed here
+            return status
         except KeyboardInterrupt:
             status, words = _INTERRUPTED, "interrupted"
         except BrokenPipeError:  # whoever read our output has seen enough, as in `| head`
@@ -95,7 +97,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"{PROGRAM} {metadata.version(PROGRAM)}")
+        typer.echo(f"{PROGRAM} {metadata.version(PROGRAM)}")
         raise typer.Exit
 
 
