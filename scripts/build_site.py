@@ -260,7 +260,9 @@ def _help(command: Any, context: Any) -> str:
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
         if record is not None and "--help" not in parameter.opts:
-            name = record[0].strip().translate(str.maketrans({"|": "\\|", "<": "", ">": ""}))
+            is_option = parameter.param_type_name == "option"
+            name = record[0].strip() if is_option else record[0].split()[0]  # of an argument not the type
+            name = name.translate(str.maketrans({"|": "\\|", "<": "", ">": ""}))
             kind = parameter.rich_help_panel or f"{parameter.param_type_name}s"
             tables.setdefault(kind, []).append(f"| `{name}` | {' '.join(record[1].split())} |")
     for kind, rows in tables.items():

@@ -59,6 +59,8 @@ def test_every_command_has_its_help():
     assert "| `--keys T_k` | Keys in each. [default: 16] |" in page
     assert "| `--mask causal\\|padding\\|none` | " in page, "a bar would end the cell"
     assert "| One problem of your own | meaning |" in page
+    prose = re.sub(r"```.*?```|`[^`]+`", "", page, flags=re.DOTALL)
+    assert not re.findall(r"(?<=[ (])--\w+", prose), "Sphinx would make a dash of it"
     assert "```console\nattention-variants check mine.py --variant 4\n```" in page
 
 

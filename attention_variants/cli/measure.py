@@ -85,7 +85,7 @@ def bench(
     seconds: Annotated[
         float | None,
         typer.Option(
-            metavar="S", callback=more_than_zero, help="About how long a race may take; by default 6, with --quick 1."
+            metavar="S", callback=more_than_zero, help="About how long a race may take; by default 6, or 1 if quick."
         ),
     ] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help="Where the races run, cpu or cuda.")] = "cpu",
