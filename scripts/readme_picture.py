@@ -25,9 +25,9 @@ from matplotlib.path import Path as Curve
 from attention_variants.lab.code.source import code_lines
 from attention_variants.lab.examples import Example, load_example
 from attention_variants.lab.measure.compare import Comparison, compare
+from attention_variants.lab.plots.axes import colormap
 from attention_variants.lab.plots.colors import COLORS, INK
 from attention_variants.lab.plots.diagrams import ADDS, plot_staircase
-from attention_variants.lab.plots.plot import colormap
 from attention_variants.variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -25,8 +25,8 @@ from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 from attention_variants.lab.animation.animate import Animation, animate
 from attention_variants.lab.animation.paint import CAPTION, Stage, _Pen, _wrap
 from attention_variants.lab.code.trace import trace
+from attention_variants.lab.plots.axes import colormap
 from attention_variants.lab.plots.colors import BLOCKED, INK
-from attention_variants.lab.plots.plot import colormap
 from attention_variants.variants import VARIANTS, attention_loops, attention_matmul, attention_tiled
 
 B, T_Q, T_K, H, D_MODEL = 2, 5, 7, 2, 8
@@ -91,8 +91,17 @@ def covered(stage, frame, x, y):
 
 #: What is drawn in the colours of another, between 0 and the second or on both sides of 0.
 COLOURS = {
-    "q": "q", "k": "k", "v": "v", "scores": "scores", "context": "context", "weights": "weights", "exp": "weights",
-    "running_max": "scores", "new_max": "scores", "running_sum": "weights", "correction": "difference",
+    "q": "q",
+    "k": "k",
+    "v": "v",
+    "scores": "scores",
+    "context": "context",
+    "weights": "weights",
+    "exp": "weights",
+    "running_max": "scores",
+    "new_max": "scores",
+    "running_sum": "weights",
+    "correction": "difference",
 }
 
 

@@ -92,15 +92,15 @@ def test_every_floor_is_there():
 @pytest.mark.parametrize(
     "line",
     [
-        "from ..lab import plot",
-        "from ..lab.plot import plot_weights",
+        "from ..lab import plots",
+        "from ..lab.plots.weights import plot_weights",
         "from .. import lab",
         "from .. import check",  # through the facade, which loads the classroom
         "import attention_variants",
         "import attention_variants.cli",
         "from attention_variants import compare",
         "from attention_variants.classroom import check",
-        "def later():\n    from ..lab import plot",
+        "def later():\n    from ..lab import plots",
     ],
 )
 def test_an_arrow_that_points_up_is_seen(line):

@@ -27,9 +27,15 @@ LARGEST, MOST_SHEETS = 40, 6
 
 #: How many seconds a frame stands, by what it shows.
 SECONDS = {
-    "still": 1.2, "made": 0.5, "end": 2.5,
-    "first write": 0.35, "write": 0.12, "first assign": 0.9, "assign": 0.45,  # within a loop
-    "moving": 0.07, "arrived": 0.9,
+    "still": 1.2,
+    "made": 0.5,
+    "end": 2.5,
+    "first write": 0.35,
+    "write": 0.12,
+    "first assign": 0.9,
+    "assign": 0.45,  # within a loop
+    "moving": 0.07,
+    "arrived": 0.9,
 }
 
 #: Numbers that stand for minus infinity are at least so low.

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from attention_variants.lab.plots.colors import COLORS, INK
+from attention_variants.lab.plots.colors import AXIS_GRID, BAND, INK, OTHERS, OURS, QUIET
+from attention_variants.lab.plots.colors import PARTS as PART_COLORS
 from attention_variants.variants import VARIANTS
 
 from .contenders import CONTENDERS, FLOOR
@@ -19,18 +20,6 @@ from .race import Race
 from .result import Bench
 from .shares import PARTS
 
-_QUIET = "#6B6B6B"  # letters of the second rank: a contrast of 5 with white
-_OURS, _OTHERS = "#0072B2", "#8A5A00"  # blue and brown, which no eye confuses
-_SHARES = {
-    "projections": "#D9D9D9",
-    "scores": COLORS["scores"],
-    "mask": "#999999",
-    "softmax": COLORS["weights"],
-    "weighted sum": COLORS["context"],
-    "fused kernel": COLORS["v"],
-    "copies": "#E69F00",
-    "other": "#FFFFFF",
-}
 #: How each kind of race is drawn: the marker, whether it is full, how far below its contender's line.
 _MARKS = {
     "forward": ("o", True, -0.22),
@@ -100,7 +89,7 @@ def plot_race(bench: Bench) -> Figure:
     for label, name in zip(axes[0, 0].get_yticklabels(), names, strict=True):
         label.set(color=_color(name), fontsize=9, fontweight="bold" if name == "variant 7" else "normal")
     handles = [
-        plt.Line2D([], [], color=_QUIET, linestyle="", marker=marker, mfc=_QUIET if full else "white", label=words)
+        plt.Line2D([], [], color=QUIET, linestyle="", marker=marker, mfc=QUIET if full else "white", label=words)
         for words, (marker, full, _) in _MARKS.items()
     ]
     fig.legend(handles=handles, loc="upper left", fontsize=8, frameon=False)
@@ -130,7 +119,7 @@ def plot_growth(bench: Bench) -> Figure:
     time_ax.set_ylabel("seconds of a forward call", color=INK)
     _curves(memory_ax, {variant: growth.memory(variant) for variant in VARIANTS}, unit=2**20, beyond_fixed=True)
     memory_ax.set_ylabel("MiB at the peak, beyond q, k and v", color=INK)
-    memory_ax.axhline(growth.budget / 2**20, color=_QUIET, linewidth=1, linestyle="--")
+    memory_ax.axhline(growth.budget / 2**20, color=QUIET, linewidth=1, linestyle="--")
     memory_ax.annotate(
         f"{growth.budget / 2**30:.0f} GiB",
         (0.02, growth.budget / 2**20),
@@ -138,7 +127,7 @@ def plot_growth(bench: Bench) -> Figure:
         xytext=(0, 3),
         textcoords="offset points",
         fontsize=8,
-        color=_QUIET,
+        color=QUIET,
     )
     return _finish(fig, bench)
 
@@ -164,7 +153,7 @@ def plot_shares(bench: Bench) -> Figure:
                 row,
                 width,
                 left=left,
-                color=_SHARES[part],
+                color=PART_COLORS[part],
                 edgecolor=INK,
                 linewidth=0.6,
                 hatch=_HATCHED.get(part),
@@ -209,10 +198,10 @@ def _race_panel(ax: Axes, races: Sequence[Race], names: Sequence[str]) -> None:
                 ax.plot([ratio.low, ratio.high], [y, y], color=_color(name), linewidth=1.3)
                 ax.plot(ratio.median, y, marker, color=_color(name), mfc=_color(name) if full else "white", ms=4.5)
     for row in range(1, len(names), 2):  # bands, so that the eye keeps to a line
-        ax.axhspan(row - 0.5, row + 0.5, color="#F5F5F5", linewidth=0, zorder=0)
+        ax.axhspan(row - 0.5, row + 0.5, color=BAND, linewidth=0, zorder=0)
     ax.axvline(1.0, color=INK, linewidth=0.8)
     ax.set_xlim(left=min(0.85, ax.get_xlim()[0]))
-    ax.grid(axis="x", color="#E0E0E0", linewidth=0.8)
+    ax.grid(axis="x", color=AXIS_GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     _quiet(ax)
 
@@ -257,12 +246,12 @@ def _curves(ax: Axes, curves: Mapping[int, Curve], unit: float = 1.0, beyond_fix
     ax.xaxis.set_minor_locator(plt.NullLocator())
     ax.set_xlim(right=longest * 5)  # room for the labels
     _quiet(ax)
-    ax.grid(color="#E5E5E5", linewidth=0.8)
+    ax.grid(color=AXIS_GRID, linewidth=0.8)
     ax.set_axisbelow(True)
 
 
 def _color(name: str) -> str:
-    return _OURS if name.startswith("variant") else INK if name == FLOOR.name else _OTHERS
+    return OURS if name.startswith("variant") else INK if name == FLOOR.name else OTHERS
 
 
 def _quiet(ax: Axes) -> None:
@@ -273,5 +262,5 @@ def _quiet(ax: Axes) -> None:
 def _finish(fig: Figure, bench: Bench) -> Figure:
     fig.tight_layout()
     words = ("A quick run, small sizes. " if bench.quick else "") + f"Measured on {bench.caption}."
-    fig.text(0.01, -0.01, words, fontsize=8, color=_QUIET, va="top")
+    fig.text(0.01, -0.01, words, fontsize=8, color=QUIET, va="top")
     return fig

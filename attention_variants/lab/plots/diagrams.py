@@ -20,7 +20,7 @@ from matplotlib.path import Path
 from attention_variants.lab.code.source import code_lines
 from attention_variants.variants import VARIANTS
 
-from .colors import COLORS, INK
+from .colors import COLORS, EDGE, GROUND, INK, QUIET
 
 __all__ = ["ADDS", "plot_staircase", "plot_transformer"]
 
@@ -35,9 +35,6 @@ ADDS: dict[int, str] = {
     7: "fused kernel: weights only if asked",
 }
 
-_QUIET = "#6B6B6B"  # letters of the second rank: a contrast of 5 with white
-_EDGE = "#A0A0A0"
-_GROUND = "#F4F4F4"  # of the boxes that are not attention
 _WORDS, _CODE = "DejaVu Sans", "DejaVu Sans Mono"  # both come with matplotlib: as wide on every machine
 
 # All lengths below are inches on a page that is 9 inches wide.
@@ -124,7 +121,7 @@ def plot_transformer(ax: Axes | None = None, *, highlight: bool = True) -> Figur
         end += 0.54
     paper.line((right, end), (right, end + 0.2))
     paper.text(right, end + 0.32, "müde", style="italic")
-    paper.text(right + 0.35, end + 0.32, "the next word", color=_QUIET, size=_SMALL, ha="left")
+    paper.text(right + 0.35, end + 0.32, "the next word", color=QUIET, size=_SMALL, ha="left")
 
     if highlight:
         for row, (name, words) in enumerate(_LEGEND.items()):
@@ -169,9 +166,9 @@ def plot_staircase(ax: Axes | None = None, *, column: tuple[str, Mapping[int, st
             paper.text(edge, y, texts[number], ha="right")
 
     y = rise * len(VARIANTS) + 0.23
-    paper.text(4.85, y, "what it adds", color=_QUIET, size=_SMALL, ha="left")
+    paper.text(4.85, y, "what it adds", color=QUIET, size=_SMALL, ha="left")
     for edge, (words, _) in zip(edges, right, strict=True):
-        paper.text(edge, y, words, color=_QUIET, size=_SMALL, ha="right")
+        paper.text(edge, y, words, color=QUIET, size=_SMALL, ha="right")
     return paper.figure
 
 
@@ -184,7 +181,7 @@ def _stack(
     that of its last attention.
     """
     outside, outward = x + side * (_FRAME / 2 + 0.2), "left" if side > 0 else "right"
-    paper.text(outside, 0.16, attentions[0].sources[0][1], color=_QUIET, size=_SMALL, ha=outward)
+    paper.text(outside, 0.16, attentions[0].sources[0][1], color=QUIET, size=_SMALL, ha=outward)
     paper.line((x, 0.28), (x, 0.46))
     paper.box(x, 0.64, _BOX, 0.36, "Embedding")
     paper.line((x, 0.82), (x, 1.08))
@@ -197,7 +194,7 @@ def _stack(
     for shift in (0.12, 0.06, 0.0):  # two more layers behind the one that is drawn
         paper.slab(x - _FRAME / 2 + side * shift, y + shift, _FRAME, top - y, label="frame")
     paper.text(outside, top - 0.02, title, weight="bold", size=11, ha=outward)
-    paper.text(outside, top - 0.22, "N layers", color=_QUIET, size=_SMALL, ha=outward)
+    paper.text(outside, top - 0.22, "N layers", color=QUIET, size=_SMALL, ha=outward)
     for attention in (*attentions, None):
         paper.line((x, stem), (x, y + _BRANCH), arrow=False)
         if attention is None:
@@ -211,7 +208,7 @@ def _stack(
         norm = y + _SUBLAYER + _HIGH + 0.1 + _NORM / 2
         around = x + side * (_BOX / 2 + 0.16)
         bends = (around, y + _BRANCH / 2), (around, norm)
-        paper.line((x, y + _BRANCH / 2), *bends, (x + side * _BOX / 2, norm), color=_QUIET, label="residual")
+        paper.line((x, y + _BRANCH / 2), *bends, (x + side * _BOX / 2, norm), color=QUIET, label="residual")
         paper.line((x, norm - _NORM / 2 - 0.1), (x, norm - _NORM / 2), arrow=False)
         paper.box(x, norm, _BOX, _NORM, "Add & Norm", size=_SMALL)
         y, stem = y + _LAYER, norm + _NORM / 2
@@ -269,7 +266,7 @@ class _Paper:
         self.ax.text(x, y, words, fontsize=size * self.scale, zorder=5, **(usual | style))
 
     def slab(
-        self, x: float, y: float, width: float, height: float, color: Any = "white", *, edge: str = _EDGE, label: str
+        self, x: float, y: float, width: float, height: float, color: Any = "white", *, edge: str = EDGE, label: str
     ) -> None:
         """Draw a rectangle with round corners, the lower left one at (x, y)."""
         style = f"round,pad=0,rounding_size={min(0.08, height / 4)}"
@@ -280,7 +277,7 @@ class _Paper:
         self, x: float, y: float, width: float, height: float, words: str, *, size: float = 9.5, blue: bool = False
     ) -> None:
         """Draw a box with words in it around (x, y)."""
-        color, edge = (_blue(0.22), COLORS["weights"]) if blue else (_GROUND, _EDGE)
+        color, edge = (_blue(0.22), COLORS["weights"]) if blue else (GROUND, EDGE)
         self.slab(x - width / 2, y - height / 2, width, height, color, edge=edge, label="blue box" if blue else "box")
         self.text(x, y, words, size=size)
 
