@@ -19,7 +19,9 @@ from attention_variants.lab.plots.colors import (
     EMPTY,
     HATCHING,
     INK,
+    LINE_BAR,
     LINE_NOW,
+    NOT_A_NUMBER,
     OPEN,
     PAPER,
     QUIET,
@@ -213,7 +215,7 @@ class Stage:
     @property
     def palette(self) -> list[tuple[int, int, int]]:
         """Every colour that is painted, and steps between letters and their ground."""
-        flat = (RULE, LINE_BAR, HATCHING, OPEN, EMPTY, BLOCKED, "#000000", *COLORS.values())
+        flat = (RULE, LINE_BAR, HATCHING, OPEN, EMPTY, BLOCKED, NOT_A_NUMBER, *COLORS.values())
         letters = [
             tuple(round(a + (b - a) * step / steps) for a, b in zip(_rgb(ground), _rgb(INK), strict=True))
             for ground, steps in ((PAPER, 23), (LINE_NOW, 9))

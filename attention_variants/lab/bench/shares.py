@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch.autograd.profiler import profile
@@ -102,7 +103,7 @@ def _no_chatter() -> Iterator[None]:
     """Some builds of PyTorch say on stderr, below Python, that a profiler begins and ends."""
     sys.stderr.flush()
     stderr = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
+    with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield

@@ -30,7 +30,7 @@ from attention_variants.lab.plots.colors import (
     REMOVED,
     REMOVED_WORDS,
 )
-from attention_variants.variants import get_variant
+from attention_variants.variants import VARIANTS, get_variant
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,8 +39,14 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 # Everything inline, and ground as well as letters: style sheets of a theme then cannot make it unreadable,
 # and viewers that drop styles still show the text.
-_BOX = f"border:1px solid {PAGE_RULE};border-radius:4px;overflow:hidden;background:{PAGE_GROUND};color:{PAGE_INK};color-scheme:light"
-_HEADER = f"padding:4px 12px;border-bottom:1px solid {PAGE_RULE};background:{PAGE_HEADER};color:{PAGE_QUIET};font-size:12px;line-height:1.5"
+_BOX = (
+    f"border:1px solid {PAGE_RULE};border-radius:4px;overflow:hidden;background:{PAGE_GROUND};color:{PAGE_INK};"
+    "color-scheme:light"
+)
+_HEADER = (
+    f"padding:4px 12px;border-bottom:1px solid {PAGE_RULE};background:{PAGE_HEADER};color:{PAGE_QUIET};"
+    "font-size:12px;line-height:1.5"
+)
 _PRE = (
     f"margin:0;padding:8px 12px;border:0;background:{PAGE_GROUND};color:{PAGE_INK};white-space:pre;overflow-x:auto;"
     "font-family:Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:12.5px;line-height:1.35"
@@ -217,7 +223,7 @@ def show(what: int | Callable, *, docstring: bool = False) -> Code:
     Parameters
     ----------
     what : int or callable
-        The number of a variant, 1 to 7, or a function, method or class written in Python.
+        The number of a variant, or a function, method or class written in Python.
     docstring : bool, default False
         Whether to keep the docstrings.
 
@@ -324,7 +330,8 @@ def _resolve(what: int | Callable) -> Callable:
     if not (inspect.isfunction(thing) or inspect.ismethod(thing) or inspect.isclass(thing)):
         came = f"{thing.__name__}, which is not" if inspect.isroutine(thing) else f"an object of {type(thing).__name__}"
         raise TypeError(
-            f"show takes the number of a variant, 1 to 7, or a function or class written in Python; got {came}."
+            f"show takes the number of a variant, {min(VARIANTS)} to {max(VARIANTS)}, or a function or class written "
+            f"in Python; got {came}."
         )
     return thing
 

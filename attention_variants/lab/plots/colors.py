@@ -37,7 +37,7 @@ QUIET = "#6B6B6B"
 
 # In a heat map
 BLOCKED, HATCHING = "#ECECEC", "#9C9C9C"  # the ground of a blocked cell, and the lines across it
-NOT_A_NUMBER = "black"
+NOT_A_NUMBER = "#000000"
 GRID = "#D9D9D9"  # thin lines between cells, and around small plots
 FRAME = "#8C8C8C"  # around a map or its scale, and between the maps of a figure
 ZERO = "#8C8C8C"  # a number in a cell that rounds to 0.00

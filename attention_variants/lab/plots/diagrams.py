@@ -1,4 +1,4 @@
-"""Two drawings for orientation: where attention sits in the Transformer, and the staircase of the seven variants.
+"""Two drawings for orientation: where attention sits in the Transformer, and the staircase of the variants.
 
 Both draw with ``matplotlib.pyplot`` and return the figure; neither calls ``plt.show()``. In a notebook, assign what
 they return (``_ = plot_transformer()``): a figure that is the last expression of a cell would be shown twice.
@@ -6,7 +6,7 @@ they return (``_ = plot_transformer()``): a figure that is the last expression o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -18,22 +18,11 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
 from attention_variants.lab.code.source import code_lines
-from attention_variants.variants import VARIANTS
+from attention_variants.variants import VARIANTS, describe_variant, variants_that_take
 
 from .colors import COLORS, EDGE, GROUND, INK, QUIET
 
-__all__ = ["ADDS", "plot_staircase", "plot_transformer"]
-
-#: What each variant adds to the one before, in a few words.
-ADDS: dict[int, str] = {
-    1: "the definition, number by number",
-    2: "two matrix products, no Python loops",
-    3: "any number of sequences at once",
-    4: "a mask: which keys a query may see",
-    5: "heads, one after the other",
-    6: "all heads in one product",
-    7: "fused kernel: weights only if asked",
-}
+__all__ = ["plot_staircase", "plot_transformer"]
 
 _WORDS, _CODE = "DejaVu Sans", "DejaVu Sans Mono"  # both come with matplotlib: as wide on every machine
 
@@ -50,22 +39,22 @@ class _Attention(NamedTuple):
     name: str
     box: str
     sources: tuple[tuple[str, str], ...]  # which of q, k and v come from where
-    needs: tuple[tuple[int, str], ...]  # the variant from which on an ability is there, and the ability
+    needs: tuple[tuple[str, str], ...]  # the capability, "" for what all variants have, and the word for it
 
 
-_ENCODER = [_Attention("Self-attention", "Multi-head\nattention", (("qkv", "the input"),), ((5, "heads"),))]
+_ENCODER = [_Attention("Self-attention", "Multi-head\nattention", (("qkv", "the input"),), (("heads", "heads"),))]
 _DECODER = [
     _Attention(
         "Masked self-attention",
         "Masked multi-head\nattention",
         (("qkv", "the output so far"),),
-        ((4, "mask"), (5, "heads")),
+        (("mask", "mask"), ("heads", "heads")),
     ),
     _Attention(
         "Cross-attention",
         "Multi-head\nattention",
         (("q", "the output so far"), ("kv", "the encoder")),
-        ((1, r"$T_q \neq T_k$"), (5, "heads")),
+        (("", r"$T_q \neq T_k$"), ("heads", "heads")),
     ),
 ]
 _LEGEND = {
@@ -128,13 +117,14 @@ def plot_transformer(ax: Axes | None = None, *, highlight: bool = True) -> Figur
             y = end + 0.32 - _ROW * row
             paper.text(0.2, y, name, color=COLORS[name], weight="bold")
             paper.text(0.38, y, words, size=_SMALL, ha="left")
-        paper.disc(0.2, y - _ROW, 5)
-        paper.text(0.38, y - _ROW, "what it needs, from variant 5 on", size=_SMALL, ha="left")
+        example = _first_that_takes("heads")
+        paper.disc(0.2, y - _ROW, example)
+        paper.text(0.38, y - _ROW, f"what it needs, from variant {example} on", size=_SMALL, ha="left")
     return paper.figure
 
 
 def plot_staircase(ax: Axes | None = None, *, column: tuple[str, Mapping[int, str]] | None = None) -> Figure:
-    """Draw the seven variants as a staircase: number, name, what it adds, lines of code.
+    """Draw the variants as a staircase: number, name, what it adds, lines of code.
 
     Names and lines of code are those of the running code.
 
@@ -150,26 +140,36 @@ def plot_staircase(ax: Axes | None = None, *, column: tuple[str, Mapping[int, st
     figure : matplotlib.figure.Figure
         The one that was drawn on.
     """
-    rise, run, width = 0.42, 0.32, 9.0
-    paper = _Paper(ax, width, rise * len(VARIANTS) + 0.42)
-    lines = {number: str(code_lines(function)) for number, function in VARIANTS.items()}
+    variants = [describe_variant(number) for number in sorted(VARIANTS)]
+    last = max(len(variants) - 1, 1)
+    rise, run, width = 0.42, min(0.32, 1.92 / last), 9.0  # so that the name of the last one stays left of what it adds
+    paper = _Paper(ax, width, rise * len(variants) + 0.42)
+    lines = {variant.number: _lines_of_code(variant.function) for variant in variants}
     right = [("lines of code", lines), *([column] if column else [])]
     edges = [width - 0.2 - i for i in reversed(range(len(right)))]  # an inch each, aligned right
 
-    for step, (number, function) in enumerate(VARIANTS.items()):
+    for step, variant in enumerate(variants):
         x, y = 0.06 + run * step, 0.05 + rise * (step + 0.5)
-        paper.slab(x, y - rise / 2, width - 0.06 - x, rise, _blue(0.10 + 0.06 * step), label="step")
-        paper.disc(x + 0.24, y, number)
-        paper.text(x + 0.46, y, function.__name__, family=_CODE, size=10, ha="left")
-        paper.text(4.85, y, ADDS[number], size=9, ha="left")
+        paper.slab(x, y - rise / 2, width - 0.06 - x, rise, _blue(0.10 + 0.36 * step / last), label="step")
+        paper.disc(x + 0.24, y, variant.number)
+        paper.text(x + 0.46, y, variant.name, family=_CODE, size=10, ha="left")
+        paper.text(4.85, y, variant.adds, size=9, ha="left")
         for edge, (_, texts) in zip(edges, right, strict=True):
-            paper.text(edge, y, texts[number], ha="right")
+            paper.text(edge, y, texts.get(variant.number, "-"), ha="right")
 
-    y = rise * len(VARIANTS) + 0.23
+    y = rise * len(variants) + 0.23
     paper.text(4.85, y, "what it adds", color=QUIET, size=_SMALL, ha="left")
     for edge, (words, _) in zip(edges, right, strict=True):
         paper.text(edge, y, words, color=QUIET, size=_SMALL, ha="right")
     return paper.figure
+
+
+def _lines_of_code(function: Callable) -> str:
+    """How many lines of code a function has; "-" where there is none to be read, as of one made by ``partial``."""
+    try:
+        return str(code_lines(function))
+    except (TypeError, ValueError):
+        return "-"
 
 
 def _stack(
@@ -228,6 +228,11 @@ def _attend(paper: _Paper, x: float, y: float, attention: _Attention, highlight:
     paper.box(x, y + _SUBLAYER + _HIGH / 2, _BOX, _HIGH, attention.box, blue=highlight)
 
 
+def _first_that_takes(capability: str) -> int:
+    """The number of the first variant that has a capability; of the first of all, if none is asked for."""
+    return variants_that_take(*filter(None, [capability]))[0]
+
+
 def _card(paper: _Paper, x: float, y: float, side: int, attention: _Attention) -> None:
     """Put a card beside an attention, its inner edge at ``x``."""
     width, height = 1.86, _ROW * (len(attention.sources) + 2) + 0.12
@@ -241,10 +246,10 @@ def _card(paper: _Paper, x: float, y: float, side: int, attention: _Attention) -
         for i, name in enumerate(names):
             paper.text(left + 0.16 + 0.14 * i, line, name, color=COLORS[name], weight="bold")
         paper.text(left + 0.54, line, f"\N{LEFTWARDS ARROW} {source}", size=_SMALL, ha="left")
-    for i, (number, ability) in enumerate(attention.needs):
+    for i, (capability, words) in enumerate(attention.needs):
         at = left + 0.18 + 0.92 * i
-        paper.disc(at, line - _ROW, number)
-        paper.text(at + 0.14, line - _ROW, ability, size=_SMALL, ha="left")
+        paper.disc(at, line - _ROW, _first_that_takes(capability))
+        paper.text(at + 0.14, line - _ROW, words, size=_SMALL, ha="left")
 
 
 class _Paper:
