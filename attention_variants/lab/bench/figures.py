@@ -12,12 +12,10 @@ from matplotlib.figure import Figure
 
 from attention_variants.lab.plots.colors import AXIS_GRID, BAND, INK, OTHERS, OURS, QUIET
 from attention_variants.lab.plots.colors import PARTS as PART_COLORS
-from attention_variants.variants import VARIANTS
+from attention_variants.variants import variants_that_take
 
-from .contenders import CONTENDERS, FLOOR
-from .growth import Curve
-from .race import Race
-from .result import Bench
+from .contenders import all_contenders
+from .result import FLOOR_NAME, Bench, Curve, Race
 from .shares import PARTS
 
 #: How each kind of race is drawn: the marker, whether it is full, how far below its contender's line.
@@ -76,7 +74,9 @@ def plot_race(bench: Bench) -> Figure:
         panels[f"with weights: {race.workload.size}"] = [race]
     if not panels:  # one workload of the reader's own
         panels = {f"{race.workload.kind}: {race.workload.size}": [race] for race in bench.races}
-    names = [c.name for c in CONTENDERS if any(_timed(race, c.name) for group in panels.values() for race in group)]
+    names = [
+        c.name for c in all_contenders() if any(_timed(race, c.name) for group in panels.values() for race in group)
+    ]
 
     fig, axes = plt.subplots(
         1, len(panels), figsize=(2.1 * len(panels) + 2.6, 0.34 * len(names) + 1.9), sharey=True, squeeze=False
@@ -85,9 +85,10 @@ def plot_race(bench: Bench) -> Figure:
         _race_panel(ax, races, names)
         ax.set_title(title.replace(": ", "\n").replace(", d_model", ",\nd_model"), fontsize=9, color=INK)
     axes[0, 0].set_yticks(range(len(names)), names)
+    strong = {f"variant {number}" for number in variants_that_take("need_weights")}
     axes[0, 0].invert_yaxis()
     for label, name in zip(axes[0, 0].get_yticklabels(), names, strict=True):
-        label.set(color=_color(name), fontsize=9, fontweight="bold" if name == "variant 7" else "normal")
+        label.set(color=_color(name), fontsize=9, fontweight="bold" if name in strong else "normal")
     handles = [
         plt.Line2D([], [], color=QUIET, linestyle="", marker=marker, mfc=QUIET if full else "white", label=words)
         for words, (marker, full, _) in _MARKS.items()
@@ -117,7 +118,7 @@ def plot_growth(bench: Bench) -> Figure:
     fig, (time_ax, memory_ax) = plt.subplots(1, 2, figsize=(10.5, 4.4))
     _curves(time_ax, growth.seconds)
     time_ax.set_ylabel("seconds of a forward call", color=INK)
-    _curves(memory_ax, {variant: growth.memory(variant) for variant in VARIANTS}, unit=2**20, beyond_fixed=True)
+    _curves(memory_ax, {variant: growth.memory(variant) for variant in growth.seconds}, unit=2**20, beyond_fixed=True)
     memory_ax.set_ylabel("MiB at the peak, beyond q, k and v", color=INK)
     memory_ax.axhline(growth.budget / 2**20, color=QUIET, linewidth=1, linestyle="--")
     memory_ax.annotate(
@@ -133,7 +134,7 @@ def plot_growth(bench: Bench) -> Figure:
 
 
 def plot_shares(bench: Bench) -> Figure:
-    """Draw where the time of a call goes, for variants 5, 6 and 7: bars as long as the call.
+    """Draw where the time of a call goes, a bar for each variant, as long as the call.
 
     Parameters
     ----------
@@ -208,11 +209,12 @@ def _race_panel(ax: Axes, races: Sequence[Race], names: Sequence[str]) -> None:
 
 def _curves(ax: Axes, curves: Mapping[int, Curve], unit: float = 1.0, beyond_fixed: bool = False) -> None:
     """A line for each variant; at its end its number and its exponent, once for those that end together."""
-    shades = {variant: to_hex(plt.get_cmap("viridis")((variant - 1) / 7)) for variant in VARIANTS}
+    shades = {variant: to_hex(plt.get_cmap("viridis")(at / len(curves))) for at, variant in enumerate(curves)}
+    strong = variants_that_take("need_weights")
     together: list[list[int]] = []
     for variant, curve in curves.items():
         values = [value / unit for value in curve.values]
-        ax.plot(curve.lengths, values, "o-", color=shades[variant], ms=3.5, linewidth=2.2 if variant == 7 else 1.4)
+        ax.plot(curve.lengths, values, "o-", color=shades[variant], ms=3.5, linewidth=2.2 if variant in strong else 1.4)
         for group in together:
             other = curves[group[0]]
             if other.lengths[-1] == curve.lengths[-1] and 0.4 < other.values[-1] / curve.values[-1] < 2.5:
@@ -251,7 +253,7 @@ def _curves(ax: Axes, curves: Mapping[int, Curve], unit: float = 1.0, beyond_fix
 
 
 def _color(name: str) -> str:
-    return OURS if name.startswith("variant") else INK if name == FLOOR.name else OTHERS
+    return OURS if name.startswith("variant") else INK if name == FLOOR_NAME else OTHERS
 
 
 def _quiet(ax: Axes) -> None:
