@@ -30,6 +30,7 @@ from attention_variants.variants._check import check_mask_dtype
 
 from .code.trace import trace
 from .examples import list_examples, load_example
+from .measure.reference import WEIGHTS_OF_A_MODEL
 from .plots.axes import (
     LABEL_SIZE,
     LINE_HEIGHT,
@@ -505,7 +506,7 @@ def _view(example: Explorable, label: str, query: int | str | None) -> _View:
     exps = (scores - largest[..., None]).exp().masked_fill(~allowed, 0.0)  # (H, T, T)
     sums = exps.sum(dim=-1)
     expected = exps / sums.clamp(min=1e-300)[..., None]
-    if not torch.allclose(expected.float(), weights, rtol=0.0, atol=1e-3):  # NaN is close to nothing
+    if not torch.allclose(expected.float(), weights, rtol=0.0, atol=WEIGHTS_OF_A_MODEL):  # NaN is close to nothing
         raise ValueError(
             f"explore: the weights of {label!r} must be the softmax of its q and k, q k^T / sqrt(d_k), by rows; they "
             f"are not. If a mask blocks cells, the example must have it as its mask, True = may attend."

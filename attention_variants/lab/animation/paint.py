@@ -29,8 +29,8 @@ from attention_variants.lab.plots.colors import (
     TOKENS,
 )
 
+from .frames import Cells, Frame, Move, Panel, Spot, Storyboard
 from .layout import LINE, SMALL, TITLE, Box, Layout, font, length
-from .storyboard import Cells, Frame, Move, Panel, Spot, Storyboard
 
 #: What some tensors are drawn like: the colours of what they are a part of, or become.
 _LIKE = {"exp": "weights", "running_sum": "weights", "running_max": "scores", "new_max": "scores"}
@@ -43,8 +43,8 @@ _HIGHEST = 500  # pixels
 CAPTION = 30
 
 
-class Stage:
-    """Where one storyboard is played: its layout, found once, and the painting of its frames.
+class Painter:
+    """Paints the frames of one storyboard, whose layout is found once.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Stage:
         The width of the pictures in pixels; the height is what is needed.
     code : bool, default True
         Whether the source stands beside the tensors; if not, the running line stands above them.
-    title : str, optional
+    title : str, default ""
         A heading, in place of the function's name, where the source is left out.
     tokens : (sequence of str or None, sequence of str or None)
         The words of the queries and of the keys; by default they are numbered.
@@ -70,7 +70,7 @@ class Stage:
         *,
         width: int = 960,
         code: bool = True,
-        title: str | None = None,
+        title: str = "",
         tokens: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None),
         by_token: bool = False,
         scale: int = 1,

@@ -8,11 +8,13 @@ from typing import Any, Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
+from attention_variants.lab.measure.reference import TOLERANCES
 from attention_variants.variants._check import check_mask_dtype
 
 from .axes import (
@@ -210,7 +212,8 @@ def _is_scaled(arrays: dict[str, np.ndarray], blocked: dict[str, np.ndarray]) ->
         return False
     with np.errstate(all="ignore"):  # there may be NaN
         error = np.abs(q @ k / math.sqrt(q.shape[1]) - scores)[~blocked["scores"]]
-    return bool(np.all(error <= 0.02 * largest_magnitude(scores, blocked["scores"])))  # float16 rounds
+    rounding = TOLERANCES[torch.float16]
+    return bool(np.all(error <= rounding * largest_magnitude(scores, blocked["scores"])))
 
 
 def _chain_axes(
