@@ -350,7 +350,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from .classroom.check import check
-    from .classroom.grading.read import Submission
+    from .classroom.sandbox.submission import Submission
     from .variants import get_variant
 
     name = arguments.function or get_variant(arguments.variant).__name__

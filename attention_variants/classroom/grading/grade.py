@@ -30,7 +30,9 @@ from rich.text import Text
 from attention_variants.lab.plots.colors import COLORS
 from attention_variants.variants import get_variant
 
-from .read import HandedIn, Submission, find_submissions, listed, printable
+from attention_variants.classroom.sandbox.submission import Submission, listed, printable
+
+from .read import HandedIn, find_submissions
 
 __all__ = ["ClassResult", "Graded", "grade", "output_folder"]
 
