@@ -13,9 +13,9 @@ import attention_variants as av
 from attention_variants.classroom.grading.grade import ClassResult, Graded, grade, output_folder
 from attention_variants.classroom.grading.pages import class_page, file_names, report_html, student_page
 from attention_variants.classroom.grading.read import find_submissions
-from attention_variants.classroom.sandbox.submission import Submission
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 from attention_variants.classroom.sandbox.cells import without_magics
+from attention_variants.classroom.sandbox.submission import Submission
 from attention_variants.cli import main
 
 SOURCE = "def attention_masked(q, k, v, mask=None):\n    pass\n"

@@ -5,14 +5,14 @@ Times are in seconds, sizes in bytes.
 
 MIB = 1024**2
 
-# ---------------------------------------------------------------------------- time and memory, which a caller may change
+# -------------------------------------------------------------------------- time and memory, which a caller may change
 
 #: How long a function may take for all problems together.
 SECONDS = 10.0
 #: How much memory it may take beyond what PyTorch itself needs (held on Linux).
 MEMORY = 2 * 1024 * MIB
 
-# ---------------------------------------------------------------------------------------------- time for everything else
+# -------------------------------------------------------------------------------------------- time for everything else
 
 #: To load, a module gets its seconds once more, and the cells of a notebook together so many times its seconds.
 NOTEBOOK_LOADS_TIMES = 2.0
@@ -29,7 +29,7 @@ GRADER_TIMES, GRACE_OF_GRADER = 3.0, 120.0
 #: How often a clock that was set rings again: one ring may be swallowed by ``except BaseException``.
 RING_AGAIN = 0.05
 
-# --------------------------------------------------------------------------------------------------- sizes and processes
+# ------------------------------------------------------------------------------------------------- sizes and processes
 
 #: A larger file that was handed in is not read.
 LARGEST_SUBMISSION = 50 * MIB
@@ -44,7 +44,7 @@ MOST_DESCRIPTORS = 256
 #: So many submissions at most are graded at the same time, whatever the number of processor cores.
 MOST_GRADERS = 64
 
-# ------------------------------------------------------------------------------------------------------------ characters
+# ---------------------------------------------------------------------------------------------------------- characters
 
 #: Of an error's words so much is kept where they arise, and so much of any words that another process hands over.
 OF_AN_ERROR, OF_WORDS = 400, 1000

@@ -60,13 +60,15 @@ class _Closed(MetaPathFinder, Loader):
     """Finds something harmless wherever a closed module is asked for."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+        """Find a closed module, and leave all others to the finders after this one."""
         return ModuleSpec(name, self, is_package=True) if is_closed(name) else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Make what stands in its place."""
         return StandIn(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        pass
+        """Run nothing: there is no code in it."""
 
 
 class _HasEveryName(type):

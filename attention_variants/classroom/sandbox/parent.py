@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import pickle
 import shutil
 import sys
@@ -144,7 +143,7 @@ def _folder() -> Iterator[Path]:
 
 
 def _write_job(folder: Path, fn: Callable | Submission, variant: int, **limits: Any) -> Job:
-    path = [os.path.abspath(entry) for entry in sys.path]  # the other process stands elsewhere
+    path = [str(Path(entry).absolute()) for entry in sys.path]  # the other process stands elsewhere
     job = Job(variant=variant, variants=described(), path=path, **limits)
     if not isinstance(fn, Submission):
         try:

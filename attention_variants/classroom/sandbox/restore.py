@@ -12,6 +12,7 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def _settings_of_torch() -> Callable[[], None]:
 
 def _settings_of_python() -> Callable[[], None]:
     trace, profile, recursion = sys.gettrace(), sys.getprofile(), sys.getrecursionlimit()
-    folder, environment, argv, path = os.getcwd(), dict(os.environ), list(sys.argv), list(sys.path)
+    folder, environment, argv, path = Path.cwd(), dict(os.environ), list(sys.argv), list(sys.path)
 
     def restore() -> None:
         if sys.gettrace() is not trace:
@@ -107,7 +108,7 @@ def _settings_of_python() -> Callable[[], None]:
         if os.environ != environment:
             os.environ.clear()
             os.environ.update(environment)
-        if os.getcwd() != folder:
+        if Path.cwd() != folder:
             os.chdir(folder)
 
     return restore

@@ -100,9 +100,7 @@ def ask(fn: Callable, s: Situation) -> Answer:
     inputs = tensors(s)
     try:
         found = call(fn, s, inputs)
-    except TimeIsUp:
-        raise
-    except KeyboardInterrupt:
+    except (TimeIsUp, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit too: it is the function's, not ours
         answer.error = in_words(error)
@@ -112,7 +110,17 @@ def ask(fn: Callable, s: Situation) -> Answer:
         answer.returned = type(found).__name__
         if type(found) in (tuple, list):
             answer.returned = f"a {answer.returned} of {len(found)}"
-        return answer
+    else:
+        _keep(answer, pair, inputs)
+        if s.twice:
+            _ask_again(fn, s, answer)
+        if s.gradient:
+            _ask_for_gradients(fn, s, answer)
+    return answer
+
+
+def _keep(answer: Answer, pair: tuple[Any, Any], inputs: Sequence[Tensor | None]) -> None:
+    """Copy what the function returned, and what it left of its inputs."""
     for name, x in zip(("context", "weights"), pair, strict=True):
         array, kind = _numbers(x)
         setattr(answer, name, array)
@@ -121,11 +129,6 @@ def ask(fn: Callable, s: Situation) -> Answer:
         after, _ = _numbers(x)
         if after is not None:
             answer.after[name] = after
-    if s.twice:
-        _ask_again(fn, s, answer)
-    if s.gradient:
-        _ask_for_gradients(fn, s, answer)
-    return answer
 
 
 def _ask_again(fn: Callable, s: Situation, answer: Answer) -> None:
