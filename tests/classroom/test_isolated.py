@@ -333,7 +333,7 @@ def answer(q, k, v):
 
 
 def with_names(code, names):
-    # the variants are open to all, and their calls are seen by the rules; what runs submissions is only called with (q,)
+    # the variants are open to all, and a call of them is seen by the rules; the sandbox knows no answer
     return f"NAMES = {names!r}\nOURS = ('attention_variants.variants', '{classroom.__name__}.sandbox')\n{code}"
 
 

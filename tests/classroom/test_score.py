@@ -1,10 +1,14 @@
 """The score counts what it should: on made-up results, and on a few real ones."""
 
+import ast
 import io
 import json
+import tomllib
+from pathlib import Path
 
 import pytest
 from rich.console import Console
+from setuptools import find_packages
 
 import attention_variants as av
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
@@ -19,6 +23,9 @@ from grader_exam.trials import THEMES, Result, StyleResult, Trial, are_twins, gr
 def result(entry="no_scale", named=("no_scale",), caught=True, variant=2, seconds=0.1):
     return Result(entry, variant, "own", caught, named, is_right(entry, variant, named), seconds)
 
+
+ROOT = Path(__file__).parents[2]
+EXAM = sorted((ROOT / "grader_exam").rglob("*.py"))
 
 RIGHT_STYLE = StyleResult("einsum", 2, True, 0.2)
 
@@ -153,3 +160,28 @@ def test_the_command_says_by_its_status_whether_the_bounds_are_kept(monkeypatch,
     monkeypatch.setattr(command, "grade", lambda trial: result())
     assert command.main([]) == 0
     assert "The grader, examined" in capsys.readouterr().out
+
+
+def test_the_examination_is_not_in_the_wheel():
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]["find"]
+    packages = find_packages(str(ROOT), **found)
+    assert "attention_variants.classroom" in packages
+    assert {name.split(".")[0] for name in packages} == {"attention_variants"}
+
+
+@pytest.mark.parametrize("file", EXAM, ids=[str(file.relative_to(ROOT)) for file in EXAM])
+def test_it_uses_public_names_of_the_package_alone(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    imported = [x for x in ast.walk(tree) if isinstance(x, ast.ImportFrom) and not x.level]
+    from_package = [x for x in imported if x.module.split(".")[0] == "attention_variants"]
+    private = [
+        name for x in from_package for name in (*x.module.split("."), *(one.name for one in x.names)) if name[0] == "_"
+    ]
+    names = {one.asname or one.name for x in from_package for one in x.names}
+    private += [
+        f"{x.value.id}.{x.attr}"
+        for x in ast.walk(tree)
+        if isinstance(x, ast.Attribute) and isinstance(x.value, ast.Name) and x.value.id in names and x.attr[0] == "_"
+        if not x.attr.startswith("__")
+    ]
+    assert not private
