@@ -27,10 +27,10 @@ from rich.progress import track
 from rich.table import Column, Table
 from rich.text import Text
 
-from attention_variants.classroom import misconceptions
 from attention_variants.classroom.check import check
 from attention_variants.classroom.contract.problems import situations
-from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+from attention_variants.classroom.misconceptions import MISCONCEPTIONS, with_code
+from attention_variants.classroom.misconceptions import THEMES as BY_THEME
 from attention_variants.classroom.sandbox.run import Answer, ask, unharmed
 
 from .a_class import seconds_for_a_class
@@ -46,9 +46,7 @@ NOTHING = "(no name)"
 
 #: Entry to theme, the module in which it stands, in the catalogue's order of themes.
 THEMES: dict[str, str] = {
-    mistake.name: theme.__name__.rsplit(".", 1)[-1].replace("_", " ")
-    for theme in misconceptions._BY_THEME
-    for mistake in theme.MISTAKES
+    mistake.name: theme for theme, mistakes in BY_THEME.items() for mistake in mistakes if mistake.variants
 }
 
 
@@ -142,13 +140,13 @@ def trials(every_variant: bool = False) -> list[Trial]:
     from .rewritings import REWRITINGS
 
     found = []
-    for i, (name, mistake) in enumerate(MISCONCEPTIONS.items()):
+    for i, (name, mistake) in enumerate(with_code().items()):
         first, *others = mistake.variants
         chosen = [first, *(others if every_variant else others[i % max(len(others), 1) :][:1])]
         found += [Trial(name, variant, "own", mistake.functions[variant]) for variant in chosen]
     found += [Trial(one.entry, one.variant, "other", one.function) for one in REWRITINGS]
     for i, slip in enumerate(SLIPS):
-        entries = [name for name in MISCONCEPTIONS if name in slip.names]
+        entries = [name for name in with_code() if name in slip.names]
         variant = max(slip.variant, 2 + i % 5)
         if entries and variant in MISCONCEPTIONS[entries[0]].variants:
             found.append(Trial(entries[0], variant, "program", make(variant, slip)))

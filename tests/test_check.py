@@ -108,7 +108,6 @@ def test_a_report_is_ready_for_json():
     assert told["passed"] is False
     assert told["score"] == report.score
     assert told["misconceptions"][0]["name"] == "softmax_over_queries"
-    assert told["misconceptions"][0]["in_catalogue"] is True
     assert told["findings"][0]["lines"]
     assert told["text"] == str(report)
 

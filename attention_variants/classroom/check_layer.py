@@ -13,7 +13,7 @@ from torch import nn
 from .check import check
 from .contract.clauses import Evidence, Finding, Missing, numbers
 from .contract.problems import REAL, Situation, situations
-from .misconceptions.layer import LAYER_MISTAKES, LayerMistake
+from .misconceptions import Mistake, of_the_layer
 from .report import Report
 from .sandbox import adapters
 from .sandbox.parent import Submission, run_isolated
@@ -145,12 +145,12 @@ def _differences(found: tuple[np.ndarray, np.ndarray], expected: tuple[np.ndarra
     return []
 
 
-def _named(answers: list[Answer], findings: list[Finding]) -> tuple[LayerMistake, ...]:
+def _named(answers: list[Answer], findings: list[Finding]) -> tuple[Mistake, ...]:
     """The mistake that gives what was given on every sentence."""
     if not findings or any(answer.context is None or answer.weights is None for answer in answers):
         return ()
     pairs = [(answer.context, answer.weights) for answer in answers]
-    for mistake in LAYER_MISTAKES.values():
+    for mistake in of_the_layer().values():
         if all(_same(pair, wrong) for pair, wrong in zip(pairs, _expected(mistake.name), strict=True)):
             return (mistake,)
     return ()
@@ -166,7 +166,7 @@ def _expected(name: str) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     from attention_variants.lab.examples import load_example
     from attention_variants.model import MultiHeadAttention
 
-    made: type[MultiHeadAttention] = LAYER_MISTAKES[name].layer if name in LAYER_MISTAKES else MultiHeadAttention
+    made: type[MultiHeadAttention] = of_the_layer()[name].layer if name in of_the_layer() else MultiHeadAttention
     layer = made(384, 12)
     layer.load_state_dict(load_example("Dog bites").layer.state_dict())
     layer = layer.double().eval()

@@ -14,8 +14,7 @@ from attention_variants.variants import get_variant
 from .contract.clauses import Finding
 
 if TYPE_CHECKING:
-    from .diagnosis.search import Named
-    from .misconceptions.layer import LayerMistake
+    from .misconceptions import Mistake
 
 #: So many broken promises are told; more would not be read.
 TOLD = 3
@@ -55,7 +54,7 @@ class Report:
     variant: int
     parts: dict[str, tuple[float, float]]
     findings: tuple[Finding, ...] = ()
-    misconceptions: tuple[Named | LayerMistake, ...] = ()
+    misconceptions: tuple[Mistake, ...] = ()
     printed: int = 0
     broken_rules: tuple[str, ...] = field(default=())
     paper: int = 0
@@ -82,7 +81,7 @@ class Report:
         return round(score / 2 if self.broken_rules else score, 3)
 
     @property
-    def looks_like(self) -> Named | LayerMistake | None:
+    def looks_like(self) -> Mistake | None:
         """The first of the misconceptions, if any."""
         return self.misconceptions[0] if self.misconceptions else None
 

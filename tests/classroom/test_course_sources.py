@@ -15,7 +15,7 @@ from nbgrader.utils import compute_checksum
 
 import attention_variants as av
 from attention_variants.classroom.check import Submission
-from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+from attention_variants.classroom.misconceptions import with_code
 from attention_variants.classroom.nbgrader.plain_code import plain_code
 from attention_variants.classroom.nbgrader.points import check_shapes, expected_shapes, grade, grade_shapes
 from attention_variants.classroom.nbgrader.preprocessors import Judge, code_to_repair, evaluate
@@ -67,7 +67,7 @@ def test_no_notebook_breaks_a_mistake_that_an_assignment_asks_for():
 
 
 def test_the_code_to_repair_carries_no_word_of_its_mistake():
-    for name, mistake in MISCONCEPTIONS.items():
+    for name, mistake in with_code().items():
         for variant in mistake.functions:
             if mistake.changes[variant] != "by hand" and not callable(mistake.changes[variant]):
                 code = code_to_repair(name, variant)

@@ -31,17 +31,16 @@ from attention_variants.classroom.contract.clauses import (
     unequal,
 )
 from attention_variants.classroom.contract.problems import Situation, situations
-from attention_variants.classroom.misconceptions import MISCONCEPTIONS, Misconception
+from attention_variants.classroom.misconceptions import MISCONCEPTIONS, Mistake, with_code
 from attention_variants.classroom.sandbox.run import Answer, ask, unharmed
+from attention_variants.variants import describe_variant
 
 from . import knobs as family
-from .knobs import SLIPS, Slip, right, right_gradients
-
-#: What can be named: an entry of the catalogue, or a slip of the family that the catalogue lacks.
-Named = Misconception | Slip
+from .knobs import right, right_gradients
+from .slips import SLIPS, Slip, slips_of
 
 
-def diagnose(e: Evidence, findings: Sequence[Finding]) -> tuple[Named, ...]:
+def diagnose(e: Evidence, findings: Sequence[Finding]) -> tuple[Mistake, ...]:
     """Name the mistakes, one or two, the most telling first.
 
     Parameters
@@ -60,7 +59,7 @@ def diagnose(e: Evidence, findings: Sequence[Finding]) -> tuple[Named, ...]:
         return _diagnose(e, findings)
 
 
-def _diagnose(e: Evidence, findings: Sequence[Finding]) -> tuple[Named, ...]:
+def _diagnose(e: Evidence, findings: Sequence[Finding]) -> tuple[Mistake, ...]:
     wrong = [s for s in e.situations.values() if wrong_in(e, s)]
     if not wrong or all(answer.error for answer in e.answers.values()):
         return tuple(suspect(e, findings))
@@ -110,7 +109,7 @@ def _diagnose(e: Evidence, findings: Sequence[Finding]) -> tuple[Named, ...]:
 class _Candidate:
     """A mistake or a set of slips, how well it fits where the answers are wrong, and where it would do wrong itself."""
 
-    def __init__(self, what: Misconception | tuple[Slip, ...], fits: dict[str, float], false: int) -> None:
+    def __init__(self, what: Mistake | tuple[Slip, ...], fits: dict[str, float], false: int) -> None:
         self.what, self.fits, self.false = what, fits, false
 
     def left(self, wrong: Iterable[Situation]) -> list[Situation]:
@@ -128,7 +127,7 @@ class _Candidate:
 
         Two slips may cancel in part, so that other two give the same: those that compute come before one that shows.
         """
-        slips = () if isinstance(self.what, Misconception) else self.what
+        slips = () if isinstance(self.what, Mistake) else self.what
         shown = sum(slip.knob == "shown" for slip in slips)
         return sum(self.fits.values()) - 2 * self.false - 0.75 * max(len(slips) - 1, 0), -len(slips), -shown
 
@@ -138,7 +137,7 @@ _IN_NUMBERS, _IN_CONTEXT, _IN_FAILING = 1.0, 0.5, 0.25
 
 
 def _best_single(e: Evidence, wrong: Sequence[Situation]) -> _Candidate | None:
-    candidates: list[Misconception | tuple[Slip, ...]] = [*_catalogue(e.variant), *((s,) for s in _slips(e.variant))]
+    candidates: list[Mistake | tuple[Slip, ...]] = [*_catalogue(e.variant), *((s,) for s in _slips(e.variant))]
     numbers_are_wrong = any(_has_numbers(e, s) for s in wrong)
     best: _Candidate | None = None
     for start in _telling(e, wrong):
@@ -246,7 +245,7 @@ def _extended(e: Evidence, wrong: Sequence[Situation], slips: Sequence[Slip], be
 
 
 def _weigh(
-    e: Evidence, wrong: Sequence[Situation], what: Misconception | tuple[Slip, ...], to_beat: float = -99.0
+    e: Evidence, wrong: Sequence[Situation], what: Mistake | tuple[Slip, ...], to_beat: float = -99.0
 ) -> _Candidate:
     """See what a candidate explains, and what it would do that the function does not, unless it is out of the race."""
     candidate = _Candidate(what, {s.title: _fit(e, s, what) for s in wrong}, 0)
@@ -258,7 +257,7 @@ def _weigh(
     return candidate
 
 
-def _apart(e: Evidence, wrong: Sequence[Situation]) -> tuple[Named, ...]:
+def _apart(e: Evidence, wrong: Sequence[Situation]) -> tuple[Mistake, ...]:
     """One slip that explains the context and another, or none, that explains the weights: they are computed apart."""
     pairs = {}
     for s in wrong:
@@ -291,7 +290,7 @@ def _apart(e: Evidence, wrong: Sequence[Situation]) -> tuple[Named, ...]:
     return _words(e.variant, _Candidate(both, {}, 0))[:2]
 
 
-def _in_part(e: Evidence, wrong: Sequence[Situation]) -> tuple[Named, ...]:
+def _in_part(e: Evidence, wrong: Sequence[Situation]) -> tuple[Mistake, ...]:
     """A slip that explains all that is wrong, and is made in some problems only, as where there is no mask."""
     numbers = [s for s in wrong if not (s.random or s.large or s.dtype != "float32" or _failed(e, s))]
     if len(numbers) < 2 or len(numbers) < len(wrong) / 2:
@@ -310,7 +309,7 @@ _MADE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def _made_of_the_weights(e: Evidence, wrong: Sequence[Situation], best: _Candidate | None) -> tuple[Named, ...]:
+def _made_of_the_weights(e: Evidence, wrong: Sequence[Situation], best: _Candidate | None) -> tuple[Mistake, ...]:
     """What came back in place of the weights, where the rest of the answer is explained, or right."""
     for s in wrong:
         found = e.answers[s.title].weights
@@ -337,7 +336,7 @@ def _context_is_right(e: Evidence, s: Situation) -> bool:
 
 
 def _weights_of(candidate: _Candidate, s: Situation) -> np.ndarray | None:
-    if isinstance(candidate.what, Misconception):
+    if isinstance(candidate.what, Mistake):
         answer = _answer(candidate.what, s)
         weights = None if answer is None else answer.weights
         return None if weights is None or weights.shape != s.weights_shape else weights
@@ -357,7 +356,7 @@ def _looks_swapped(e: Evidence) -> bool:
     return 2 * len(whole) > len(answers) and all(swapped)  # the values may have been mistaken for something narrower
 
 
-def _beside_the_swap(e: Evidence) -> tuple[Named, ...]:
+def _beside_the_swap(e: Evidence) -> tuple[Mistake, ...]:
     """What else is wrong if context and weights change places."""
     names = {"context": "weights", "weights": "context"}
     answers = {}
@@ -382,7 +381,7 @@ def _as_if_right(s: Situation) -> dict[str, np.ndarray]:
     return {f"{which}.{name}": g for which in ("context", "both") for name, g in right_gradients(s, which).items()}
 
 
-def _of_mended(e: Evidence, answers: dict[str, Answer]) -> tuple[Named, ...]:
+def _of_mended(e: Evidence, answers: dict[str, Answer]) -> tuple[Mistake, ...]:
     """What is wrong beside what was put right."""
     mended = Evidence(e.variant, answers, e.paper)
     findings, _ = judge(mended)
@@ -390,10 +389,10 @@ def _of_mended(e: Evidence, answers: dict[str, Answer]) -> tuple[Named, ...]:
 
 
 #: The shape of context or weights that axes were put together to wrongly, and the way back; the first is the name.
-_Mend = tuple[Slip | Misconception, str, Callable[[Situation], tuple[int, ...]], Callable[..., np.ndarray]]
+_Mend = tuple[Mistake, str, Callable[[Situation], tuple[int, ...]], Callable[..., np.ndarray]]
 
 
-def _mended(e: Evidence) -> tuple[Named, ...] | None:
+def _mended(e: Evidence) -> tuple[Mistake, ...] | None:
     """What puts context or weights of a wrong shape right everywhere, and what is wrong beside that."""
     for name, part, shape_of, back in _mends(e.variant >= 5):
         answers = {}
@@ -432,9 +431,9 @@ def _mends(with_heads: bool) -> tuple[_Mend, ...]:
     def joined(s: Situation, x: np.ndarray) -> np.ndarray:
         return np.swapaxes(x, -3, -2).reshape(s.context_shape)
 
-    mends: list[tuple[Slip | Misconception, str, Callable, Callable]] = []
+    mends: list[tuple[Mistake, str, Callable, Callable]] = []
 
-    def mend(name: Slip | Misconception, part: str, shape: Callable, back: Callable) -> None:
+    def mend(name: Mistake, part: str, shape: Callable, back: Callable) -> None:
         mends.append((name, part, lambda s: shape(lead(s), *sizes(s)), back))
 
     c, w = "context", "weights"
@@ -522,14 +521,14 @@ def _another_answer(e: Evidence, s: Situation) -> bool:
     return differs(s, e.pair(s))
 
 
-def _explains(e: Evidence, s: Situation, what: Misconception | tuple[Slip, ...]) -> bool:
+def _explains(e: Evidence, s: Situation, what: Mistake | tuple[Slip, ...]) -> bool:
     """Whether this, being wrong itself here, gives what the function gives."""
     return _fit(e, s, what) > 0
 
 
-def _fit(e: Evidence, s: Situation, what: Misconception | tuple[Slip, ...]) -> float:
+def _fit(e: Evidence, s: Situation, what: Mistake | tuple[Slip, ...]) -> float:
     """How much of what the function gives this gives too, being wrong itself here."""
-    if isinstance(what, Misconception):
+    if isinstance(what, Mistake):
         if not e.random and _differs_at_once(e, s, what):
             return 0.0
         other = _answer(what, s)
@@ -562,7 +561,7 @@ def _fit_of(e: Evidence, s: Situation, other: Answer) -> float:
     return _IN_CONTEXT if other.context is not None and _same_context(e, s, other.context) else 0.0
 
 
-def _differs_at_once(e: Evidence, s: Situation, mistake: Misconception) -> bool:
+def _differs_at_once(e: Evidence, s: Situation, mistake: Mistake) -> bool:
     """Whether a single call without gradients, which is quick, already tells the two apart."""
     if not (s.twice or s.gradient):
         return False
@@ -589,8 +588,8 @@ def _same_context(e: Evidence, s: Situation, context: np.ndarray) -> bool:
     return False
 
 
-def _is_wrong(s: Situation, what: Misconception | tuple[Slip, ...]) -> bool:
-    return _mistake_is_wrong(what, s) if isinstance(what, Misconception) else _shows(s, what)
+def _is_wrong(s: Situation, what: Mistake | tuple[Slip, ...]) -> bool:
+    return _mistake_is_wrong(what, s) if isinstance(what, Mistake) else _shows(s, what)
 
 
 @lru_cache(maxsize=20_000)
@@ -610,11 +609,11 @@ def _answer_of(name: str, s: Situation) -> Answer | None:
     return ask(function, s)
 
 
-def _answer(mistake: Misconception, s: Situation) -> Answer | None:
+def _answer(mistake: Mistake, s: Situation) -> Answer | None:
     return _answer_of(mistake.name, s)
 
 
-def _mistake_is_wrong(mistake: Misconception, s: Situation) -> bool:
+def _mistake_is_wrong(mistake: Mistake, s: Situation) -> bool:
     return _mistake_shows(mistake.name, s)
 
 
@@ -680,13 +679,13 @@ def _close(s: Situation, x: np.ndarray, y: np.ndarray) -> bool:
 # --------------------------------------------------------------------------------- the catalogue and the family
 
 
-def function_of(mistake: Misconception, variant: int) -> Callable | None:
+def function_of(mistake: Mistake, variant: int) -> Callable | None:
     """The wrong implementation of a variant; the first three are called alike, so one may stand in for another."""
     stand_in = _stand_in(mistake, variant)
     return None if stand_in is None else mistake.functions[stand_in]
 
 
-def _stand_in(mistake: Misconception, variant: int) -> int | None:
+def _stand_in(mistake: Mistake, variant: int) -> int | None:
     """The variant whose function serves, without making the function."""
     if variant in mistake.variants:
         return variant
@@ -697,21 +696,21 @@ def _stand_in(mistake: Misconception, variant: int) -> int | None:
 
 
 @lru_cache
-def _catalogue(variant: int) -> tuple[Misconception, ...]:
+def _catalogue(variant: int) -> tuple[Mistake, ...]:
     """Entries that can occur here, those made for this variant first."""
-    here = [m for m in MISCONCEPTIONS.values() if _stand_in(m, variant) is not None]
+    here = [m for m in with_code().values() if _stand_in(m, variant) is not None]
     return tuple(sorted(here, key=lambda m: variant not in m.variants))
 
 
 @lru_cache
 def _slips(variant: int) -> tuple[Slip, ...]:
-    return tuple(slip for slip in SLIPS if variant in slip.variants)
+    return slips_of(describe_variant(variant).takes)
 
 
 @lru_cache(maxsize=1024)
 def _entry_of(variant: int, slip: Slip) -> str | None:
     """The name of the catalogue's entry that does the same as a slip: its words are preferred."""
-    if slip.name in MISCONCEPTIONS:
+    if slip.mistake.variants:
         return slip.name
     for mistake in _catalogue(variant):
         if _is_the_same(variant, mistake, (slip,)):
@@ -719,7 +718,7 @@ def _entry_of(variant: int, slip: Slip) -> str | None:
     return None
 
 
-def _is_the_same(variant: int, mistake: Misconception, slips: tuple[Slip, ...]) -> bool:
+def _is_the_same(variant: int, mistake: Mistake, slips: tuple[Slip, ...]) -> bool:
     """Whether an entry and a slip show in the same problems, and there give the same."""
     telling = _where_it_shows(variant, slips)
     return (
@@ -743,7 +742,7 @@ def _where_it_shows(variant: int, slips: tuple[Slip, ...]) -> Situation | None:
     return next(showing, None)
 
 
-def _both(s: Situation, mistake: Misconception, slips: tuple[Slip, ...]) -> bool:
+def _both(s: Situation, mistake: Mistake, slips: tuple[Slip, ...]) -> bool:
     answer = _answer(mistake, s)
     if answer is None:
         return False
@@ -762,127 +761,51 @@ def _as_slips_of(variant: int, name: str) -> tuple[Slip, ...]:
     return tuple(alike[:1])
 
 
-def _as_slips(variant: int, mistake: Misconception) -> tuple[Slip, ...]:
+def _as_slips(variant: int, mistake: Mistake) -> tuple[Slip, ...]:
     """The slip that does the same as an entry of the catalogue, so that it can be combined with another."""
     return _as_slips_of(variant, mistake.name)
 
 
-def _words(variant: int, candidate: _Candidate) -> tuple[Named, ...]:
-    if isinstance(candidate.what, Misconception):
+def _words(variant: int, candidate: _Candidate) -> tuple[Mistake, ...]:
+    if isinstance(candidate.what, Mistake):
         return (candidate.what,)
-    named: list[Named] = []
+    named: list[Mistake] = []
     for slip in candidate.what:
         entry = _entry_of(variant, slip)
-        named.append(slip if entry is None else MISCONCEPTIONS[entry])
+        named.append(slip.mistake if entry is None else MISCONCEPTIONS[entry])
     return tuple({one.name: one for one in named}.values())
 
 
 # -------------------------------------------------------------------------------- when only the promises can tell
 
 
-def _suspicion(name: str, explanation: str, hint: str) -> Slip:
-    return Slip("", "", name, explanation, hint, family.EVERY)
+def _of_family(knob: str, setting: str) -> Mistake:
+    return next(slip.mistake for slip in SLIPS if (slip.knob, slip.setting) == (knob, setting))
 
 
-def _of_family(knob: str, setting: str) -> Slip:
-    return next(slip for slip in SLIPS if (slip.knob, slip.setting) == (knob, setting))
-
-
-_WRITTEN_INTO = _suspicion(
-    "written_into_after_use",
-    "A tensor is written into after something was computed from it: autograd can no longer find its way back.",
-    "Which tensor do you fill row by row, and read from in between? Keep the row in a name of its own first.",
-)
-_ONE_BATCH_AXIS = _suspicion(
-    "one_batch_axis_only",
-    "It works with exactly one batch dimension; there may be none, or several.",
-    "Count axes from the back: -1 and -2 are always the same two. What may stand before them?",
-)
-_LOST_AXIS = _suspicion(
-    "squeeze_drops_an_axis",
-    "An axis that happens to be 1 long is lost on the way: a single key is a sequence too.",
-    "What does squeeze do where there is one key only, and which axis did you mean?",
-)
-_NEEDS_A_SQUARE = _suspicion(
-    "needs_as_many_queries_as_keys",
-    "It works only where there are as many queries as keys; the two lengths may differ.",
-    "Which of your lengths come from q and which from k?",
-)
-_NEEDS_A_MASK = _suspicion(
-    "needs_a_mask",
-    "It works only with a mask; without one, every query may attend to every key.",
-    "What is mask when nobody passes one, and what does your code do with that?",
-)
-_AFTER_THE_FIRST_QUERY = _suspicion(
-    "returned_after_the_first_query",
-    "Only the first row comes back: the function returns before the loop over the queries has ended.",
-    "How far is the return indented?",
-)
-_THE_LAST_QUERY_ALONE = _suspicion(
-    "one_row_alone",
-    "One row comes back, that of a single query: each round of the loop replaces what the one before it had made.",
-    "Where are the rows kept while the loop goes on?",
-)
-_AFTER_THE_FIRST_HEAD = _suspicion(
-    "returned_after_the_first_head",
-    "Only the first head comes back: the function returns before the loop over the heads has ended.",
-    "How far is the return indented?",
-)
-_TRANSPOSED = _suspicion(
-    "context_transposed",
-    "The context comes back transposed: its rows must be the queries.",
-    "What is a row of the context, and how many of them do you want for three queries?",
-)
-_NOT_MERGED = _suspicion(
-    "heads_never_merged",
-    "The contexts of the heads come back on an axis of their own; they belong side by side in one row.",
-    "How many axes does the context have, and how wide is one row of it when all heads are done?",
-)
-_BELOW_EACH_OTHER = _suspicion(
-    "heads_below_each_other",
-    "The contexts of the heads are put below each other, as more tokens or items; they belong side by side.",
-    "Along which axis do the columns of the heads follow one another?",
-)
-_HEADS_ELSEWHERE = _suspicion(
-    "weights_with_the_heads_elsewhere",
-    "The weights have their axis of heads behind the queries; it stands before the queries and keys.",
-    "In which order do the axes of (..., num_heads, T_q, T_k) stand?",
-)
-_WEIGHTS_JOINED = _suspicion(
-    "weights_of_the_heads_joined",
-    "The weights of the heads are joined along an axis that is there already; heads need an axis of their own.",
-    "What is the difference between joining tensors along an axis and stacking them on a new one?",
-)
-_LAST_HEAD_ALONE = _suspicion(
-    "last_head_alone",
-    "Only the last head comes back: each round of the loop replaces what the one before it had made.",
-    "Where are the contexts of the heads kept while the loop goes on?",
-)
-_KEPT = _suspicion(
-    "dropout_keeps_what_it_should_drop",
-    "dropout_p is taken for the share that is kept; it is the share that is dropped.",
-    "Of 100 weights, how many should be left when dropout_p is 0.25?",
-)
-_IN_A_LIST = _suspicion(
-    "tensors_in_a_list",
-    "What comes back is a list of tensors, or of numbers, where one tensor belongs.",
-    "Which function makes one tensor of a list of them?",
-)
-_EPSILON = _suspicion(
-    "epsilon_in_the_denominator",
-    "Something small is added to the sum of the exponentials: rows sum to a little less than 1.",
-    "After the maximum is taken off, how small can the sum of the exponentials of a row become?",
-)
+_WRITTEN_INTO = MISCONCEPTIONS["written_into_after_use"]
+_ONE_BATCH_AXIS = MISCONCEPTIONS["one_batch_axis_only"]
+_LOST_AXIS = MISCONCEPTIONS["squeeze_drops_an_axis"]
+_NEEDS_A_SQUARE = MISCONCEPTIONS["needs_as_many_queries_as_keys"]
+_NEEDS_A_MASK = MISCONCEPTIONS["needs_a_mask"]
+_AFTER_THE_FIRST_QUERY = MISCONCEPTIONS["returned_after_the_first_query"]
+_THE_LAST_QUERY_ALONE = MISCONCEPTIONS["one_row_alone"]
+_AFTER_THE_FIRST_HEAD = MISCONCEPTIONS["returned_after_the_first_head"]
+_TRANSPOSED = MISCONCEPTIONS["context_transposed"]
+_NOT_MERGED = MISCONCEPTIONS["heads_never_merged"]
+_BELOW_EACH_OTHER = MISCONCEPTIONS["heads_below_each_other"]
+_HEADS_ELSEWHERE = MISCONCEPTIONS["weights_with_the_heads_elsewhere"]
+_WEIGHTS_JOINED = MISCONCEPTIONS["weights_of_the_heads_joined"]
+_LAST_HEAD_ALONE = MISCONCEPTIONS["last_head_alone"]
+_KEPT = MISCONCEPTIONS["dropout_keeps_what_it_should_drop"]
+_IN_A_LIST = MISCONCEPTIONS["tensors_in_a_list"]
+_EPSILON = MISCONCEPTIONS["epsilon_in_the_denominator"]
 
 #: What must stand in a finding, and what it then looks like; the first that fits.
-_SUSPICIONS: tuple[tuple[str, Slip], ...] = (
+_SUSPICIONS: tuple[tuple[str, Mistake], ...] = (
     (
         "two calls on the same input",
-        _suspicion(
-            "different_from_call_to_call",
-            "Two calls on the same input disagree: something is random, or is kept from the call before.",
-            "Who decides whether weights are dropped, and what does the function remember?",
-        ),
+        MISCONCEPTIONS["different_from_call_to_call"],
     ),
     ("the columns do sum to 1", _of_family("axis", "queries")),
     ("summed over the heads they give 1", _of_family("axis", "heads")),
@@ -890,59 +813,31 @@ _SUSPICIONS: tuple[tuple[str, Slip], ...] = (
     ("the whole matrix does sum to 1", _of_family("axis", "everything")),
     (
         "the first item alone gives another answer than in a batch",
-        _suspicion(
-            "batch_items_mixed",
-            "The items of a batch see each other: a sequence alone gets another answer than in a batch.",
-            "Which of your operations run over the first axis, or join it with another?",
-        ),
+        MISCONCEPTIONS["batch_items_mixed"],
     ),
     (
         "the batch in another order changes the answers",
-        _suspicion(
-            "batch_items_mixed",
-            "The items of a batch see each other: a sequence gets another answer at another place in the batch.",
-            "Which of your operations run over the first axis, or join it with another?",
-        ),
+        MISCONCEPTIONS["batch_items_mixed"],
     ),
     (
         "the weights are those of scores",
-        _suspicion(
-            "wrong_scale",
-            "The scores are right but for a factor: they are not divided by the root of the width of a head.",
-            family._SCALE,
-        ),
+        MISCONCEPTIONS["wrong_scale"],
     ),
     (
         "it changed its input",
-        _suspicion(
-            "changes_its_input",
-            "A tensor of the caller is changed in place.",
-            "Which of your operations write into a tensor that they were given? (x *= 2 does, x = x * 2 does not.)",
-        ),
+        MISCONCEPTIONS["changes_its_input"],
     ),
     (
         "no gradient",
-        _suspicion(
-            "gradient_cut",
-            "The numbers are right, but autograd cannot follow how they came about.",
-            "Where do the numbers leave the tensor they were in: detach, data, item, tolist, numpy, no_grad?",
-        ),
+        MISCONCEPTIONS["gradient_cut"],
     ),
     (
         "the gradient of",
-        _suspicion(
-            "gradient_cut_in_part",
-            "The numbers are right, but part of the way back is missing: a gradient is too small or too large.",
-            "Which tensor on the way is detached, or copied into a new one?",
-        ),
+        MISCONCEPTIONS["gradient_cut_in_part"],
     ),
     (
         "has dtype",
-        _suspicion(
-            "dtype_not_kept",
-            "The result has a dtype of its own, not that of q, k and v.",
-            "Which tensor do you make yourself, and who tells it its dtype?",
-        ),
+        MISCONCEPTIONS["dtype_not_kept"],
     ),
     (
         "NaN or inf",
@@ -951,7 +846,7 @@ _SUSPICIONS: tuple[tuple[str, Slip], ...] = (
 )
 
 
-def suspect(e: Evidence, findings: Sequence[Finding]) -> list[Named]:
+def suspect(e: Evidence, findings: Sequence[Finding]) -> list[Mistake]:
     """Name what the broken promises suggest, where no known mistake gives these numbers.
 
     Parameters
@@ -981,7 +876,7 @@ def suspect(e: Evidence, findings: Sequence[Finding]) -> list[Named]:
     return []
 
 
-def _by_chance(e: Evidence, findings: Sequence[Finding]) -> Named | None:
+def _by_chance(e: Evidence, findings: Sequence[Finding]) -> Mistake | None:
     """What is random without being asked, if only the context is."""
     if any("drops 7" in line or "drops 8" in line for finding in findings for line in finding.lines):
         return _KEPT
@@ -989,7 +884,7 @@ def _by_chance(e: Evidence, findings: Sequence[Finding]) -> Named | None:
     return MISCONCEPTIONS["dropout_in_evaluation"] if random == {"context"} and e.variant == 7 else None
 
 
-def _by_where(e: Evidence, findings: Sequence[Finding]) -> Named | None:
+def _by_where(e: Evidence, findings: Sequence[Finding]) -> Mistake | None:
     """What the problems have in common in which it is wrong, and in no other."""
     wrong = [s for s in e.situations.values() if wrong_in(e, s)]
     others = [s for s in e.situations.values() if s not in wrong]
@@ -1022,7 +917,7 @@ def _by_where(e: Evidence, findings: Sequence[Finding]) -> Named | None:
     return None
 
 
-def _of_no_key(e: Evidence, wrong: Sequence[Situation]) -> Named | None:
+def _of_no_key(e: Evidence, wrong: Sequence[Situation]) -> Mistake | None:
     """What a function that is wrong only for a query with no key makes of it."""
     pairs = [e.pair(s) for s in wrong]
     if any(np.isnan(x).any() for pair in pairs for x in pair if x is not None):
@@ -1033,7 +928,7 @@ def _of_no_key(e: Evidence, wrong: Sequence[Situation]) -> Named | None:
     return _of_family("mask", "empty_mean" if weights_are_right else "uniform")
 
 
-def _by_shape(e: Evidence, findings: Sequence[Finding]) -> Named | None:
+def _by_shape(e: Evidence, findings: Sequence[Finding]) -> Mistake | None:
     """What is missing in what came back."""
     found = [
         (s, x)
@@ -1052,7 +947,7 @@ def _by_shape(e: Evidence, findings: Sequence[Finding]) -> Named | None:
     return None
 
 
-def _made_of_the_heads(e: Evidence) -> tuple[Named, ...]:
+def _made_of_the_heads(e: Evidence) -> tuple[Mistake, ...]:
     """What a context that is as wide as one head was made of, and a slip beside that, if there is one."""
     found = [(s, x) for s in e.situations.values() if (x := e.answers[s.title].context) is not None]
     wide = [
@@ -1093,7 +988,7 @@ _CUT = {
 }
 
 
-def _by_gradient(e: Evidence, findings: Sequence[Finding]) -> Named | None:
+def _by_gradient(e: Evidence, findings: Sequence[Finding]) -> Mistake | None:
     """Where the way back is cut, if the numbers are right."""
     if {finding.part for finding in findings} - {"gradients"}:
         return None
@@ -1115,7 +1010,7 @@ def _by_gradient(e: Evidence, findings: Sequence[Finding]) -> Named | None:
     return None if name is None else MISCONCEPTIONS[name]
 
 
-def _by_dtype(e: Evidence, findings: Sequence[Finding]) -> Named | None:
+def _by_dtype(e: Evidence, findings: Sequence[Finding]) -> Mistake | None:
     """Which dtype everything comes in, or was computed in."""
     kinds = {kind for s in e.situations.values() for kind in e.answers[s.title].kinds.values() if kind != "None"}
     whole = [s for s in e.situations.values() if not _failed(e, s)]
@@ -1133,7 +1028,7 @@ def _by_dtype(e: Evidence, findings: Sequence[Finding]) -> Named | None:
     return None
 
 
-def _by_blocked_scores(e: Evidence, findings: Sequence[Finding]) -> Named | None:
+def _by_blocked_scores(e: Evidence, findings: Sequence[Finding]) -> Mistake | None:
     """Which scores the weights of blocked keys betray: all the same, or all lowered by the same."""
     filled, lowered = [], []
     for s in e.masked():
@@ -1164,11 +1059,10 @@ def _by_blocked_scores(e: Evidence, findings: Sequence[Finding]) -> Named | None
     return None
 
 
-def as_dict(named: Named) -> dict[str, Any]:
+def as_dict(named: Mistake) -> dict[str, Any]:
     """A name with its words, for JSON."""
     return {
         "name": named.name,
         "explanation": named.explanation,
         "hint": named.hint,
-        "in_catalogue": isinstance(named, Misconception),
     }
