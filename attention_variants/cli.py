@@ -350,7 +350,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from .classroom.check import check
-    from .classroom.grading.read import Submission
+    from .classroom.sandbox.submission import Submission
     from .variants import get_variant
 
     name = arguments.function or get_variant(arguments.variant).__name__
@@ -365,6 +365,7 @@ def _grade(arguments: argparse.Namespace) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from .classroom.grading.grade import grade, output_folder
+    from .classroom.grading.pages import write_pages
 
     begin = time.monotonic()
     out = output_folder(arguments.folder, arguments.out)
@@ -380,7 +381,7 @@ def _grade(arguments: argparse.Namespace) -> int:
             rules=arguments.rules,
             progress=lambda file, done, total: bar.update(task, description=escape(file), completed=done, total=total),
         )
-    page = result.write(out)
+    page = write_pages(result, out)
     console = Console()
     console.print(result)
     console.print(f"\n{len(result.rows)} graded in {time.monotonic() - begin:.0f} s. The class page:", highlight=False)

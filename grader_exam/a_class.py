@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_variants.classroom.grading.grade import grade
+from attention_variants.classroom.grading.pages import write_pages
 from attention_variants.classroom.misconceptions import with_code
 from attention_variants.classroom.nbgrader.plain_code import plain_code
 from attention_variants.variants import get_variant
@@ -96,5 +97,5 @@ def seconds_for_a_class(variant: int, students: int = 100) -> float:
         hand_in(submissions, variant, students)
         start = time.perf_counter()
         result = grade(submissions, variant)
-        result.write(Path(folder) / "graded")
+        write_pages(result, Path(folder) / "graded")
         return time.perf_counter() - start

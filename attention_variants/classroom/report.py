@@ -218,6 +218,6 @@ class Report:
         return Panel(Group(*map(Text, rest)), title=Text(verdict), title_align="left", border_style=style)
 
     def _repr_html_(self) -> str:
-        from .grading.pages import report_html
+        from .report_html import report_html
 
-        return report_html(self)
+        return report_html(self.to_dict())

@@ -6,32 +6,20 @@ questions, not the answers: what the function returned is copied into plain arra
 
 from __future__ import annotations
 
-import builtins
-import contextlib
-import importlib
-import io
-import math
-import os
-import random
-import signal
-import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from attention_variants.classroom.contract.problems import Situation
+from attention_variants.variants import takes
 
-#: Larger results are not looked at.
-MOST_NUMBERS = 1_000_000
-#: Of what a function prints, and of an error's words, so much is kept.
-MOST_CHARACTERS = 400
+from .clock import TimeIsUp, alarm
+from .limits import MOST_NUMBERS, OF_AN_ERROR
+from .restore import unharmed
 
 
 @dataclass
@@ -67,10 +55,6 @@ class Answer:
     again: dict[str, np.ndarray] = field(default_factory=dict)
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
     no_gradient: str | None = None
-
-
-class TimeIsUp(BaseException):
-    """The function took longer than it may; not an Exception, so that `except Exception` does not swallow it."""
 
 
 def run_all(fn: Callable, questions: Sequence[Situation], seconds: float) -> tuple[list[Answer], int]:
@@ -116,9 +100,7 @@ def ask(fn: Callable, s: Situation) -> Answer:
     inputs = tensors(s)
     try:
         found = call(fn, s, inputs)
-    except TimeIsUp:
-        raise
-    except KeyboardInterrupt:
+    except (TimeIsUp, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit too: it is the function's, not ours
         answer.error = in_words(error)
@@ -128,7 +110,17 @@ def ask(fn: Callable, s: Situation) -> Answer:
         answer.returned = type(found).__name__
         if type(found) in (tuple, list):
             answer.returned = f"a {answer.returned} of {len(found)}"
-        return answer
+    else:
+        _keep(answer, pair, inputs)
+        if s.twice:
+            _ask_again(fn, s, answer)
+        if s.gradient:
+            _ask_for_gradients(fn, s, answer)
+    return answer
+
+
+def _keep(answer: Answer, pair: tuple[Any, Any], inputs: Sequence[Tensor | None]) -> None:
+    """Copy what the function returned, and what it left of its inputs."""
     for name, x in zip(("context", "weights"), pair, strict=True):
         array, kind = _numbers(x)
         setattr(answer, name, array)
@@ -137,11 +129,6 @@ def ask(fn: Callable, s: Situation) -> Answer:
         after, _ = _numbers(x)
         if after is not None:
             answer.after[name] = after
-    if s.twice:
-        _ask_again(fn, s, answer)
-    if s.gradient:
-        _ask_for_gradients(fn, s, answer)
-    return answer
 
 
 def _ask_again(fn: Callable, s: Situation, answer: Answer) -> None:
@@ -197,12 +184,13 @@ def tensors(s: Situation) -> list[Tensor | None]:
 
 
 def call(fn: Callable, s: Situation, inputs: Sequence[Tensor | None]) -> Any:
-    """Call a function as its variant is called."""
-    if s.variant <= 3:
-        return fn(*inputs[:3])
-    if s.variant == 4:
-        return fn(*inputs)
-    return fn(*inputs, s.num_heads, **s.options)
+    """Call a function as its variant is called: with what that takes, in the order of the contract."""
+    arguments: list[Any] = list(inputs[:3])
+    if takes(s.variant, "mask"):
+        arguments.append(inputs[3])
+    if takes(s.variant, "heads"):
+        arguments.append(s.num_heads)
+    return fn(*arguments, **s.options)
 
 
 def in_words(error: BaseException) -> str:
@@ -211,7 +199,7 @@ def in_words(error: BaseException) -> str:
         words = str(error)
     except BaseException:
         words = "(its message cannot be printed)"
-    words = words if len(words) <= MOST_CHARACTERS else words[:MOST_CHARACTERS] + " ..."
+    words = words if len(words) <= OF_AN_ERROR else words[:OF_AN_ERROR] + " ..."
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
@@ -240,109 +228,3 @@ def _numbers(x: Any) -> tuple[np.ndarray | None, str]:
             return np.array(x.to("cpu", torch.float64).numpy(), copy=True), kind
     except Exception as error:
         return None, f"{type(x).__name__} whose numbers cannot be read ({in_words(error)})"
-
-
-# ------------------------------------------------------------------------------------------ leaving no trace
-
-
-@contextlib.contextmanager
-def alarm(seconds: float) -> Iterator[None]:
-    """Raise `TimeIsUp` in the block after so many seconds, where the system can."""
-    able = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
-    if not able:
-        yield
-        return
-
-    def ring(*_: Any) -> None:
-        raise TimeIsUp
-
-    previous = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.05)  # again and again: one may be swallowed
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-class _Silent(io.TextIOBase):
-    """Counts what is written to it, and keeps none of it."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        self.count += len(text)
-        return len(text)
-
-
-@contextlib.contextmanager
-def unharmed() -> Iterator[Callable[[], int]]:
-    """Put back what a function may have changed: random states, defaults, modes, limits, and names in modules."""
-    names = _snapshot()
-    numpy_state, python_state, torch_state = np.random.get_state(), random.getstate(), torch.get_rng_state()  # noqa: NPY002
-    dtype, grad, threads = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()
-    device = torch.get_default_device()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    trace, profile, recursion = sys.gettrace(), sys.getprofile(), sys.getrecursionlimit()
-    folder, environment, argv, path = os.getcwd(), dict(os.environ), list(sys.argv), list(sys.path)
-    errors = np.geterr()
-    silent = _Silent()
-    try:
-        with (
-            contextlib.redirect_stdout(silent),
-            contextlib.redirect_stderr(silent),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
-            torch.default_generator.manual_seed(0)  # what is random is so in the same way each time it is checked
-            torch.set_num_threads(1)  # the tensors are tiny: handing them to more threads costs more than it saves
-            yield lambda: silent.count
-    finally:
-        _restore(names)
-        if sys.gettrace() is not trace:
-            sys.settrace(trace)
-        if sys.getprofile() is not profile:
-            sys.setprofile(profile)
-        sys.setrecursionlimit(recursion)
-        torch.set_default_dtype(dtype)
-        torch.set_grad_enabled(grad)
-        if torch.get_default_device() != device:
-            torch.set_default_device(device)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
-        if torch.are_deterministic_algorithms_enabled() != deterministic:
-            torch.use_deterministic_algorithms(deterministic)
-        torch.set_rng_state(torch_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)
-        np.seterr(**errors)
-        sys.argv[:], sys.path[:] = argv, path
-        if os.environ != environment:
-            os.environ.clear()
-            os.environ.update(environment)
-        if os.getcwd() != folder:
-            os.chdir(folder)
-
-
-def _snapshot() -> list[tuple[Any, dict[str, Any]]]:
-    """The names in the modules on which the judging, or a later check, leans."""
-    places: list[Any] = [builtins, math, np, np.linalg, torch, torch._C, F, torch.autograd, Tensor, torch.nn.Module]
-    places += [module for name, module in list(sys.modules.items()) if name.startswith("attention_variants.")]
-    places.append(importlib.import_module("attention_variants"))
-    return [(place, dict(vars(place))) for place in places if place is not None]
-
-
-def _restore(names: list[tuple[Any, dict[str, Any]]]) -> None:
-    for place, before in names:
-        now = vars(place)
-        if isinstance(place, type):  # a new name in a class hides the one it inherits
-            for name in now.keys() - before.keys():
-                type.__delattr__(place, name)
-        for name, value in before.items():
-            if name not in now or now[name] is not value:
-                with contextlib.suppress(AttributeError, TypeError):
-                    type.__setattr__(place, name, value) if isinstance(place, type) else setattr(place, name, value)
