@@ -28,10 +28,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from attention_variants.classroom.check import check
-from attention_variants.classroom.contract.problems import situations
+from attention_variants.classroom.contract.answer import Answer
+from attention_variants.classroom.contract.problems import Exam
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS, with_code
 from attention_variants.classroom.misconceptions import THEMES as BY_THEME
-from attention_variants.classroom.sandbox.run import Answer, ask, unharmed
+from attention_variants.classroom.sandbox.restore import unharmed
+from attention_variants.classroom.sandbox.run import ask
 
 from .a_class import seconds_for_a_class
 
@@ -213,14 +215,17 @@ def are_twins(variant: int, one: str, other: str) -> bool:
     functions = [mistake.functions[variant] for mistake in both if mistake is not None]
     with unharmed():
         return all(
-            _alike(*(ask(function, s) for function in functions)) for s in situations(variant) if s.dtype != "float16"
+            _alike(*(ask(function, s) for function in functions))
+            for s in Exam(variant).problems
+            if s.dtype != "float16"
         )
 
 
 def _alike(x: Answer, y: Answer) -> bool:
-    if (x.error is None, x.returned, x.no_gradient is None, x.kinds) != (
+    if (x.error is None, x.returned, x.length, x.no_gradient is None, x.kinds) != (
         y.error is None,
         y.returned,
+        y.length,
         y.no_gradient is None,
         y.kinds,
     ):

@@ -57,7 +57,7 @@ def test_a_right_layer_passes(layer):
     report = av.check_layer(layer)
     assert report, report
     assert report.score == 1
-    assert av.check_layer(layer, paper=5)
+    assert av.check_layer(layer, exam=5)
     assert str(report).startswith(f"{layer.__name__} computes what the layer MultiHeadAttention does.")
 
 

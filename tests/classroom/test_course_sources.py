@@ -95,9 +95,9 @@ def test_each_assignment_has_all_its_parts(number):
     assert set(parts) <= set(cells)
     hidden = [c.source for c in cells.values() if "BEGIN HIDDEN TESTS" in c.source]
     assert len(hidden) == 2
-    papers = [int(paper) for source in hidden for paper in re.findall(r"paper=(\d+)", source)]
-    assert len(set(papers)) == 2
-    assert 0 not in papers
+    exams = [int(exam) for source in hidden for exam in re.findall(r"exam=(\d+)", source)]
+    assert len(set(exams)) == 2
+    assert 0 not in exams
     by_hand = [c for c in cells.values() if c.cell_type == "markdown" and c.metadata.nbgrader.grade]
     assert len(by_hand) >= 2
     for c in by_hand:
@@ -202,9 +202,7 @@ def solution_cell(source: str) -> NotebookNode:
     return cell
 
 
-GRADE = (
-    "from attention_variants.classroom.nbgrader.points import grade\n\ngrade(attention_matmul, 2, points=4, paper=5)"
-)
+GRADE = "from attention_variants.classroom.nbgrader.points import grade\n\ngrade(attention_matmul, 2, points=4, exam=5)"
 
 
 def test_the_judge_runs_nothing_of_a_student_in_its_own_process(monkeypatch):

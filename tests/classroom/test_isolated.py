@@ -55,7 +55,7 @@ def test_a_function_of_a_notebook_can_be_handed_over():
     pytest.importorskip("cloudpickle")
     report = av.check(closure, 2, isolated=True)
     assert not report  # the width is not always 4
-    assert report.situations[0] == "as many queries as keys"
+    assert report.solved[0] == "as many queries as keys"
 
 
 #: Every one of them is wrong, and tries to be taken for right.

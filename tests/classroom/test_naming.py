@@ -3,7 +3,8 @@
 import pytest
 
 import attention_variants as av
-from attention_variants.classroom.diagnosis.search import function_of
+from attention_variants.classroom.contract.problems import Exam
+from attention_variants.classroom.diagnosis.fit import function_of
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS, with_code
 from grader_exam.program import SLIPS, TWO, make
 from grader_exam.rewritings import REWRITINGS
@@ -17,7 +18,7 @@ ENTRIES = [
 
 @pytest.mark.parametrize(("name", "variant"), ENTRIES)
 def test_each_mistake_fails_and_is_named(name, variant):
-    report = av.check(function_of(MISCONCEPTIONS[name], variant), variant)
+    report = av.check(function_of(MISCONCEPTIONS[name], Exam(variant)), variant)
     assert not report
     assert 0 <= report.score < 1
     assert [named.name for named in report.misconceptions] == [name]

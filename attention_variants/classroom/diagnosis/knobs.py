@@ -1,31 +1,29 @@
-"""Attention with knobs: what it should be, and what it becomes when one or two things in it are turned the wrong way.
+"""Attention with knobs: what it becomes when one or two things in it are turned the wrong way.
 
-NumPy, in float64. With no knob turned this is the reference that every answer is measured by. Each setting of a knob
-is one slip; two settings together are what code with two slips computes, so that both can be named.
+NumPy, in float64. With no knob turned it is what `contract.reference` computes. Each setting of a knob is one slip
+(`slips`); two settings together are what code with two slips computes, so that both can be named.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
-from attention_variants.classroom.contract.problems import Situation
+from attention_variants.classroom.contract.problems import Problem
+from attention_variants.classroom.contract.reference import Pair, heads_of, merge_heads, split_heads
 
 from .slips import Slip
 
-Pair = tuple[np.ndarray, np.ndarray]
 
-
-def attend(s: Situation, knobs: Mapping[str, str] | None = None) -> Pair:
+def attend(s: Problem, knobs: Mapping[str, str] | None = None) -> Pair:
     """Solve a problem, with some knobs turned.
 
     Parameters
     ----------
-    s : Situation
+    s : Problem
         The problem; its dropout is left out.
     knobs : mapping, optional
         Knob to setting; what is not named is right.
@@ -60,116 +58,143 @@ def attend(s: Situation, knobs: Mapping[str, str] | None = None) -> Pair:
     return context, shown
 
 
+@lru_cache(maxsize=4096)
+def turned(s: Problem, slips: tuple[Slip, ...]) -> Pair | None:
+    """The answer with these slips, or None where they end in an error."""
+    try:
+        return attend(s, {slip.knob: slip.setting for slip in slips})
+    except (ValueError, IndexError):
+        return None
+
+
 #: What a wrong split makes of the merge, where that undoes it.
 _MERGED_ALIKE = {"not_swapped": "reshape", "interleaved_throughout": "interleaved"}
 
+# -------------------------------------------------------------------------------------------- the split into heads
 
-@lru_cache(maxsize=4096)
-def _raw_scores(s: Situation, split: str | None, score: str | None) -> np.ndarray:
-    return _scores(*_split(s, split), score)
+
+def _view(x: np.ndarray, H: int) -> np.ndarray:
+    return x.reshape(*x.shape[:-2], H, x.shape[-2], -1)
+
+
+def _interleaved(x: np.ndarray, H: int) -> np.ndarray:
+    return np.moveaxis(x.reshape(*x.shape[:-1], -1, H), -1, -3)
+
+
+def _first_columns(x: np.ndarray, H: int) -> np.ndarray:
+    return np.repeat(split_heads(x, H)[..., :1, :, :], H, axis=-3)
+
+
+def _reversed(x: np.ndarray, H: int) -> np.ndarray:
+    return split_heads(x, H)[..., ::-1, :, :]
+
+
+def _shifted(x: np.ndarray, H: int) -> np.ndarray:
+    return split_heads(np.roll(x, -1, axis=-1), H)
+
+
+def _not_swapped(x: np.ndarray, H: int) -> np.ndarray:
+    return np.swapaxes(split_heads(x, H), -3, -2)
+
+
+def _whole(x: np.ndarray, H: int) -> np.ndarray:
+    return np.repeat(x[..., None, :, :], H, axis=-3)
+
+
+def _short(x: np.ndarray, H: int) -> np.ndarray:
+    return split_heads(x, H)[..., :-1]
+
+
+_Split = Callable[[np.ndarray, int], np.ndarray]
+
+#: How queries, keys and values are split.
+_SPLITS: dict[str, tuple[_Split, _Split, _Split]] = {
+    "shifted": (_shifted,) * 3,
+    "view": (_view,) * 3,
+    "interleaved": (_interleaved,) * 3,
+    "interleaved_throughout": (_interleaved,) * 3,
+    "first": (_first_columns,) * 3,
+    "reversed": (_reversed,) * 3,
+    "not_swapped": (_not_swapped,) * 3,
+    "none": (_whole, _whole, split_heads),
+    "none_but_scaled": (_whole, _whole, split_heads),
+    "short": (_short, _short, split_heads),
+    "queries_first": (_first_columns, split_heads, split_heads),
+    "keys_first": (split_heads, _first_columns, split_heads),
+    "values_first": (split_heads, split_heads, _first_columns),
+    "keys_reversed": (split_heads, _reversed, split_heads),
+    "values_reversed": (split_heads, split_heads, _reversed),
+    "queries_view": (_view, split_heads, split_heads),
+    "keys_view": (split_heads, _view, split_heads),
+    "values_view": (split_heads, split_heads, _view),
+    "values_interleaved": (split_heads, split_heads, _interleaved),
+}
 
 
 @lru_cache(maxsize=2048)
-def _split(s: Situation, how: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if s.num_heads is None:
-        return s.q, s.k, s.v
-    H = s.num_heads
-
-    def columns(x: np.ndarray) -> np.ndarray:
-        return np.swapaxes(x.reshape(*x.shape[:-1], H, -1), -3, -2)
-
-    def view(x: np.ndarray) -> np.ndarray:
-        return x.reshape(*x.shape[:-2], H, x.shape[-2], -1)
-
-    def interleaved(x: np.ndarray) -> np.ndarray:
-        return np.moveaxis(x.reshape(*x.shape[:-1], -1, H), -1, -3)
-
-    def first(x: np.ndarray) -> np.ndarray:
-        return np.repeat(columns(x)[..., :1, :, :], H, axis=-3)
-
-    def whole(x: np.ndarray) -> np.ndarray:
-        return np.repeat(x[..., None, :, :], H, axis=-3)
-
-    whose, _, which = (how or "").partition("_")
-    if whose in ("queries", "keys", "values"):
-        odd = {"view": view, "interleaved": interleaved, "first": first}.get(
-            which, lambda x: columns(x)[..., ::-1, :, :]
-        )
-        q, k, v = (
-            odd(x) if name == whose else columns(x) for name, x in (("queries", s.q), ("keys", s.k), ("values", s.v))
-        )
-        return q, k, v
-    if how in ("none", "none_but_scaled"):
-        return whole(s.q), whole(s.k), columns(s.v)
-    if how == "short":
-        return columns(s.q)[..., :-1], columns(s.k)[..., :-1], columns(s.v)
-    if how == "not_swapped":
-        q, k, v = (np.swapaxes(columns(x), -3, -2) for x in (s.q, s.k, s.v))
-        return q, k, v
-
-    def shifted(x: np.ndarray) -> np.ndarray:
-        return columns(np.roll(x, -1, axis=-1))
-
-    ways = {
-        "shifted": shifted,
-        "view": view,
-        "interleaved": interleaved,
-        "interleaved_throughout": interleaved,
-        "first": first,
-        "reversed": lambda x: columns(x)[..., ::-1, :, :],
-    }
-    split = ways.get(how or "", columns)
-    return split(s.q), split(s.k), split(s.v)
+def _split(s: Problem, how: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if s.num_heads is None or how is None:
+        return heads_of(s)
+    q, k, v = (split(x, s.num_heads) for split, x in zip(_SPLITS[how], (s.q, s.k, s.v), strict=True))
+    return q, k, v
 
 
-def _scores(q: np.ndarray, k: np.ndarray, v: np.ndarray, how: str | None) -> np.ndarray:
-    if how == "values":
+# ------------------------------------------------------------------------------------------------------ the scores
+
+
+@lru_cache(maxsize=4096)
+def _raw_scores(s: Problem, split: str | None, score: str | None) -> np.ndarray:
+    q, k, v = _split(s, split)
+    if score in _SCORES:
+        return _SCORES[score](q, k)
+    if score == "values":
         k = v
-    elif how == "self_keys":
-        q = k
-    elif how == "self_queries":
-        k = q
-    elif how == "swapped":
-        q, k = k, q
-    elif how == "cosine":
-        q, k = (x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12) for x in (q, k))
-    elif how == "first_item":
-        k = np.broadcast_to(k[:1], k.shape)
-    elif how == "next_item":
-        k = np.roll(k, 1, axis=0)
-    elif how == "only_first":
-        k = np.broadcast_to(k[..., :1, :], k.shape)
-    elif how == "first_query":
-        q = np.broadcast_to(q[..., :1, :], q.shape)
-    elif how == "no_last_column":
-        q, k = q[..., :-1], k[..., :-1]
-    elif how == "no_first_column":
-        q, k = q[..., 1:], k[..., 1:]
-    elif how == "euclid":
-        return -np.sqrt(np.square(q[..., :, None, :] - k[..., None, :, :]).sum(-1))
-    elif how == "distance":
-        return -np.square(q[..., :, None, :] - k[..., None, :, :]).sum(-1)
-    elif how == "reshaped":
-        return q @ k.reshape(*k.shape[:-2], k.shape[-1], k.shape[-2])
-    elif how == "zero":
-        return np.zeros((*q.shape[:-1], k.shape[-2]))
-    elif how == "elementwise":
-        return (q[..., :, None, :] + k[..., None, :, :]).sum(-1)
-    elif how == "first_two":
-        return q @ np.swapaxes(k, 0, 1)
-    elif how in ("not_transposed", "all_reversed"):
-        return q @ (k if how == "not_transposed" else k.T)
+    elif score in _COMPARED:
+        q, k = _COMPARED[score](q, k)
     scores = q @ np.swapaxes(k, -2, -1)
-    if how == "last_is_zero":
-        return scores * (np.arange(scores.shape[-1]) < scores.shape[-1] - 1)
-    if how == "carried_on":
-        return scores.reshape(*scores.shape[:-2], -1).cumsum(-1).reshape(scores.shape)
-    if how == "carried_on_in_a_row":
-        return scores.cumsum(-1)
-    return np.abs(scores) if how == "absolute" else scores
+    return _CHANGED[score](scores) if score in _CHANGED else scores
 
 
-def _scaled(scores: np.ndarray, s: Situation, how: str | None, width: int) -> np.ndarray:
+def _of_length_one(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+#: What is compared with what, where the product is as it should be.
+_COMPARED: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
+    "self_keys": lambda q, k: (k, k),
+    "self_queries": lambda q, k: (q, q),
+    "swapped": lambda q, k: (k, q),
+    "cosine": lambda q, k: (_of_length_one(q), _of_length_one(k)),
+    "first_item": lambda q, k: (q, np.broadcast_to(k[:1], k.shape)),
+    "next_item": lambda q, k: (q, np.roll(k, 1, axis=0)),
+    "only_first": lambda q, k: (q, np.broadcast_to(k[..., :1, :], k.shape)),
+    "first_query": lambda q, k: (np.broadcast_to(q[..., :1, :], q.shape), k),
+    "no_last_column": lambda q, k: (q[..., :-1], k[..., :-1]),
+    "no_first_column": lambda q, k: (q[..., 1:], k[..., 1:]),
+}
+
+#: What stands in place of the product.
+_SCORES: dict[str | None, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "euclid": lambda q, k: -np.sqrt(np.square(q[..., :, None, :] - k[..., None, :, :]).sum(-1)),
+    "distance": lambda q, k: -np.square(q[..., :, None, :] - k[..., None, :, :]).sum(-1),
+    "reshaped": lambda q, k: q @ k.reshape(*k.shape[:-2], k.shape[-1], k.shape[-2]),
+    "zero": lambda q, k: np.zeros((*q.shape[:-1], k.shape[-2])),
+    "elementwise": lambda q, k: (q[..., :, None, :] + k[..., None, :, :]).sum(-1),
+    "first_two": lambda q, k: q @ np.swapaxes(k, 0, 1),
+    "not_transposed": lambda q, k: q @ k,
+    "all_reversed": lambda q, k: q @ k.T,
+}
+
+#: What becomes of the product.
+_CHANGED: dict[str | None, Callable[[np.ndarray], np.ndarray]] = {
+    "last_is_zero": lambda scores: scores * (np.arange(scores.shape[-1]) < scores.shape[-1] - 1),
+    "carried_on": lambda scores: scores.reshape(*scores.shape[:-2], -1).cumsum(-1).reshape(scores.shape),
+    "carried_on_in_a_row": lambda scores: scores.cumsum(-1),
+    "absolute": np.abs,
+}
+
+
+def _scaled(scores: np.ndarray, s: Problem, how: str | None, width: int) -> np.ndarray:
     d_k, d_model, H = s.q.shape[-1] // (s.num_heads or 1), s.q.shape[-1], s.num_heads or 1
     T_q, T_k = s.weights_shape[-2:]
     factors = {
@@ -194,58 +219,70 @@ def _scaled(scores: np.ndarray, s: Situation, how: str | None, width: int) -> np
     return scores * factors.get(how or "", 1 / math.sqrt(width))
 
 
-def _allowed(s: Situation, how: str | None, causal: str | None) -> np.ndarray | None:
-    mask, T_q, T_k = s.mask, *s.weights_shape[-2:]
-    is_causal = bool(s.options.get("is_causal"))
-    if is_causal or causal == "always":
-        square = np.ones((T_q, T_k), bool)
-        triangle = np.tril(square)
-        other = {"upper": np.triu(square), "above": np.triu(square, 1)}
-        diagonals = {"next": 1, "not_itself": -1, "bottom_right": T_k - T_q}
-        if causal in diagonals:
-            triangle = np.tril(np.ones((T_q, T_k), bool), diagonals[causal])
-        triangle = other.get(causal or "", triangle)
-        if causal == "replaces":
-            return triangle
-        if causal == "either" and mask is not None:
-            return np.broadcast_to(mask | triangle, s.weights_shape)
-        if causal != "ignored" and not (causal == "beside_mask" and mask is not None):
-            mask = triangle if mask is None else mask & triangle
+# ------------------------------------------------------------------------------------------------------- the mask
+
+
+def _allowed(s: Problem, how: str | None, causal: str | None) -> np.ndarray | None:
+    mask = _with_causal(s, causal)
     if mask is None:
         return None
     mask = np.broadcast_to(mask, s.weights_shape)
-    if how == "inverted":
-        return ~mask
-    if how == "transposed":
-        return np.swapaxes(mask, -2, -1) if mask.shape[-2] == mask.shape[-1] else _impossible()
-    if how == "transposed_square" and mask.shape[-2] == mask.shape[-1]:
-        return np.swapaxes(mask, -2, -1)
-    if how == "first_item" and len(s.q.shape) > 2:
-        return np.broadcast_to(mask[:1], mask.shape)
-    if how == "first_query":
-        return np.broadcast_to(mask[..., :1, :], mask.shape)
-    if how == "last_query":
-        return np.broadcast_to(mask[..., -1:, :], mask.shape)
-    if how == "last_item" and len(s.q.shape) > 2:
-        return np.broadcast_to(mask[-1:], mask.shape)
-    if how == "first_head":
-        return np.broadcast_to(mask[..., :1, :, :], mask.shape)
-    if how == "first_head_only":
-        only = np.ones_like(mask)
-        only[..., 0, :, :] = mask[..., 0, :, :]
-        return only
-    if how == "wrong_order" and len(s.q.shape) > 2:
-        return np.swapaxes(mask, 0, -3).reshape(mask.shape)
-    if how == "heads_reversed":
-        return mask[..., ::-1, :, :]
-    if how == "renormalised_queries":
-        return mask & mask.all(-1, keepdims=True)
-    return mask
+    return _READ[how](mask) if how in _READ and (how not in _OF_A_BATCH or s.q.ndim > 2) else mask
 
 
-def _impossible() -> Any:
-    raise ValueError("the shapes do not fit")
+def _with_causal(s: Problem, causal: str | None) -> np.ndarray | None:
+    """The mask, and that of is_causal."""
+    if not (s.options.get("is_causal") or causal == "always"):
+        return s.mask
+    triangle = _triangle(s.weights_shape[-2], s.weights_shape[-1], causal)
+    if causal == "replaces":
+        return triangle
+    if causal == "either" and s.mask is not None:
+        return np.broadcast_to(s.mask | triangle, s.weights_shape)
+    if causal == "ignored" or (causal == "beside_mask" and s.mask is not None):
+        return s.mask
+    return triangle if s.mask is None else s.mask & triangle
 
+
+def _triangle(T_q: int, T_k: int, causal: str | None) -> np.ndarray:
+    square = np.ones((T_q, T_k), bool)
+    if causal in ("upper", "above"):
+        return np.triu(square, 1 if causal == "above" else 0)
+    diagonals = {"next": 1, "not_itself": -1, "bottom_right": T_k - T_q}
+    return np.tril(square, diagonals.get(causal or "", 0))
+
+
+def _transposed(mask: np.ndarray) -> np.ndarray:
+    if mask.shape[-2] != mask.shape[-1]:
+        raise ValueError("the shapes do not fit")
+    return np.swapaxes(mask, -2, -1)
+
+
+def _first_head_only(mask: np.ndarray) -> np.ndarray:
+    only = np.ones_like(mask)
+    only[..., 0, :, :] = mask[..., 0, :, :]
+    return only
+
+
+#: How a mask is read.
+_READ: dict[str | None, Callable[[np.ndarray], np.ndarray]] = {
+    "inverted": lambda mask: ~mask,
+    "transposed": _transposed,
+    "transposed_square": lambda mask: np.swapaxes(mask, -2, -1) if mask.shape[-2] == mask.shape[-1] else mask,
+    "first_item": lambda mask: np.broadcast_to(mask[:1], mask.shape),
+    "last_item": lambda mask: np.broadcast_to(mask[-1:], mask.shape),
+    "first_query": lambda mask: np.broadcast_to(mask[..., :1, :], mask.shape),
+    "last_query": lambda mask: np.broadcast_to(mask[..., -1:, :], mask.shape),
+    "first_head": lambda mask: np.broadcast_to(mask[..., :1, :, :], mask.shape),
+    "first_head_only": _first_head_only,
+    "wrong_order": lambda mask: np.swapaxes(mask, 0, -3).reshape(mask.shape),
+    "heads_reversed": lambda mask: mask[..., ::-1, :, :],
+    "renormalised_queries": lambda mask: mask & mask.all(-1, keepdims=True),
+}
+#: Readings that need a batch.
+_OF_A_BATCH = ("first_item", "last_item", "wrong_order")
+
+# ---------------------------------------------------------------------------------------------------- the weights
 
 _FILLS = {"multiplied": 0.0, "minus_ten": -10.0, "minus_100": -100.0, "minus_1000": -1e3, "minus_10000": -1e4}
 
@@ -256,106 +293,136 @@ def _weights(scores: np.ndarray, allowed: np.ndarray | None, mask: str | None, a
         return _softmax(scores, axis)
     if mask == "after":
         return np.where(allowed, _softmax(scores, axis), 0.0)
-    if mask in ("added", "added_cleared"):
-        weights = _softmax(scores + allowed, axis)
-        return weights if mask == "added" else weights * allowed
-    if mask in ("raised", "raised_and_cleared"):
-        weights = _softmax(np.where(allowed, scores, 1e9), axis)
-        return weights if mask == "raised" else weights * allowed
     if mask in ("renormalised", "renormalised_nan"):
         left = _softmax(scores, axis) * allowed
         left[left < 1e-45] = 0.0  # where float32 ends
         sums = left.sum(-1, keepdims=True)
         return left / (np.maximum(sums, 1e-9) if mask == "renormalised" else sums)
-    if mask == "subtracted":
-        return _softmax(scores - ~allowed, axis)
-    fill = (mask or "").removesuffix("_cleared")
-    if fill in _FILLS:
-        weights = _softmax(np.where(allowed, scores, _FILLS[fill]), axis)
-        return weights * allowed if fill != mask else weights
-    if fill.startswith("lower_by_"):
-        weights = _softmax(scores - ~allowed * float(fill.removeprefix("lower_by_")), axis)
-        return weights * allowed if fill != mask else weights
-    if mask == "uniform":
-        return _softmax(np.where(allowed, scores, -1e30), axis)
-    if mask == "nan":
-        return _softmax(np.where(allowed, scores, -np.inf), axis)
+    fill = (mask or "").removesuffix("_cleared").removesuffix("_and")
+    blocked = _blocked(scores, allowed, fill)
+    if blocked is not None:
+        weights = _softmax(blocked, axis)
+        return weights if fill == mask else weights * allowed
     if axis in ("none", "linear", "relu", "unnormalised", "sigmoid", "hard", "overflow", "length"):
         low = -1e30 if axis in ("unnormalised", "sigmoid", "hard", "overflow") else 0.0
         return np.nan_to_num(_softmax(np.where(allowed, scores, low), axis)) * allowed
     return np.where(allowed, _softmax(np.where(allowed, scores, -1e30), axis), 0.0)
 
 
+def _blocked(scores: np.ndarray, allowed: np.ndarray, how: str) -> np.ndarray | None:
+    """The scores once the mask has met them the wrong way; None if it meets them the right way."""
+    if how in _FILLS:
+        return np.where(allowed, scores, _FILLS[how])
+    if how.startswith("lower_by_"):
+        return scores - ~allowed * float(how.removeprefix("lower_by_"))
+    others = {
+        "added": lambda: scores + allowed,
+        "subtracted": lambda: scores - ~allowed,
+        "raised": lambda: np.where(allowed, scores, 1e9),
+        "uniform": lambda: np.where(allowed, scores, -1e30),
+        "nan": lambda: np.where(allowed, scores, -np.inf),
+    }
+    return others[how]() if how in others else None
+
+
 def _softmax(scores: np.ndarray, axis: str | None) -> np.ndarray:
-    if axis in ("none", "log", "sigmoid", "hard", "linear", "relu", "unnormalised", "length"):
-        return _no_softmax(scores, axis)
-    if axis == "overflow":
-        exp = np.exp(np.minimum(scores, 1e4))
-        exp[scores > 88.7] = np.inf  # where float32 ends
-        return exp / exp.sum(-1, keepdims=True)
-    if axis == "whole_max":
-        exp = np.exp(scores - scores.max())
-        exp[exp < 1e-45] = 0.0
-        return exp / exp.sum(-1, keepdims=True)
-    if axis == "all_but_last":
-        if scores.shape[-1] == 1:
-            return np.zeros_like(scores)
-        weights = _softmax(scores[..., :-1], None)
-        return np.concatenate([weights, np.zeros_like(scores[..., :1])], axis=-1)
-    if axis in ("all_but_last_row", "all_but_first_row"):
-        rows = np.arange(scores.shape[-2])[:, None]
-        return _softmax(scores, None) * (rows != (0 if axis == "all_but_first_row" else rows[-1]))
-    if axis in ("minimum", "from_zero"):
-        largest = scores.min(-1, keepdims=True) if axis == "minimum" else np.maximum(scores.max(-1, keepdims=True), 0)
-        exp = np.exp(np.minimum(scores - largest, 1e4))
-        exp[scores - largest > 88.7], exp[exp < 1e-45] = np.inf, 0.0  # where float32 ends
-        return exp / exp.sum(-1, keepdims=True)
-    if axis == "one_sum":
-        exp = np.exp(scores - scores.max(-1, keepdims=True))
-        return exp / exp.sum()
-    if axis in ("sum_without_axis", "sum_across", "sum_without_axis_of_all", "sum_across_of_all"):
-        # Beside the sum of another row it counts which maximum was taken off: that of the row, or one for all.
-        exp = np.exp(scores - (scores.max() if axis.endswith("of_all") else scores.max(-1, keepdims=True)))
-        across = axis.startswith("sum_across")
-        return exp / (np.swapaxes(exp.sum(-1, keepdims=True), -2, -1) if across else exp.sum(-1))
-    if axis == "max_without_axis":
-        exp = np.exp(scores - scores.max(-1))
-        return exp / exp.sum(-1, keepdims=True)
-    if axis == "clamped":
-        scores = np.clip(scores, -80, 80)
-    elif axis == "softmin":
-        scores = -scores
-    elif axis == "base_two":
-        scores = scores * math.log(2)
-    elif axis == "everything":
-        exp = np.exp(scores - scores.max((-2, -1), keepdims=True))
-        return exp / exp.sum((-2, -1), keepdims=True)
+    if axis in _SOFTMAXES:
+        return _SOFTMAXES[axis](scores)
+    if axis in _CHANGED_BEFORE:
+        scores = _CHANGED_BEFORE[axis](scores)
     where = {"queries": -2, "heads": -3, "first": 0, "second": 1}.get(axis or "", -1)
     exp = np.exp(scores - scores.max(where, keepdims=True))
     weights = exp / exp.sum(where, keepdims=True)
     return _softmax(weights, None) if axis == "twice" else weights
 
 
-def _no_softmax(scores: np.ndarray, how: str) -> np.ndarray:
-    if how == "none":
-        return scores
-    if how == "sigmoid":
-        return 1 / (1 + np.exp(-scores))
-    if how == "hard":
-        return (scores == scores.max(-1, keepdims=True)).astype(float)
-    if how == "linear":
-        return scores / scores.sum(-1, keepdims=True)
-    if how == "relu":
-        positive = np.maximum(scores, 0)
-        return positive / np.maximum(positive.sum(-1, keepdims=True), 1e-12)
-    exp = np.exp(scores) if how == "unnormalised" else np.exp(scores - scores.max(-1, keepdims=True))
-    if how == "length":
-        return exp / np.linalg.norm(exp, axis=-1, keepdims=True)
-    return exp if how == "unnormalised" else np.log(exp / exp.sum(-1, keepdims=True))
+#: What becomes of the scores before a softmax.
+_CHANGED_BEFORE: dict[str | None, Callable[[np.ndarray], np.ndarray]] = {
+    "clamped": lambda scores: np.clip(scores, -80, 80),
+    "softmin": lambda scores: -scores,
+    "base_two": lambda scores: scores * math.log(2),
+}
+
+
+def _exp(scores: np.ndarray) -> np.ndarray:
+    return np.exp(scores - scores.max(-1, keepdims=True))
+
+
+def _over_everything(scores: np.ndarray) -> np.ndarray:
+    exp = np.exp(scores - scores.max((-2, -1), keepdims=True))
+    return exp / exp.sum((-2, -1), keepdims=True)
+
+
+def _relu(scores: np.ndarray) -> np.ndarray:
+    positive = np.maximum(scores, 0)
+    return positive / np.maximum(positive.sum(-1, keepdims=True), 1e-12)
+
+
+def _overflow(scores: np.ndarray) -> np.ndarray:
+    exp = np.exp(np.minimum(scores, 1e4))
+    exp[scores > 88.7] = np.inf  # where float32 ends
+    return exp / exp.sum(-1, keepdims=True)
+
+
+def _whole_max(scores: np.ndarray) -> np.ndarray:
+    exp = np.exp(scores - scores.max())
+    exp[exp < 1e-45] = 0.0
+    return exp / exp.sum(-1, keepdims=True)
+
+
+def _against(scores: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """A softmax that takes off something else than the largest score."""
+    exp = np.exp(np.minimum(scores - largest, 1e4))
+    exp[scores - largest > 88.7], exp[exp < 1e-45] = np.inf, 0.0  # where float32 ends
+    return exp / exp.sum(-1, keepdims=True)
+
+
+def _all_but_last(scores: np.ndarray) -> np.ndarray:
+    if scores.shape[-1] == 1:
+        return np.zeros_like(scores)
+    weights = _softmax(scores[..., :-1], None)
+    return np.concatenate([weights, np.zeros_like(scores[..., :1])], axis=-1)
+
+
+def _without_row(scores: np.ndarray, row: int) -> np.ndarray:
+    rows = np.arange(scores.shape[-2])[:, None]
+    return _softmax(scores, None) * (rows != rows[row])
+
+
+def _across(exp: np.ndarray) -> np.ndarray:
+    return exp / np.swapaxes(exp.sum(-1, keepdims=True), -2, -1)
+
+
+#: What stands in place of the softmax over the keys. Beside the sum of another row it counts which maximum was taken
+#: off: that of the row, or one for all.
+_SOFTMAXES: dict[str | None, Callable[[np.ndarray], np.ndarray]] = {
+    "none": lambda scores: scores,
+    "sigmoid": lambda scores: 1 / (1 + np.exp(-scores)),
+    "hard": lambda scores: (scores == scores.max(-1, keepdims=True)).astype(float),
+    "linear": lambda scores: scores / scores.sum(-1, keepdims=True),
+    "relu": _relu,
+    "unnormalised": np.exp,
+    "length": lambda scores: _exp(scores) / np.linalg.norm(_exp(scores), axis=-1, keepdims=True),
+    "log": lambda scores: np.log(_exp(scores) / _exp(scores).sum(-1, keepdims=True)),
+    "everything": _over_everything,
+    "overflow": _overflow,
+    "whole_max": _whole_max,
+    "minimum": lambda scores: _against(scores, scores.min(-1, keepdims=True)),
+    "from_zero": lambda scores: _against(scores, np.maximum(scores.max(-1, keepdims=True), 0)),
+    "all_but_last": _all_but_last,
+    "all_but_last_row": lambda scores: _without_row(scores, -1),
+    "all_but_first_row": lambda scores: _without_row(scores, 0),
+    "one_sum": lambda scores: _exp(scores) / _exp(scores).sum(),
+    "sum_without_axis": lambda scores: _exp(scores) / _exp(scores).sum(-1),
+    "sum_without_axis_of_all": lambda scores: np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum(-1),
+    "sum_across": lambda scores: _across(_exp(scores)),
+    "sum_across_of_all": lambda scores: _across(np.exp(scores - scores.max())),
+    "max_without_axis": lambda scores: (exp := np.exp(scores - scores.max(-1))) / exp.sum(-1, keepdims=True),
+}
 
 
 def _used_and_shown(
-    s: Situation, scores: np.ndarray, weights: np.ndarray, mask: str | None, causal: str | None, axis: str | None
+    s: Problem, scores: np.ndarray, weights: np.ndarray, mask: str | None, causal: str | None, axis: str | None
 ) -> Pair:
     """The weights that meet the values, and those that are returned."""
     if mask in ("values", "shown_only", "shown_after", "summed_only") and s.mask is not None:
@@ -371,44 +438,57 @@ def _used_and_shown(
     return weights, weights
 
 
+# ------------------------------------------------------------------------------------------- the weighted sum
+
+
 def _sum(w: np.ndarray, scores: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, how: str | None) -> np.ndarray:
-    if how == "transposed" or (how == "transposed_square" and w.shape[-1] == w.shape[-2]):
-        return np.swapaxes(w, -2, -1) @ v
     if how in ("keys", "queries"):
-        return w @ (k if how == "keys" else q)
-    if how == "scores":
-        return scores @ v
-    if how == "mean":
-        return np.broadcast_to(v.mean(-2, keepdims=True), (*w.shape[:-1], v.shape[-1]))
-    if how in ("last", "first"):
-        j = -1 if how == "last" else 0
-        return w[..., j, None] * v[..., j, None, :]
-    if how == "twice":
-        return _softmax(w, None) @ v
-    if how == "all_but_last":
-        return w[..., :-1] @ v[..., :-1, :]
-    if how == "all_but_first":
-        return w[..., 1:] @ v[..., 1:, :]
-    if how == "first_item":
-        return w @ np.broadcast_to(v[:1], v.shape)
-    if how == "next_item":
-        return w @ np.roll(v, 1, axis=0)
-    if how == "diagonal":
-        return w.sum(-1, keepdims=True) * v[..., np.arange(w.shape[-2]) % v.shape[-2], :]
-    if how == "largest":
-        return np.take_along_axis(v, w.argmax(-1)[..., None], axis=-2)
+        v = k if how == "keys" else q
+    elif how in _USED:
+        w = _USED[how](w, scores)
+    elif how in _SUMMED:
+        return _SUMMED[how](w, v)
     context = w @ v
-    if how == "last_row":
-        return np.broadcast_to(context[..., -1:, :], context.shape)
-    if how == "carried_on":
-        return context.cumsum(-2)
-    if how in ("divided", "root"):
-        return context / (w.shape[-1] if how == "divided" else math.sqrt(q.shape[-1]))
+    if how == "root":
+        return context / math.sqrt(q.shape[-1])
     if how == "residual":
         return context + q
-    if how == "batch_mean":
-        return np.broadcast_to(context.mean(0, keepdims=True), context.shape)
-    return context
+    return _AFTERWARDS[how](context, w) if how in _AFTERWARDS else context
+
+
+#: What weighs the values.
+_USED: dict[str | None, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "transposed": lambda w, scores: np.swapaxes(w, -2, -1),
+    "transposed_square": lambda w, scores: np.swapaxes(w, -2, -1) if w.shape[-1] == w.shape[-2] else w,
+    "scores": lambda w, scores: scores,
+    "twice": lambda w, scores: _softmax(w, None),
+}
+
+
+def _by_diagonal(w: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return w.sum(-1, keepdims=True) * v[..., np.arange(w.shape[-2]) % v.shape[-2], :]
+
+
+#: What stands in place of the sum.
+_SUMMED: dict[str | None, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "mean": lambda w, v: np.broadcast_to(v.mean(-2, keepdims=True), (*w.shape[:-1], v.shape[-1])),
+    "last": lambda w, v: w[..., -1, None] * v[..., -1, None, :],
+    "first": lambda w, v: w[..., 0, None] * v[..., 0, None, :],
+    "all_but_last": lambda w, v: w[..., :-1] @ v[..., :-1, :],
+    "all_but_first": lambda w, v: w[..., 1:] @ v[..., 1:, :],
+    "first_item": lambda w, v: w @ np.broadcast_to(v[:1], v.shape),
+    "next_item": lambda w, v: w @ np.roll(v, 1, axis=0),
+    "diagonal": _by_diagonal,
+    "largest": lambda w, v: np.take_along_axis(v, w.argmax(-1)[..., None], axis=-2),
+}
+
+#: What becomes of the sum.
+_AFTERWARDS: dict[str | None, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "last_row": lambda context, w: np.broadcast_to(context[..., -1:, :], context.shape),
+    "carried_on": lambda context, w: context.cumsum(-2),
+    "divided": lambda context, w: context / w.shape[-1],
+    "batch_mean": lambda context, w: np.broadcast_to(context.mean(0, keepdims=True), context.shape),
+}
 
 
 def _shown(w: np.ndarray, scores: np.ndarray, raw: np.ndarray, how: str | None) -> np.ndarray:
@@ -430,7 +510,7 @@ def _shown(w: np.ndarray, scores: np.ndarray, raw: np.ndarray, how: str | None) 
     return w
 
 
-def _merge(context: np.ndarray, s: Situation, how: str | None) -> np.ndarray:
+def _merge(context: np.ndarray, s: Problem, how: str | None) -> np.ndarray:
     if s.num_heads is None:
         return context
     H = s.num_heads
@@ -451,39 +531,4 @@ def _merge(context: np.ndarray, s: Situation, how: str | None) -> np.ndarray:
         context[..., -1, :, :] = 0
     if how == "interleaved":
         return np.moveaxis(context, -3, -1).reshape(s.context_shape)
-    return np.swapaxes(context, -3, -2).reshape(s.context_shape)
-
-
-@lru_cache(maxsize=512)
-def right(s: Situation) -> Pair:
-    """The right answer to a problem."""
-    return attend(s)
-
-
-@lru_cache(maxsize=4096)
-def turned(s: Situation, slips: tuple[Slip, ...]) -> Pair | None:
-    """The answer with these slips, or None where they end in an error."""
-    try:
-        return attend(s, {slip.knob: slip.setting for slip in slips})
-    except (ValueError, IndexError):
-        return None
-
-
-@lru_cache(maxsize=128)
-def right_gradients(s: Situation, which: str) -> dict[str, np.ndarray]:
-    """The gradients of the sum that `run` takes, by the formulas: "context" alone, or "both" with the weights."""
-    q, k, v = _split(s, None)
-    weights, scale = right(s)[1], 1 / math.sqrt(q.shape[-1])
-    of_context, of_weights = s.cotangents
-    if s.num_heads is not None:
-        of_context = np.swapaxes(of_context.reshape(*of_context.shape[:-1], s.num_heads, -1), -3, -2)
-    to_weights = of_context @ np.swapaxes(v, -2, -1) + (of_weights if which == "both" else 0.0)
-    to_scores = weights * (to_weights - (weights * to_weights).sum(-1, keepdims=True)) * scale
-    gradients = {
-        "q": to_scores @ k,
-        "k": np.swapaxes(to_scores, -2, -1) @ q,
-        "v": np.swapaxes(weights, -2, -1) @ of_context,
-    }
-    if s.num_heads is None:
-        return gradients
-    return {name: np.swapaxes(x, -3, -2).reshape(getattr(s, name).shape) for name, x in gradients.items()}
+    return merge_heads(context, H).reshape(s.context_shape)

@@ -78,9 +78,7 @@ class _Rows:
         self.progress(self.handed_in[i].file or self.handed_in[i].student, done, len(self.rows))
 
 
-def grade_all(
-    handed_in: Sequence[HandedIn], limits: dict[str, Any], jobs: int, progress: Progress
-) -> list[Graded]:
+def grade_all(handed_in: Sequence[HandedIn], limits: dict[str, Any], jobs: int, progress: Progress) -> list[Graded]:
     """Grade submissions side by side, and then, alone, those whose process was lost.
 
     Parameters
