@@ -5,7 +5,9 @@ import io
 import json
 import os
 import re
+import tomllib
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,7 @@ from attention_variants.classroom.sandbox.cells import without_magics
 from attention_variants.classroom.sandbox.submission import Submission
 from attention_variants.cli import main
 
+WEB = (".html", ".css", ".js")
 SOURCE = "def attention_masked(q, k, v, mask=None):\n    pass\n"
 
 
@@ -273,6 +276,15 @@ def test_pages_are_well_formed_and_nothing_in_them_is_the_students_html(result):
         assert row.student in page.text
     assert "</pre><script>alert(1)" in Elements(report_html(result.rows[4].report)).text
     assert EVIL in Elements(student_page(result.rows[5], result)).text
+
+
+def test_every_template_is_in_the_wheel():
+    root = Path(av.__file__).parents[1]
+    listed = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
+    files = {file for glob in listed["attention_variants"] for file in (root / "attention_variants").glob(glob)}
+    templates = {file for file in (root / "attention_variants" / "classroom").rglob("*.*") if file.suffix in WEB}
+    assert len(templates) >= 8
+    assert templates <= files
 
 
 def test_pages_ask_for_nothing_from_elsewhere(result):

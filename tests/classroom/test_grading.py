@@ -8,6 +8,7 @@ import pytest
 
 from attention_variants.classroom.grading.grade import grade
 from attention_variants.cli import main
+from attention_variants.variants import VARIANTS
 from grader_exam.a_class import hand_in
 
 HEAD = "import math, os, signal, sys, time\nimport torch\n\n"
@@ -146,7 +147,7 @@ def graded(tmp_path_factory):
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         assert main(["grade", str(folder), "--variant", "4", "--seconds", "3", "--jobs", "2"]) == 0
     out = folder.with_name("submissions-graded")
-    with open(out / "grades.csv", encoding="utf-8") as file:
+    with (out / "grades.csv").open(encoding="utf-8") as file:
         return folder, out, {row["student"]: row for row in csv.DictReader(file)}
 
 
@@ -174,29 +175,24 @@ def test_the_submissions_are_as_they_were(graded):
     assert files == {name for handed_in, *_ in CLASS.values() for name in handed_in}
 
 
-def test_the_same_submissions_give_the_same_table(graded, tmp_path):
-    for student in ("right", "inverted", "unscaled", "renamed", "stops_after_it"):
+def test_the_same_submissions_give_the_same_table_and_say_how_far_they_are(graded, tmp_path):
+    few = ("right", "inverted", "unscaled", "renamed", "stops_after_it")
+    for student in few:
         for name, content in CLASS[student][0].items():
             (tmp_path / name).write_text(content)
     seen = []
-    one, two = (grade(tmp_path, 4, jobs=jobs, progress=lambda *told: seen.append(told)).to_csv() for jobs in (1, 2))
-    assert one == two
-    assert set(one.splitlines()[1:]) <= set((graded[1] / "grades.csv").read_text().splitlines())
+    again = grade(tmp_path, 4, jobs=1, progress=lambda *told: seen.append(told)).to_csv()
+    before = (graded[1] / "grades.csv").read_text().splitlines()  # two at the same time, among many others
+    assert again.splitlines() == [line for line in before if line.split(",")[0] in ("student", *few)]
     assert seen[-1][1:] == (5, 5)
-    assert {file for file, *_ in seen} == {
-        "right.py",
-        "inverted.py",
-        "unscaled.ipynb",
-        "renamed.ipynb",
-        "stops_after_it.py",
-    }
+    assert {file for file, *_ in seen} == {name for student in few for name in CLASS[student][0]}
 
 
 def test_another_name_and_the_rules(tmp_path):
     (tmp_path / "ann.py").write_text(HEAD + RIGHT.replace("attention_masked", "mine"))
     (tmp_path / "bob.py").write_text("from attention_variants import attention_masked as mine\n")
     (tmp_path / "cid.py").write_text("mine = 3\n")
-    result = grade(tmp_path, 4, function="mine", rules=True)
+    result = grade(tmp_path, 4, function="mine", rules=True, jobs=1)
     ann, bob, cid = result.rows
     assert ann.passed
     assert not bob.passed
@@ -218,12 +214,12 @@ def test_one_file_is_checked_by_the_command(graded, capsys):
 def test_a_class_on_paper_is_one_in_four_right_and_half_notebooks(tmp_path):
     hand_in(tmp_path, 4, 8)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".ipynb"] * 4 + [".py"] * 4
-    result = grade(tmp_path, 4, jobs=2)
+    result = grade(tmp_path, 4, jobs=1)
     assert result.passed == 2
     assert len(result.misconceptions()) >= 4
 
 
-@pytest.mark.parametrize("variant", range(1, 8))
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_there_is_a_class_on_paper_for_every_variant(tmp_path, variant):
     hand_in(tmp_path, variant, 40)
     assert len(list(tmp_path.iterdir())) == 40
