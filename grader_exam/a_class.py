@@ -12,7 +12,7 @@ from typing import Any
 
 from attention_variants.classroom.grading.grade import grade
 from attention_variants.classroom.grading.pages import write_pages
-from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+from attention_variants.classroom.misconceptions import with_code
 from attention_variants.classroom.nbgrader.plain_code import plain_code
 from attention_variants.variants import get_variant
 
@@ -48,7 +48,7 @@ def hand_in(folder: Path, variant: int, students: int = 100) -> None:
     ]
     wrong = [
         f"{IMPORTS}\n\n{plain_code(inspect.getsource(mistake.functions[variant]), called)}\n"
-        for mistake in MISCONCEPTIONS.values()
+        for mistake in with_code().values()
         if variant in mistake.functions and _is_written_out(mistake.changes[variant])
     ]
     # One in four is right; the others go through the catalogue.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import subprocess
 import sys
 import time
@@ -14,28 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from attention_variants.classroom import misconceptions
 from attention_variants.classroom.check import check
-from attention_variants.classroom.contract.problems import situations
-from attention_variants.classroom.misconceptions import MISCONCEPTIONS
-from attention_variants.classroom.sandbox.run import Answer, ask, unharmed
+from attention_variants.classroom.contract.answer import Answer
+from attention_variants.classroom.contract.problems import Exam
+from attention_variants.classroom.misconceptions import MISCONCEPTIONS, with_code
+from attention_variants.classroom.misconceptions import THEMES as BY_THEME
+from attention_variants.classroom.sandbox.restore import unharmed
+from attention_variants.classroom.sandbox.run import ask
 
 from .program import SLIPS, VARIANTS_OF_THE_PROGRAM, make
 from .rewritings import REWRITINGS
 from .styles import STYLES
 
-
-def _themes() -> dict[str, str]:
-    """Entry to theme, the module in which it stands, in the order of the catalogue."""
-    found = {}
-    for module in pkgutil.iter_modules(misconceptions.__path__):
-        theme = importlib.import_module(f"{misconceptions.__name__}.{module.name}")
-        found |= {mistake.name: module.name.replace("_", " ") for mistake in getattr(theme, "MISTAKES", ())}
-    return {name: found[name] for name in MISCONCEPTIONS}
-
-
-#: Entry to theme.
-THEMES: dict[str, str] = _themes()
+#: Entry with code to theme.
+THEMES: dict[str, str] = {
+    mistake.name: theme for theme, mistakes in BY_THEME.items() for mistake in mistakes if mistake.variants
+}
 
 
 @dataclass(frozen=True)
@@ -122,13 +114,13 @@ def trials(every_variant: bool = False) -> list[Trial]:
     trials : list of Trial
     """
     found = []
-    for i, (name, mistake) in enumerate(MISCONCEPTIONS.items()):
+    for i, (name, mistake) in enumerate(with_code().items()):
         first, *others = mistake.variants
         chosen = [first, *(others if every_variant else others[i % max(len(others), 1) :][:1])]
         found += [Trial(name, variant, "own", mistake.functions[variant]) for variant in chosen]
     found += [Trial(one.entry, one.variant, "other", one.function) for one in REWRITINGS]
     for i, slip in enumerate(SLIPS):
-        entries = [name for name in MISCONCEPTIONS if name in slip.names]
+        entries = [name for name in with_code() if name in slip.names]
         variant = max(slip.variant, VARIANTS_OF_THE_PROGRAM[i % len(VARIANTS_OF_THE_PROGRAM)])
         if entries and variant in MISCONCEPTIONS[entries[0]].variants:
             found.append(Trial(entries[0], variant, "program", make(variant, slip)))
@@ -195,14 +187,17 @@ def are_twins(variant: int, one: str, other: str) -> bool:
     functions = [mistake.functions[variant] for mistake in both if mistake is not None]
     with unharmed():
         return all(
-            _alike(*(ask(function, s) for function in functions)) for s in situations(variant) if s.dtype != "float16"
+            _alike(*(ask(function, s) for function in functions))
+            for s in Exam(variant).problems
+            if s.dtype != "float16"
         )
 
 
 def _alike(x: Answer, y: Answer) -> bool:
-    if (x.error is None, x.returned, x.no_gradient is None, x.kinds) != (
+    if (x.error is None, x.returned, x.length, x.no_gradient is None, x.kinds) != (
         y.error is None,
         y.returned,
+        y.length,
         y.no_gradient is None,
         y.kinds,
     ):

@@ -15,9 +15,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from attention_variants.lab.plots.colors import COLORS, INK
 
+from .grading_scheme import SAME_ANSWER
+
 __all__ = ["in_words", "render", "report_html", "shown"]
 
-#: So many other broken promises are told beside the first.
+#: So many other broken guarantees are told beside the first.
 _TOLD = 3
 
 
@@ -56,7 +58,7 @@ def shown(report: dict[str, Any]) -> dict[str, Any]:
         example = report["findings"][report["first"]]
         seen = {tuple(example["lines"])}
         for finding in report["findings"]:
-            if tuple(finding["lines"]) not in seen and finding["part"] != "the same answer":
+            if tuple(finding["lines"]) not in seen and finding["part"] != SAME_ANSWER:
                 seen.add(tuple(finding["lines"]))
                 more.append(finding)
     return {

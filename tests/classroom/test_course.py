@@ -168,7 +168,7 @@ def test_no_solution_and_no_hidden_check_is_in_what_students_get(course, name):
     shapes = cell(source, "shapes").source
     for secret in (*secrets, *answers, shapes):
         assert secret not in text
-    for word in ("SOLUTION", "HIDDEN", "paper=", "Rubric", "full marks"):
+    for word in ("SOLUTION", "HIDDEN", "exam=", "Rubric", "full marks"):
         assert word not in text
     for c in release.cells:
         assert not {"mistake", "starts_as"} & set(c.metadata)

@@ -15,7 +15,7 @@ from nbgrader.utils import compute_checksum
 
 import attention_variants as av
 from attention_variants.classroom.check import Submission
-from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+from attention_variants.classroom.misconceptions import with_code
 from attention_variants.classroom.nbgrader.plain_code import plain_code
 from attention_variants.classroom.nbgrader.points import grade, grade_shapes
 from attention_variants.classroom.nbgrader.preprocessors import GradeCells, code_to_repair, evaluate
@@ -68,7 +68,7 @@ def test_no_notebook_breaks_a_mistake_that_an_assignment_asks_for():
 
 
 def test_the_code_to_repair_carries_no_word_of_its_mistake():
-    for name, mistake in MISCONCEPTIONS.items():
+    for name, mistake in with_code().items():
         for variant in mistake.functions:
             if mistake.changes[variant] != "by hand" and not callable(mistake.changes[variant]):
                 code = code_to_repair(name, variant)
@@ -96,9 +96,9 @@ def test_each_assignment_has_all_its_parts(number):
     assert set(parts) <= set(cells)
     hidden = [c.source for c in cells.values() if "BEGIN HIDDEN TESTS" in c.source]
     assert len(hidden) == 2
-    papers = [int(paper) for source in hidden for paper in re.findall(r"paper=(\d+)", source)]
-    assert len(set(papers)) == 2
-    assert 0 not in papers
+    exams = [int(exam) for source in hidden for exam in re.findall(r"exam=(\d+)", source)]
+    assert len(set(exams)) == 2
+    assert 0 not in exams
     by_hand = [c for c in cells.values() if c.cell_type == "markdown" and c.metadata.nbgrader.grade]
     assert len(by_hand) >= 2
     for c in by_hand:
@@ -203,9 +203,7 @@ def solution_cell(source: str) -> NotebookNode:
     return cell
 
 
-GRADE = (
-    "from attention_variants.classroom.nbgrader.points import grade\n\ngrade(attention_matmul, 2, points=4, paper=5)"
-)
+GRADE = "from attention_variants.classroom.nbgrader.points import grade\n\ngrade(attention_matmul, 2, points=4, exam=5)"
 
 
 def test_the_grader_runs_nothing_of_a_student_in_its_own_process(monkeypatch):

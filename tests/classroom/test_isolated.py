@@ -64,7 +64,7 @@ def test_a_function_of_a_notebook_can_be_handed_over():
     pytest.importorskip("cloudpickle")
     report = av.check(closure, 2, isolated=True)
     assert not report  # the width is not always 4
-    assert report.situations[0] == "as many queries as keys"
+    assert report.solved[0] == "as many queries as keys"
 
 
 #: Every one of them is wrong, and tries to be taken for right.
@@ -309,10 +309,10 @@ found = {name: True for name, file in files if file and name.startswith(CLASSROO
 #: Asks everything that can be had from any module for the answer: by the question, and by the numbers.
 ASK_ALL = """
 import importlib
-from attention_variants.classroom.contract.problems import situations
+from attention_variants.classroom.contract.problems import Exam
 
 def answers(q, k, v):
-    questions = [s for paper in range(3) for s in situations(2, paper) if s.q.shape == tuple(q.shape)]
+    questions = [s for number in range(3) for s in Exam(2, number).problems if s.q.shape == tuple(q.shape)]
     for module, names in NAMES.items():
         module = importlib.import_module(module)
         for thing in (getattr(module, name, None) for name in names):

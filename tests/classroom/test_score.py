@@ -11,7 +11,7 @@ from rich.console import Console
 from setuptools import find_packages
 
 import attention_variants as av
-from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+from attention_variants.classroom.misconceptions import MISCONCEPTIONS, with_code
 from grader_exam import score as command
 from grader_exam.bounds import NAMED_RIGHT
 from grader_exam.counting import NOTHING, Score
@@ -132,11 +132,11 @@ def test_twins_are_found_by_numbers():
 def test_every_entry_is_submitted_by_itself_and_in_another_hand():
     submitted = trials()
     for hand in ("own", "other"):
-        assert {trial.entry for trial in submitted if trial.hand == hand} == set(MISCONCEPTIONS)
+        assert {trial.entry for trial in submitted if trial.hand == hand} == set(with_code())
     assert all(trial.variant in MISCONCEPTIONS[trial.entry].variants for trial in submitted)
     every = {(trial.entry, trial.variant) for trial in trials(True) if trial.hand == "own"}
-    assert every == {(name, variant) for name, mistake in MISCONCEPTIONS.items() for variant in mistake.variants}
-    assert set(THEMES) == set(MISCONCEPTIONS)
+    assert every == {(name, variant) for name, mistake in with_code().items() for variant in mistake.variants}
+    assert set(THEMES) == set(with_code())
 
 
 def test_a_real_submission_is_graded():

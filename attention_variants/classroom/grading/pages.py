@@ -220,7 +220,7 @@ def case(row: Graded) -> str:
     if words or row.report is None:
         return "; ".join(words)
     first = row.report["findings"][row.report["first"]]
-    return _short(f"fails with {first['situation']}: {first['lines'][0]}")
+    return _short(f"fails with {first['title']}: {first['lines'][0]}")
 
 
 def _short(text: str) -> str:

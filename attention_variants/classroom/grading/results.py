@@ -77,7 +77,7 @@ class Graded:
             return "nothing is written yet"
         if self.report is None or self.report["first"] is None:
             return ""
-        return str(self.report["findings"][self.report["first"]]["situation"])
+        return str(self.report["findings"][self.report["first"]]["title"])
 
 
 @dataclass(frozen=True)

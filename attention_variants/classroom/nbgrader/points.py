@@ -52,7 +52,7 @@ def grade(
     variant: int,
     *,
     points: float,
-    paper: int = 0,
+    exam: int = 0,
     rules: bool = True,
     whole: bool = False,
     seconds: float = SECONDS,
@@ -67,7 +67,7 @@ def grade(
         1 to 7.
     points : float
         For all that the contract asks.
-    paper : int, default 0
+    exam : int, default 0
         Which problems, as in `check`: a number that students do not know.
     rules : bool, default True
         Whether it must be done the variant's way.
@@ -81,12 +81,12 @@ def grade(
     points : Points
         A float: the share of the contract that is kept, of the points.
     """
-    report = check(work, variant, paper=paper, rules=rules, seconds=seconds)
+    report = check(work, variant, exam=exam, rules=rules, seconds=seconds)
     share = float(report.passed) if whole else report.score
     return Points(share * points, points, report)
 
 
-def grade_layer(work: Callable[..., nn.Module] | Submission, *, points: float, paper: int = 0) -> Points:
+def grade_layer(work: Callable[..., nn.Module] | Submission, *, points: float, exam: int = 0) -> Points:
     """Give points for the multi-head layer.
 
     Parameters
@@ -95,14 +95,14 @@ def grade_layer(work: Callable[..., nn.Module] | Submission, *, points: float, p
         The class.
     points : float
         For all that the layer promises.
-    paper : int, default 0
+    exam : int, default 0
         Which problems its heads get.
 
     Returns
     -------
     points : Points
     """
-    report = check_layer(work, paper=paper, rules=True)
+    report = check_layer(work, exam=exam, rules=True)
     return Points(report.score * points, points, report)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from attention_variants.classroom.contract.problems import situations
+from attention_variants.classroom.contract.answer import Answer
+from attention_variants.classroom.contract.problems import Exam
 
 from . import rules, run
 from .job import ANSWERED, WORKING_FOLDER, Job
@@ -23,12 +24,8 @@ from .load import NotThere, load
 from .lock import lock
 from .registered import take_over
 
-#: The numbers of an answer that are single arrays, groups of arrays, and neither.
-ARRAYS, GROUPS, WORDS = (
-    ("context", "weights"),
-    ("after", "again", "gradients"),
-    "error returned kinds no_gradient".split(),
-)
+#: The numbers of an answer that are single arrays, and groups of arrays.
+ARRAYS, GROUPS = ("context", "weights"), ("after", "again", "gradients")
 
 
 def work(folder: Path) -> None:
@@ -50,7 +47,7 @@ def work(folder: Path) -> None:
         os.chdir(place)
         sys.dont_write_bytecode = True  # nor does it leave anything beside what was handed in
     told: dict[str, Any] = dict.fromkeys(("missing", "failed", "counts", "value")) | {"stops": [], "printed": 0}
-    answers: list[run.Answer] = []
+    answers: list[Answer] = []
     fn: Any = None
     with run.unharmed():
         try:
@@ -61,10 +58,11 @@ def work(folder: Path) -> None:
         except BaseException as error:
             told["failed"] = run.in_words(error)
     if told["missing"] is None and told["failed"] is None and not job.value:
-        answers, told["printed"] = run.run_all(fn, situations(job.variant, job.paper), job.seconds)
+        exam = Exam(job.variant, job.exam)
+        answers, told["printed"] = run.run_all(fn, exam.problems, job.seconds)
         if job.rules:
             with run.unharmed():
-                told["counts"] = rules.watch(fn, job.variant)
+                told["counts"] = rules.watch(fn, exam)
     _write(folder, told, answers)
 
 
@@ -99,14 +97,14 @@ def _in_json(x: Any) -> Any:
     return "..." if x is ... else {"text": str(x)[:OF_A_NAME]}
 
 
-def _write(folder: Path, told: dict[str, Any], answers: list[run.Answer]) -> None:
+def _write(folder: Path, told: dict[str, Any], answers: list[Answer]) -> None:
     arrays: dict[str, np.ndarray] = {}
     told["answers"] = []
     for i, answer in enumerate(answers):
         arrays |= {f"{i}/{name}": getattr(answer, name) for name in ARRAYS if getattr(answer, name) is not None}
         for group in GROUPS:
             arrays |= {f"{i}/{group}/{name}": x for name, x in getattr(answer, group).items()}
-        told["answers"].append({name: getattr(answer, name) for name in WORDS})
+        told["answers"].append(answer.said())
     arrays["told"] = np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)
     partial = folder / "partial.npz"
     np.savez(partial, **arrays)  # type: ignore[arg-type]

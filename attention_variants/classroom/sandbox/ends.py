@@ -6,6 +6,8 @@ import signal
 from dataclasses import dataclass
 from enum import StrEnum
 
+from attention_variants.classroom.contract.answer import Failure
+
 
 class End(StrEnum):
     """The ways in which it can end."""
@@ -36,6 +38,16 @@ class How:
     def out_of_time(self) -> bool:
         """Whether it took too long, by our clock or by the processor's."""
         return self.end is End.OUT_OF_TIME
+
+    def failure(self, seconds: float) -> Failure:
+        """Say as data why there are no answers, if there are none; the function might have taken so many seconds."""
+        if self.out_of_time:
+            return Failure("time", seconds=seconds)
+        if self.end is End.WROTE_TOO_MUCH:
+            return Failure("wrote_too_much")
+        if self.end in (End.SIGNAL, End.LOST):
+            return Failure("stopped", message=f"signal {self.signal}" if self.end is End.SIGNAL else str(self.end))
+        return Failure("ended")
 
     @classmethod
     def by_signal(cls, number: int) -> How:

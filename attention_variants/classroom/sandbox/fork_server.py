@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from attention_variants.classroom.contract.problems import situations
+from attention_variants.classroom.contract.problems import Exam
 from attention_variants.variants import VARIANTS
 
 from . import rules
@@ -49,9 +49,8 @@ def serve() -> None:
 def _load() -> None:
     """Load, once for all children, what they need."""
     torch.set_num_threads(1)  # a child that is forked has one thread, whatever this process had
-    first = min(VARIANTS)
-    situations(first)
-    rules.watch(VARIANTS[first], first)
+    first = Exam(min(VARIANTS))
+    rules.watch(VARIANTS[first.variant], first)
 
 
 def _do(folder: Path, seconds: float) -> How:

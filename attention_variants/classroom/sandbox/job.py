@@ -29,7 +29,7 @@ class Job:
         How many bytes it may take beyond what PyTorch itself needs.
     path : list of str
         ``sys.path`` there.
-    paper : int
+    exam : int
         Which problems.
     rules : bool
         Whether its operations are counted too.
@@ -53,7 +53,7 @@ class Job:
     loading: float
     memory: int
     path: list[str]
-    paper: int = 0
+    exam: int = 0
     rules: bool = False
     name: str | None = None
     file: str = ""

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from attention_variants.classroom.contract.problems import Situation, situations
+from attention_variants.classroom.contract.answer import Answer, Failure
+from attention_variants.classroom.contract.problems import Exam, Problem
 from attention_variants.variants import VARIANTS
 
 from . import processes, wording
@@ -39,7 +40,6 @@ from .limits import (
     seconds_to_load,
 )
 from .registered import described
-from .run import Answer
 from .submission import Submission
 
 
@@ -55,7 +55,7 @@ class Outcome:
         How many characters were printed.
     counts : list of dict or None
         The operations, if they were to be counted.
-    trouble : str
+    trouble : Failure or None
         Why there are no answers at all, if there are none.
     remarks : tuple of str
         What else happened, such as cells that were passed over.
@@ -64,23 +64,19 @@ class Outcome:
     answers: list[Answer]
     printed: int = 0
     counts: list[dict[str, int]] | None = None
-    trouble: str = ""
+    trouble: Failure | None = None
     remarks: tuple[str, ...] = ()
 
 
-def run_isolated(
-    fn: Callable | Submission, variant: int, *, paper: int = 0, rules: bool, seconds: float, memory: int
-) -> Outcome:
-    """Ask a function every question of a variant, in another process.
+def run_isolated(fn: Callable | Submission, exam: Exam, *, rules: bool, seconds: float, memory: int) -> Outcome:
+    """Ask a function every question of an exam, in another process.
 
     Parameters
     ----------
     fn : callable or Submission
         What to run. A function must be importable there or picklable by cloudpickle; a `Submission` always works.
-    variant : int
-        1 to 7.
-    paper : int
-        Which problems.
+    exam : Exam
+        The problems.
     rules : bool
         Whether its operations are counted too.
     seconds : float
@@ -98,10 +94,10 @@ def run_isolated(
         if isinstance(fn, Submission):
             loading = 2 * seconds if fn.cells else seconds
         limits = {"seconds": seconds, "loading": loading, "memory": memory}
-        job = _write_job(folder, fn, variant, paper=paper, rules=rules, **limits)
+        job = _write_job(folder, fn, exam.variant, exam=exam.number, rules=rules, **limits)
         draws = isinstance(fn, Submission) and "matplotlib" in fn.source
         how = processes.do(folder, loading + seconds + GRACE, draws)
-        return _read(folder, job, how, situations(variant, paper))
+        return _read(folder, job, how, exam.problems)
 
 
 def read_value(submission: Submission, *, seconds: float = SECONDS, memory: int = MEMORY) -> Any:
@@ -187,9 +183,9 @@ def _source_of(fn: Callable) -> Submission:
 # ------------------------------------------------------------------------------------------- what came back
 
 
-def _read(folder: Path, job: Job, how: How, questions: tuple[Situation, ...]) -> Outcome:
-    reason = wording.why_it_ended(how, job.seconds)
-    unanswered = Answer(error=f"{'TimeIsUp' if how.out_of_time else 'Ended'}: {reason}")
+def _read(folder: Path, job: Job, how: How, questions: tuple[Problem, ...]) -> Outcome:
+    reason = how.failure(job.seconds)
+    unanswered = Answer(error=reason)
     try:
         told, arrays = _arrays(folder / ANSWERED)
         stops = [_stop(stop) for stop in told["stops"]]
@@ -200,7 +196,8 @@ def _read(folder: Path, job: Job, how: How, questions: tuple[Situation, ...]) ->
         else:
             trouble = ""
         if trouble:
-            return Outcome([Answer(error=f"Ended: {trouble}") for _ in questions], trouble=trouble)
+            not_loaded = Failure("not_loaded", message=trouble)
+            return Outcome([Answer(error=not_loaded) for _ in questions], trouble=not_loaded)
         remarks = tuple(wording.what_was_passed_over(stops, job.notebook))
         answers = [_answer(i, said, arrays) for i, said in enumerate(told["answers"][: len(questions)])]
         printed = int(told["printed"])
@@ -245,16 +242,13 @@ def _answer(i: int, said: dict[str, Any], arrays: dict[str, np.ndarray]) -> Answ
         return {key[len(start) :]: _real(x) for key, x in arrays.items() if key.startswith(start)}
 
     context, weights = (arrays.get(f"{i}/{name}") for name in ("context", "weights"))
-    return Answer(
-        error=_words(said["error"]),
-        returned=_words(said["returned"]),
+    return Answer.from_said(
+        said,
         context=None if context is None else _real(context),
         weights=None if weights is None else _real(weights),
-        kinds={str(name): str(kind)[:OF_A_NAME] for name, kind in said["kinds"].items()},
         after=group("after"),
         again=group("again"),
         gradients=group("gradients"),
-        no_gradient=_words(said["no_gradient"]),
     )
 
 

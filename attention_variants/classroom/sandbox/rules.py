@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from attention_variants.classroom.contract.problems import Situation, situations
+from attention_variants.classroom.contract.problems import Exam, Problem
 from attention_variants.variants import describe_variant
 
 from .watch import PRODUCTS, watched
@@ -53,11 +53,11 @@ class RulesOfOne:
     """
 
     rules: tuple[Rule, ...] = ()
-    small: str = "2 queries and 3 keys"
-    large: str = "all lengths different"
+    small: str = "fewer_queries"
+    large: str = "all_different"
 
 
-_ITEMS = {"small": "as many queries as keys", "large": "two batch dimensions"}
+_ITEMS = {"small": "square", "large": "two_batch_axes"}
 
 #: The one place that says which variant has which rules, by the name of its function.
 RULES: dict[str, RulesOfOne] = {
@@ -66,8 +66,8 @@ RULES: dict[str, RulesOfOne] = {
     "attention_batched": RulesOfOne((Rule.NO_KERNEL, Rule.NO_LOOP_OVER_BATCH), **_ITEMS),
     "attention_masked": RulesOfOne((Rule.NO_KERNEL, Rule.NO_LOOP_OVER_BATCH), **_ITEMS),
     "multihead_attention_loop": RulesOfOne((Rule.NO_KERNEL, Rule.HEADS_IN_TURN)),
-    "multihead_attention": RulesOfOne((Rule.NO_KERNEL, Rule.NO_LOOP_OVER_HEADS), large="three heads"),
-    "multihead_attention_fused": RulesOfOne((Rule.KERNEL, Rule.CONTEXT_OF_THE_KERNEL), large="need_weights=False"),
+    "multihead_attention": RulesOfOne((Rule.NO_KERNEL, Rule.NO_LOOP_OVER_HEADS), large="three_heads"),
+    "multihead_attention_fused": RulesOfOne((Rule.KERNEL, Rule.CONTEXT_OF_THE_KERNEL), large="no_weights"),
 }
 
 
@@ -125,54 +125,48 @@ def what_is_missing(variant: int) -> str:
     return f"There are no rules for variant {variant}, {name}: only whether it is ready-made was looked at."
 
 
-def watched_problems(variant: int) -> tuple[int, int]:
-    """Find the places of the two problems that `watch` gives, which are the same in every paper.
+def watched_problems(exam: Exam) -> tuple[Problem, Problem]:
+    """Find the two problems that `watch` gives.
 
     Parameters
     ----------
-    variant : int
-        Its number.
+    exam : Exam
+        Of the variant.
 
     Returns
     -------
-    small, large : int
+    small, large : Problem
+        They are the same two in every exam.
     """
-    titles = [s.title for s in situations(variant)]
-    small, large = (titles.index(s.title) for s in _two(variant))
-    return small, large
+    asked = rules_of(exam.variant)
+    return exam[asked.small], exam[asked.large]
 
 
-def _two(variant: int) -> tuple[Situation, Situation]:
-    by_title = {s.title: s for s in situations(variant)}
-    asked = rules_of(variant)
-    return by_title[asked.small], by_title[asked.large]
-
-
-def watch(fn: Callable, variant: int) -> list[dict[str, int]]:
+def watch(fn: Callable, exam: Exam) -> list[dict[str, int]]:
     """Count the operations of a function on two problems, a small one and a larger one.
 
     Parameters
     ----------
     fn : callable
         The function.
-    variant : int
-        Whose problems.
+    exam : Exam
+        Of the variant; always the one numbered 0 is looked at, for how many operations a problem takes is not random.
 
     Returns
     -------
     counts : list of dict
         For the small and for the larger problem.
     """
-    return [dict(watched(fn, s)) for s in _two(variant)]
+    return [dict(watched(fn, s)) for s in watched_problems(Exam(exam.variant))]
 
 
-def find_broken(variant: int, counts: Sequence[dict[str, int]], answered: Sequence[bool]) -> list[Broken]:
+def find_broken(exam: Exam, counts: Sequence[dict[str, int]], answered: Sequence[bool]) -> list[Broken]:
     """Find which rules of a variant were broken.
 
     Parameters
     ----------
-    variant : int
-        Its number.
+    exam : Exam
+        Of the variant.
     counts : sequence of dict
         What `watch` counted.
     answered : sequence of bool
@@ -188,10 +182,9 @@ def find_broken(variant: int, counts: Sequence[dict[str, int]], answered: Sequen
     if any(failed):
         hides = any(f and a for f, a in zip(failed, answered, strict=True))
         return [Broken(Rule.ANSWERS_WHEN_WATCHED)] if hides else []
-    numbers_of_context = math.prod(_two(variant)[1].context_shape)
-    found = (
-        _JUDGES[rule](rule, small, large, numbers_of_context) for rule in (*READY_MADE_RULES, *rules_of(variant).rules)
-    )
+    numbers_of_context = math.prod(watched_problems(Exam(exam.variant))[1].context_shape)
+    rules = (*READY_MADE_RULES, *rules_of(exam.variant).rules)
+    found = (_JUDGES[rule](rule, small, large, numbers_of_context) for rule in rules)
     return [broken for broken in found if broken is not None]
 
 
@@ -276,9 +269,6 @@ _OVER = {
     Rule.NO_LOOP_OVER_HEADS: "heads",
 }
 
-#: What is said of work that was left to somebody else's attention, whatever the variant.
-READY_MADE = tuple(_WORDS[rule] for rule in READY_MADE_RULES)
-
 
 def in_words(broken: Broken) -> str:
     """Say to a student which rule was broken.
@@ -299,19 +289,3 @@ def in_words(broken: Broken) -> str:
     return (
         f"a larger problem takes more {what} ({few}, then {many}): there is a loop, perhaps over {_OVER[broken.rule]}."
     )
-
-
-def broken_rules(variant: int, counts: Sequence[dict[str, int]], answered: Sequence[bool]) -> list[str]:
-    """Say which rules of a variant were broken.
-
-    Parameters
-    ----------
-    variant, counts, answered
-        As for `find_broken`.
-
-    Returns
-    -------
-    rules : list of str
-        Sentences for the student; empty if all is well.
-    """
-    return [in_words(broken) for broken in find_broken(variant, counts, answered)]

@@ -7,64 +7,28 @@ questions, not the answers: what the function returned is copied into plain arra
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from attention_variants.classroom.contract.problems import Situation
-from attention_variants.variants import takes
+from attention_variants.classroom.contract.answer import Answer, Failure
+from attention_variants.classroom.contract.problems import Problem
 
 from .clock import TimeIsUp, alarm
 from .limits import MOST_NUMBERS, OF_AN_ERROR
 from .restore import unharmed
 
 
-@dataclass
-class Answer:
-    """What a function made of one problem.
-
-    Attributes
-    ----------
-    error : str or None
-        The exception that it raised, in words.
-    returned : str or None
-        What came in place of a pair.
-    context, weights : array or None
-        The numbers, in float64.
-    kinds : dict
-        For context and weights: the dtype of a tensor, or what else it is.
-    after : dict
-        q, k, v and mask as the function left them.
-    again : dict
-        Context and weights of a second call, if there was one.
-    gradients : dict
-        Gradients of the context, "context.q" and so on, and of context and weights together, "both.q".
-    no_gradient : str or None
-        Why no gradient could be computed.
-    """
-
-    error: str | None = None
-    returned: str | None = None
-    context: np.ndarray | None = None
-    weights: np.ndarray | None = None
-    kinds: dict[str, str] = field(default_factory=dict)
-    after: dict[str, np.ndarray] = field(default_factory=dict)
-    again: dict[str, np.ndarray] = field(default_factory=dict)
-    gradients: dict[str, np.ndarray] = field(default_factory=dict)
-    no_gradient: str | None = None
-
-
-def run_all(fn: Callable, questions: Sequence[Situation], seconds: float) -> tuple[list[Answer], int]:
+def run_all(fn: Callable, questions: Sequence[Problem], seconds: float) -> tuple[list[Answer], int]:
     """Ask a function every question, and leave the process as it was.
 
     Parameters
     ----------
     fn : callable
         The function.
-    questions : sequence of Situation
+    questions : sequence of Problem
         The problems.
     seconds : float
         For all of them together; then the rest counts as not answered. Held only where there is an alarm clock,
@@ -83,18 +47,18 @@ def run_all(fn: Callable, questions: Sequence[Situation], seconds: float) -> tup
             with alarm(seconds):
                 for question in questions:
                     answers.append(ask(fn, question))
-                    if len(answers) >= 5 and all((x.error or "").startswith("NotImpl") for x in answers):
+                    if len(answers) >= 5 and all(x.error and x.error.is_not_written for x in answers):
                         break
         except TimeIsUp:
             pass
-    missing = f"TimeIsUp: it did not finish within {seconds:g} seconds" if len(answers) < len(questions) else None
-    if answers and all((x.error or "").startswith("NotImpl") for x in answers):
+    missing: Failure | None = Failure("time", seconds=seconds)
+    if answers and all(x.error and x.error.is_not_written for x in answers):
         missing = answers[0].error
     answers += [Answer(error=missing) for _ in questions[len(answers) :]]
     return answers, printed()
 
 
-def ask(fn: Callable, s: Situation) -> Answer:
+def ask(fn: Callable, s: Problem) -> Answer:
     """Put one question; whatever the function does, an answer comes back."""
     answer = Answer()
     inputs = tensors(s)
@@ -103,13 +67,12 @@ def ask(fn: Callable, s: Situation) -> Answer:
     except (TimeIsUp, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit too: it is the function's, not ours
-        answer.error = in_words(error)
+        answer.error = raised(error)
         return answer
     pair = _pair(found)
     if pair is None:
         answer.returned = type(found).__name__
-        if type(found) in (tuple, list):
-            answer.returned = f"a {answer.returned} of {len(found)}"
+        answer.length = len(found) if type(found) in (tuple, list) else None
     else:
         _keep(answer, pair, inputs)
         if s.twice:
@@ -131,7 +94,7 @@ def _keep(answer: Answer, pair: tuple[Any, Any], inputs: Sequence[Tensor | None]
             answer.after[name] = after
 
 
-def _ask_again(fn: Callable, s: Situation, answer: Answer) -> None:
+def _ask_again(fn: Callable, s: Problem, answer: Answer) -> None:
     try:
         pair = _pair(call(fn, s, tensors(s)))
     except (TimeIsUp, KeyboardInterrupt):
@@ -144,7 +107,7 @@ def _ask_again(fn: Callable, s: Situation, answer: Answer) -> None:
             answer.again[name] = array
 
 
-def _ask_for_gradients(fn: Callable, s: Situation, answer: Answer) -> None:
+def _ask_for_gradients(fn: Callable, s: Problem, answer: Answer) -> None:
     """Of a weighted sum of the context, and of that plus a weighted sum of the weights."""
     leaves = [x.requires_grad_() for x in tensors(s)[:3] if x is not None]
     try:
@@ -162,10 +125,10 @@ def _ask_for_gradients(fn: Callable, s: Situation, answer: Answer) -> None:
     except (TimeIsUp, KeyboardInterrupt):
         raise
     except BaseException as error:
-        answer.no_gradient = in_words(error)
+        answer.no_gradient = raised(error)
 
 
-def _functional(pair: Any, s: Situation, which: str) -> Tensor | None:
+def _functional(pair: Any, s: Problem, which: str) -> Tensor | None:
     total = None
     for x, factor in zip(pair or (), s.cotangents, strict=False):
         if isinstance(x, Tensor) and tuple(x.shape) == factor.shape:
@@ -176,31 +139,32 @@ def _functional(pair: Any, s: Situation, which: str) -> Tensor | None:
     return total
 
 
-def tensors(s: Situation) -> list[Tensor | None]:
+def tensors(s: Problem) -> list[Tensor | None]:
     """Fresh q, k, v and mask: nothing that is done to them reaches the next question."""
     dtype = getattr(torch, s.dtype)
     mask = None if s.mask is None else torch.from_numpy(s.mask.copy())
     return [*(torch.from_numpy(x.copy()).to(dtype) for x in (s.q, s.k, s.v)), mask]
 
 
-def call(fn: Callable, s: Situation, inputs: Sequence[Tensor | None]) -> Any:
+def call(fn: Callable, s: Problem, inputs: Sequence[Tensor | None]) -> Any:
     """Call a function as its variant is called: with what that takes, in the order of the contract."""
-    arguments: list[Any] = list(inputs[:3])
-    if takes(s.variant, "mask"):
-        arguments.append(inputs[3])
-    if takes(s.variant, "heads"):
-        arguments.append(s.num_heads)
-    return fn(*arguments, **s.options)
+    return fn(*s.arguments(*inputs), **s.options)
 
 
-def in_words(error: BaseException) -> str:
-    """An exception as ``Name: what it says``, however badly it behaves."""
+def raised(error: BaseException) -> Failure:
+    """An exception as data, however badly it behaves."""
     try:
         words = str(error)
     except BaseException:
         words = "(its message cannot be printed)"
     words = words if len(words) <= OF_AN_ERROR else words[:OF_AN_ERROR] + " ..."
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+    return Failure("raised", type(error).__name__, words)
+
+
+def in_words(error: BaseException) -> str:
+    """An exception as Python prints it, ``Name: what it says``."""
+    told = raised(error)
+    return f"{told.exception}: {told.message}" if told.message else told.exception
 
 
 def _pair(found: Any) -> tuple[Any, Any] | None:

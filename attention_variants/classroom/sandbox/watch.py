@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from attention_variants.classroom.contract.problems import Situation
+from attention_variants.classroom.contract.problems import Problem
 from attention_variants.variants import VARIANTS, attention_tiled
 
 from .clock import TimeIsUp
@@ -67,14 +67,14 @@ class _Operations(TorchDispatchMode):
         return result
 
 
-def watched(fn: Callable, s: Situation) -> Counter[str]:
+def watched(fn: Callable, s: Problem) -> Counter[str]:
     """Count the operations of one call; what it raises is left aside, for the contract speaks of it.
 
     Parameters
     ----------
     fn : callable
         The function.
-    s : Situation
+    s : Problem
         The problem.
 
     Returns

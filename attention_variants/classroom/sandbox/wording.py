@@ -1,4 +1,4 @@
-"""The sentences about how a submission was run: why there was nothing to judge, and what was passed over.
+"""The sentences about how a submission was loaded: what was not there, and what was passed over.
 
 The process that runs it hands over codes, numbers and names; the sentences are made of them here.
 """
@@ -7,33 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .ends import End, How
 from .submission import listed
-
-
-def why_it_ended(how: How, seconds: float) -> str:
-    """Say how the process ended, if there are no answers.
-
-    Parameters
-    ----------
-    how : How
-        What was seen of it from outside.
-    seconds : float
-        What the function may take.
-
-    Returns
-    -------
-    words : str
-    """
-    if how.out_of_time:
-        return f"it did not finish within {seconds:g} seconds"
-    if how.end is End.WROTE_TOO_MUCH:
-        return "it wrote more into a file than it may"
-    if how.end is End.SIGNAL:
-        return f"the process was stopped (signal {how.signal})"
-    if how.end is End.LOST:
-        return "the process was stopped (lost)"
-    return "the process ended before the function had returned (exit, or os._exit?)"
 
 
 def what_is_there(missing: dict[str, Any], stops: list[dict[str, Any]], is_notebook: bool) -> str:
