@@ -1,4 +1,4 @@
-"""What the course adds to nbgrader: code to repair for students, and grading that runs none of their code in its process.
+"""What the course adds to nbgrader: code to repair, and grading that runs no student's code in its own process.
 
 ``classroom/nbgrader_config.py`` puts both in their places.
 """
