@@ -39,7 +39,7 @@ def check(
     from rich.console import Console
 
     from attention_variants.classroom.check import check
-    from attention_variants.classroom.grading.read import Submission
+    from attention_variants.classroom.sandbox.submission import Submission
     from attention_variants.variants import describe_variant
 
     submission = Submission.read(file, function or describe_variant(variant).name)
@@ -80,6 +80,7 @@ def grade(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from attention_variants.classroom.grading.grade import grade, output_folder
+    from attention_variants.classroom.grading.pages import write_pages
 
     begin = time.monotonic()
     to = output_folder(folder, out)
@@ -96,7 +97,7 @@ def grade(
             rules=rules,
             progress=lambda file, done, total: bar.update(task, description=escape(file), completed=done, total=total),
         )
-    page = result.write(to)
+    page = write_pages(result, to)
     console = Console()
     console.print(result)
     console.print(f"\n{len(result.rows)} graded in {time.monotonic() - begin:.0f} s. The class page:", highlight=False)
