@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .contract.clauses import judge
@@ -11,9 +12,10 @@ from .contract.evidence import Evidence, Finding
 from .contract.problems import Exam
 from .report import Report
 from .sandbox.clock import TimeIsUp, alarm
+from .sandbox.limits import MEMORY, SECONDS
 from .sandbox.parent import Outcome, run_isolated
 from .sandbox.restore import unharmed
-from .sandbox.rules import Broken, find_broken, watch, watched_problems
+from .sandbox.rules import Broken, find_broken, rules_of, watch, watched_problems
 from .sandbox.run import run_all
 from .sandbox.submission import Submission
 
@@ -30,8 +32,8 @@ def check(
     isolated: bool = False,
     rules: bool = False,
     exam: int = 0,
-    seconds: float = 10.0,
-    memory: int = 2 * 1024**3,
+    seconds: float = SECONDS,
+    memory: int = MEMORY,
 ) -> Report:
     """Hold a function against the contract of a variant, and say what is wrong in words.
 
@@ -82,7 +84,9 @@ def check(
     if not isinstance(fn, Submission) and not callable(fn):
         raise TypeError(f"check: fn must be a function; got {type(fn).__name__}. Pass it without calling it.")
     name = fn.name if isinstance(fn, Submission) else str(getattr(fn, "__name__", type(fn).__name__))
-    return _report(name, asked, run_exam(fn, asked, isolated=isolated, rules=rules, seconds=seconds, memory=memory))
+    outcome = run_exam(fn, asked, isolated=isolated, rules=rules, seconds=seconds, memory=memory)
+    report = _report(name, asked, outcome)
+    return replace(report, has_no_rules=True) if rules and not rules_of(variant).rules else report
 
 
 def run_exam(

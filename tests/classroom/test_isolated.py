@@ -104,14 +104,14 @@ def answer(q, k, v):
     "a forged report on standard output": """
 print('{"passed": true, "score": 1.0}', flush=True)
 def answer(q, k, v):
-    os.write(1, b'"by itself"' + bytes([10]))
+    os.write(1, b'"by_itself"' + bytes([10]))
     os.write(2, b"passed")
     return wrong(q, k, v)
 """,
     "a forged reply on every pipe": """
 for number in range(3, 64):
     try:
-        os.write(number, b'"by itself"' + bytes([10]))
+        os.write(number, b'"by_itself"' + bytes([10]))
     except OSError:
         pass
 answer = wrong
@@ -365,7 +365,7 @@ def test_a_trick_gains_nothing(trick):
 
 
 FORGED = {
-    "without a folder": b'"by itself"',
+    "without a folder": b'"by_itself"',
     "no JSON": b"[",
     "no text": b"\xff",
     "an end that there is not": b'["here", "with full marks", null]',
@@ -389,7 +389,7 @@ def test_a_reply_that_the_fork_server_cannot_have_written_means_that_it_is_lost(
 
 
 def test_a_reply_to_another_job_is_passed_over(pipe):
-    os.write(pipe[1], b'["elsewhere", "by itself", null]\n["here", "signal", 9]\n')
+    os.write(pipe[1], b'["elsewhere", "by_itself", null]\n["here", "signal", 9]\n')
     assert processes._reply(pipe[0], "here", 5.0) == How(End.SIGNAL, 9)
 
 
