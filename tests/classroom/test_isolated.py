@@ -4,6 +4,7 @@ import importlib
 import math
 import os
 import pkgutil
+import sys
 
 import pytest
 import torch
@@ -65,6 +66,21 @@ def test_a_function_of_a_notebook_can_be_handed_over():
     report = av.check(closure, 2, isolated=True)
     assert not report  # the width is not always 4
     assert report.solved[0] == "as many queries as keys"
+
+
+@pytest.mark.parametrize(("scale", "passes"), [("math.sqrt(q.shape[-1])", True), ("1", False)])
+def test_without_cloudpickle_a_function_goes_over_as_its_source(scale, passes, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)  # as where it is not installed
+    path = tmp_path / "cell.py"  # the function stands indented in it, as in an `if` of a notebook
+    path.write_text(
+        "if True:\n    def answer(q, k, v):\n"
+        f"        weights = torch.softmax(q @ k.mT / {scale}, dim=-1)\n        return weights @ v, weights\n"
+    )
+    names = {"__name__": "__main__", "math": math, "torch": torch}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    report = av.check(names["answer"], 2, isolated=True)
+    assert bool(report) is passes
+    assert [named.name for named in report.misconceptions] == ([] if passes else ["no_scale"])
 
 
 #: Every one of them is wrong, and tries to be taken for right.
