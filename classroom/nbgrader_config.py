@@ -31,7 +31,7 @@ c.GenerateAssignment.preprocessors = [
     StudentVersion if step is ClearSolutions else step for step in GenerateAssignment.preprocessors.default()
 ]
 
-# In place of a kernel that runs the notebook: a preprocessor that asks the student's functions in a process of their own.
+# In place of a kernel that runs the notebook: one that asks the student's functions in a process of their own.
 c.Autograde.autograde_preprocessors = [
     GradeCells if step is Execute else step for step in Autograde.autograde_preprocessors.default()
 ]
