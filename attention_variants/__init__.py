@@ -61,9 +61,13 @@ if TYPE_CHECKING:
     from .lab.explore import explore
     from .lab.measure.compare import compare
     from .lab.measure.same import same_answer
+    from .lab.plots.chain import plot_chain
+    from .lab.plots.colors import COLORS
     from .lab.plots.dates import plot_reading
     from .lab.plots.diagrams import plot_staircase, plot_transformer
-    from .lab.plots.plot import COLORS, plot_chain, plot_difference, plot_heads, plot_weights
+    from .lab.plots.difference import plot_difference
+    from .lab.plots.heads import plot_heads
+    from .lab.plots.weights import plot_weights
     from .lab.pretrained import pretrained
     from .model.date_model import date_accuracy, date_model, load_date_model, read_date, train_dates
     from .model.two_lookups import two_lookups
@@ -72,7 +76,7 @@ __version__ = "0.1.0"
 
 #: Where the names live that are loaded when they are first used.
 _LAZY = {
-    "COLORS": "lab.plots.plot",
+    "COLORS": "lab.plots.colors",
     "MISCONCEPTIONS": "classroom.misconceptions",
     "animate": "lab.animation.animate",
     "check": "classroom.check",
@@ -87,13 +91,13 @@ _LAZY = {
     "load_batch": "lab.examples",
     "load_date_model": "model.date_model",
     "load_example": "lab.examples",
-    "plot_chain": "lab.plots.plot",
-    "plot_difference": "lab.plots.plot",
-    "plot_heads": "lab.plots.plot",
+    "plot_chain": "lab.plots.chain",
+    "plot_difference": "lab.plots.difference",
+    "plot_heads": "lab.plots.heads",
     "plot_reading": "lab.plots.dates",
     "plot_staircase": "lab.plots.diagrams",
     "plot_transformer": "lab.plots.diagrams",
-    "plot_weights": "lab.plots.plot",
+    "plot_weights": "lab.plots.weights",
     "pretrained": "lab.pretrained",
     "read_date": "model.date_model",
     "same_answer": "lab.measure.same",

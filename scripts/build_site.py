@@ -30,7 +30,9 @@ from pygments.lexers import PythonLexer  # type: ignore[import-untyped]
 
 import attention_variants as av
 from attention_variants import cli
-from attention_variants.lab.bench.result import Bench, bounds_table
+from attention_variants.lab.bench.bounds import bounds
+from attention_variants.lab.bench.result import Bench
+from attention_variants.lab.bench.tables import all_tables, bounds_table
 from attention_variants.lab.table import html_table
 from attention_variants.lab.web.view import page
 
@@ -232,8 +234,8 @@ def raw(code: str) -> str:
 def write_tables(folder: Path) -> None:
     """Write the tables of the stored run of the benchmark."""
     stored = Bench.load(ROOT / "assets/bench")
-    bounds = bounds_table(stored.bounds, stored.caption)
-    tables = {"bounds": [bounds], "all": [table for table in stored._parts() if table[0] != bounds[0]]}
+    promised = bounds_table(bounds(stored), stored.caption)
+    tables = {"bounds": [promised], "all": [table for table in all_tables(stored) if table[0] != promised[0]]}
     for name, parts in tables.items():
         html_tables = [html_table(title, heads, rows, left=left, note=note) for title, heads, rows, left, note in parts]
         (folder / f"{name}.html").write_text(f'<div class="scrolls">{"".join(html_tables)}</div>', encoding="utf-8")

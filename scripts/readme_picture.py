@@ -25,10 +25,10 @@ from matplotlib.path import Path as Curve
 from attention_variants.lab.code.source import code_lines
 from attention_variants.lab.examples import Example, load_example
 from attention_variants.lab.measure.compare import Comparison, compare
+from attention_variants.lab.plots.axes import colormap
 from attention_variants.lab.plots.colors import COLORS, INK
-from attention_variants.lab.plots.diagrams import ADDS, plot_staircase
-from attention_variants.lab.plots.plot import colormap
-from attention_variants.variants import VARIANTS
+from attention_variants.lab.plots.diagrams import plot_staircase
+from attention_variants.variants import VARIANTS, describe_variant
 
 ROOT = Path(__file__).resolve().parents[1]
 SENTENCE, QUERY, HEAD = "tired", "it", 1
@@ -94,7 +94,7 @@ def draw(comparison: Comparison) -> Figure:
     figure : matplotlib.figure.Figure
     """
     example = load_example(SENTENCE)
-    errors = {row.variant: scientific(row.largest_error) for row in comparison.rows if row.label == str(row.variant)}
+    errors = {row.variant: scientific(row.largest_error) for row in comparison.rows if row.need_weights}
     high = WORDS + STAIRS
     figure = plt.figure(figsize=(WIDTH, high), dpi=DPI, facecolor="white")
     above = figure.add_axes((0, STAIRS / high, 1, WORDS / high), ylim=(0, WORDS))
@@ -116,8 +116,8 @@ def scientific(number: float) -> str:
 
 def description() -> str:
     """Say what the staircase shows; stored in the file, so that a test sees when the picture has become old."""
-    steps = (f"{n} {function.__name__}: {ADDS[n]}, {code_lines(n)} lines" for n, function in VARIANTS.items())
-    return "; ".join(steps)
+    variants = [describe_variant(number) for number in VARIANTS]
+    return "; ".join(f"{v.number} {v.name}: {v.adds}, {code_lines(v.function)} lines" for v in variants)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,6 @@ come with the package were made by ``make dates``.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -347,7 +346,7 @@ def _keep(
     beside = path.with_name(f"{path.name}.new")
     parts = {"settings": settings, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "losses": losses}
     torch.save(parts, beside)
-    os.replace(beside, path)
+    beside.replace(path)
 
 
 def _resume(path: Path, settings: dict[str, Any], model: Transformer, optimizer: torch.optim.Optimizer) -> list[float]:

@@ -6,7 +6,17 @@ All compute ``softmax(q k^T / sqrt(d_k)) v`` and return ``(context, weights)``.
 
 from __future__ import annotations
 
-from ._registry import VARIANTS, Variant, describe_variant, get_variant, register, takes, unregister, variants_that_take
+from ._registry import (
+    CAPABILITIES,
+    VARIANTS,
+    Variant,
+    describe_variant,
+    get_variant,
+    register,
+    takes,
+    unregister,
+    variants_that_take,
+)
 from .v1_loops import attention_loops
 from .v2_matmul import attention_matmul
 from .v3_batched import attention_batched
@@ -17,6 +27,7 @@ from .v7_fused import fused_kernel, multihead_attention_fused
 from .v7_tiled import attention_tiled
 
 __all__ = [
+    "CAPABILITIES",
     "VARIANTS",
     "Variant",
     "attention_batched",

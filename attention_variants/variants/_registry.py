@@ -74,6 +74,8 @@ def register(function: Callable, *, number: int, adds: str, takes: Collection[st
     ordered = tuple(capability for capability in CAPABILITIES if capability in takes)
     VARIANTS[number] = function
     _DESCRIPTIONS[number] = Variant(number, function, adds, ordered)
+    for later in sorted(VARIANTS):  # whoever goes through the list does so in the order of the staircase
+        VARIANTS[later] = VARIANTS.pop(later)
 
 
 def unregister(number: int) -> None:

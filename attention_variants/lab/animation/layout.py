@@ -16,7 +16,7 @@ import matplotlib
 import numpy as np
 from PIL import ImageFont
 
-from .storyboard import Panel, Storyboard
+from .frames import Panel, Storyboard
 
 #: The letters of matplotlib, which come with it: the same on every machine.
 _FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
