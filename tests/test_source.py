@@ -130,7 +130,7 @@ def test_show_looks_through_decorators(monkeypatch):
         return attention_masked(*args)
 
     expected = show(attention_masked)
-    monkeypatch.setitem(VARIANTS, 4, wrapper)
+    monkeypatch.setitem(_registry._REGISTERED, 4, replace(describe_variant(4), function=wrapper))
     assert show(wrapper) == show(4) == expected
 
 
@@ -379,8 +379,8 @@ def test_html_escapes_the_code():
         assert "&lt;b&gt;" in page
 
 
-#: About 15 lines; variant 5, which brings heads, changes a few more.
-CHANGED_AT_MOST = {2: 15, 3: 15, 4: 15, 5: 18, 6: 15, 7: 15}
+#: About 15 lines; in variant 2 a loop of three lines goes, and variant 5, which brings heads, changes a few more.
+CHANGED_AT_MOST = {2: 16, 3: 15, 4: 15, 5: 18, 6: 15, 7: 15}
 
 
 @pytest.mark.parametrize("number", list(CHANGED_AT_MOST))
