@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from attention_variants.model.layer import MultiHeadAttention
 from attention_variants.model.masks import causal_mask, combine_masks, padding_mask
-from attention_variants.variants import VARIANTS
+from attention_variants.variants import VARIANTS, _registry, describe_variant
 
 SEVEN = pytest.mark.parametrize("variant", range(1, 8))
 BIAS = pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])

@@ -7,6 +7,7 @@ import inspect
 import io
 import linecache
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,14 @@ from rich.console import Console
 
 import attention_variants
 from attention_variants.lab.code.source import code_lines, diff, show
-from attention_variants.variants import VARIANTS, attention_masked, attention_tiled, get_variant
+from attention_variants.variants import (
+    VARIANTS,
+    _registry,
+    attention_masked,
+    attention_tiled,
+    describe_variant,
+    get_variant,
+)
 
 ROOT = Path(attention_variants.__file__).parents[1]
 

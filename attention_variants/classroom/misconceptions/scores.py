@@ -16,9 +16,7 @@ MISTAKES = (
         hint="What happens to the spread of a sum of d_k products as d_k grows, and what undoes it?",
         shows="from d_k = 2 on",
         seen="https://github.com/delzac/cntkx/issues/10",
-        changes=alike((1,), (f" / {_SCALE}", ""))
-        | alike((2, 3, 4, 5, 6), ("(q / math.sqrt(d_k))", "q"))
-        | by_hand(),
+        changes=alike((1,), (f" / {_SCALE}", "")) | alike((2, 3, 4, 5, 6), ("(q / math.sqrt(d_k))", "q")) | by_hand(),
     ),
     Mistake(
         name="scale_by_d_k",

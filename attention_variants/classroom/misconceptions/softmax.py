@@ -115,7 +115,8 @@ MISTAKES = (
         shows="only for scores above 80",
         seen="common",
         changes=_softmax(
-            (_EXP, "        exp = torch.exp(scores[i].clamp(max=80.0))\n"), _by_hand("torch.exp(scores.clamp(max=80.0))")
+            (_EXP, "        exp = torch.exp(scores[i].clamp(max=80.0))\n"),
+            _by_hand("torch.exp(scores.clamp(max=80.0))"),
         ),
     ),
     Mistake(
