@@ -117,7 +117,7 @@ def test_the_list_is_in_order_whatever_was_registered_first():
             get_variant(3)
     finally:
         register(third.function, number=3, adds=third.adds, takes=third.takes)
-    assert list(VARIANTS) == [1, 2, 3, 4, 5, 6, 7]
+    assert list(VARIANTS) == [*reversed(VARIANTS)][::-1] == [1, 2, 3, 4, 5, 6, 7]
     assert variants_that_take("batch") == (3, 4, 5, 6, 7)
     assert describe_variant(3) == third
 

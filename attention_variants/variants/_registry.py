@@ -67,6 +67,9 @@ class _Functions(Mapping[int, Attention]):
     def __iter__(self) -> Iterator[int]:
         return iter(sorted(_REGISTERED))
 
+    def __reversed__(self) -> Iterator[int]:
+        return iter(sorted(_REGISTERED, reverse=True))
+
     def __len__(self) -> int:
         return len(_REGISTERED)
 

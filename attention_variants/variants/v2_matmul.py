@@ -17,10 +17,10 @@ def attention_matmul(
 ) -> tuple[Float[Tensor, "T_q d_v"], Float[Tensor, "T_q T_k"]]:
     """Scaled dot-product attention as two matrix products with a softmax between them.
 
-    Not the scores are divided by sqrt(d_k), but the queries, before the product: the result is the same, there are
-    fewer numbers to divide if T_k > d_k, and in float16 the product can be larger before it overflows.
+    The queries are divided by sqrt(d_k) before the product, not the scores after it: the result is the same, there are
+    fewer numbers to divide if T_k > d_k, and in float16 the product does not overflow before it is divided.
 
-    Vaswani et al. (2017), section 3.2.1, equation 1, arXiv:1706.03762. Contract: `attention_variants.variants`.
+    Vaswani et al. (2017), section 3.2.1, equation 1, arXiv:1706.03762. Contract and errors: `attention_variants.variants`.
 
     Parameters
     ----------

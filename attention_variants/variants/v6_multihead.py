@@ -22,7 +22,7 @@ def multihead_attention(
     """Multi-head attention without a loop: split the heads, attend with all at once, merge them.
 
     The heads become one more batch dimension: (..., T, d_model) -> (..., H, T, d_k) and back.
-    Vaswani et al. (2017), section 3.2.2, arXiv:1706.03762. Contract: `attention_variants.variants`.
+    Vaswani et al. (2017), section 3.2.2, arXiv:1706.03762. Contract and errors: `attention_variants.variants`.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def multihead_attention(
     mask : boolean Tensor that broadcasts to (..., num_heads, T_q, T_k), optional
         True = may attend. One mask per batch item needs an axis for the heads: (B, 1, T_q, T_k).
     num_heads : int, default 1
-        Divides d_model into d_k = d_model / num_heads columns for each head.
+        It divides d_model into d_k = d_model / num_heads columns for each head.
 
     Returns
     -------

@@ -29,7 +29,7 @@ def multihead_attention_fused(
     The kernel visits the keys block by block and keeps only running sums (`attention_tiled` shows how), so that without
     weights the memory grows with T, not with T_q x T_k.
     Vaswani et al. (2017), section 3.2.2, arXiv:1706.03762; Dao et al. (2022), "FlashAttention", section 3,
-    arXiv:2205.14135. Contract: `attention_variants.variants`.
+    arXiv:2205.14135. Contract and errors: `attention_variants.variants`.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def multihead_attention_fused(
     mask : boolean Tensor that broadcasts to (..., num_heads, T_q, T_k), optional
         True = may attend. One mask per batch item needs an axis for the heads: (B, 1, T_q, T_k).
     num_heads : int, default 1
-        Divides d_model into d_k = d_model / num_heads columns for each head.
+        It divides d_model into d_k = d_model / num_heads columns for each head.
     dropout_p : float, default 0.0
         The probability of dropping a weight before it meets the values (the others are divided by 1 - dropout_p).
         It acts on every call: pass 0 in evaluation.
