@@ -78,7 +78,7 @@ class _Functions(Mapping[int, Attention]):
 
 
 #: The functions by their numbers, in order. `register` and `unregister` change it.
-VARIANTS: Mapping[int, Attention] = _Functions()
+VARIANTS = _Functions()
 
 
 def register(function: Attention, *, number: int, adds: str, takes: Collection[str] = ()) -> None:

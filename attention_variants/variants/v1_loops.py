@@ -21,7 +21,7 @@ def attention_loops(
     - ``weights = softmax(scores)``: the scores of each query become weights that sum to 1;
     - ``context = weights v``: for each query, the sum of the values by these weights.
 
-    Vaswani et al. (2017), section 3.2.1, equation 1, arXiv:1706.03762. Contract and errors: `attention_variants.variants`.
+    Vaswani et al. (2017), equation 1, arXiv:1706.03762. Contract and errors: `attention_variants.variants`.
 
     Parameters
     ----------

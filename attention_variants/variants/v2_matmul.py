@@ -20,7 +20,7 @@ def attention_matmul(
     The queries are divided by sqrt(d_k) before the product, not the scores after it: the result is the same, there are
     fewer numbers to divide if T_k > d_k, and in float16 the product does not overflow before it is divided.
 
-    Vaswani et al. (2017), section 3.2.1, equation 1, arXiv:1706.03762. Contract and errors: `attention_variants.variants`.
+    Vaswani et al. (2017), equation 1, arXiv:1706.03762. Contract and errors: `attention_variants.variants`.
 
     Parameters
     ----------

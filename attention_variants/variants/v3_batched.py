@@ -19,7 +19,7 @@ def attention_batched(
 ) -> tuple[Float[Tensor, "*batch T_q d_v"], Float[Tensor, "*batch T_q T_k"]]:
     """Scaled dot-product attention on any number of leading batch dimensions.
 
-    Vaswani et al. (2017), section 3.2.1, equation 1, arXiv:1706.03762. Contract and errors: `attention_variants.variants`.
+    Vaswani et al. (2017), equation 1, arXiv:1706.03762. Contract and errors: `attention_variants.variants`.
 
     Parameters
     ----------

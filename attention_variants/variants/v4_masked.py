@@ -20,7 +20,7 @@ def attention_masked(
 ) -> tuple[Float[Tensor, "*batch T_q d_v"], Float[Tensor, "*batch T_q T_k"]]:
     """Scaled dot-product attention over the keys that a mask allows.
 
-    Vaswani et al. (2017), sections 3.2.1 and 3.2.3, arXiv:1706.03762. Contract and errors: `attention_variants.variants`.
+    Vaswani et al. (2017), sections 3.2.1, 3.2.3, arXiv:1706.03762. Contract and errors: `attention_variants.variants`.
 
     Parameters
     ----------

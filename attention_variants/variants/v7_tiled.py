@@ -24,7 +24,8 @@ def attention_tiled(
     so far. When a block brings a larger score, sum and context are corrected by ``exp(old maximum - new maximum)``. At
     no time are more than T_q x block_size scores in memory.
     Milakov and Gimelshein (2018), "Online normalizer calculation for softmax", algorithm 3, arXiv:1805.02867;
-    Dao et al. (2022), "FlashAttention", algorithm 1, arXiv:2205.14135. Contract and errors: `attention_variants.variants`.
+    Dao et al. (2022), "FlashAttention", algorithm 1, arXiv:2205.14135.
+    Contract and errors: `attention_variants.variants`.
 
     Parameters
     ----------
