@@ -220,17 +220,7 @@ def taken_privates(source: str, module: str, is_package: bool = False) -> list[s
     return taken
 
 
-#: Modules that still take private names: to be empty.
-STILL_TAKING = {"attention_variants.classroom.contract.clauses"}
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        pytest.param(module, marks=pytest.mark.xfail(strict=True, reason="known")) if module in STILL_TAKING else module
-        for module in MODULES
-    ],
-)
+@pytest.mark.parametrize("module", MODULES)
 def test_what_is_private_to_a_file_stays_in_it(module):
     source, is_package = MODULES[module]
     assert not taken_privates(source, module, is_package)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from .contract.clauses import judge
 from .contract.evidence import Evidence
 from .contract.problems import Exam
 from .report import Report
 from .sandbox.clock import alarm
+from .sandbox.limits import MEMORY, SECONDS
 from .sandbox.parent import Outcome, run_isolated
 from .sandbox.restore import unharmed
-from .sandbox.rules import Broken, find_broken, watch, watched_problems
+from .sandbox.rules import Broken, find_broken, rules_of, watch, watched_problems
 from .sandbox.run import run_all
 from .sandbox.submission import Submission
 
@@ -25,8 +27,8 @@ def check(
     isolated: bool = False,
     rules: bool = False,
     exam: int = 0,
-    seconds: float = 10.0,
-    memory: int = 2 * 1024**3,
+    seconds: float = SECONDS,
+    memory: int = MEMORY,
 ) -> Report:
     """Hold a function against the contract of a variant, and say what is wrong in words.
 
@@ -77,7 +79,9 @@ def check(
     if not isinstance(fn, Submission) and not callable(fn):
         raise TypeError(f"check: fn must be a function; got {type(fn).__name__}. Pass it without calling it.")
     name = fn.name if isinstance(fn, Submission) else str(getattr(fn, "__name__", type(fn).__name__))
-    return _report(name, asked, run_exam(fn, asked, isolated=isolated, rules=rules, seconds=seconds, memory=memory))
+    outcome = run_exam(fn, asked, isolated=isolated, rules=rules, seconds=seconds, memory=memory)
+    report = _report(name, asked, outcome)
+    return replace(report, has_no_rules=True) if rules and not rules_of(variant).rules else report
 
 
 def run_exam(

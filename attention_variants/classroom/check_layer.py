@@ -19,6 +19,7 @@ from .contract.reference import far_from_the_layer
 from .misconceptions import Mistake, of_the_layer
 from .report import Report
 from .sandbox import adapters
+from .sandbox.limits import MEMORY, SECONDS_OF_A_LAYER
 from .sandbox.rules import READY_MADE_RULES
 from .sandbox.submission import Submission
 
@@ -32,8 +33,8 @@ def check_layer(
     isolated: bool = False,
     rules: bool = False,
     exam: int = 0,
-    seconds: float = 20.0,
-    memory: int = 2 * 1024**3,
+    seconds: float = SECONDS_OF_A_LAYER,
+    memory: int = MEMORY,
 ) -> Report:
     """Hold a module against what `MultiHeadAttention` guarantees, and say what is wrong in words.
 

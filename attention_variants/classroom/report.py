@@ -17,7 +17,7 @@ from . import grading_scheme, wording
 from .contract.answer import Failure
 from .contract.evidence import Finding
 from .contract.problems import Exam
-from .sandbox.rules import Broken, in_words
+from .sandbox.rules import Broken
 
 if TYPE_CHECKING:
     from .misconceptions import Mistake
@@ -52,6 +52,8 @@ class Report:
         Why there was nothing to judge, if so: there is no such function, or its process ended.
     remarks : tuple of str
         What else happened to a `Submission`, such as cells of a notebook that were passed over.
+    has_no_rules : bool
+        Whether rules were asked for, and the variant has none of its own.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Report:
     is_layer: bool = False
     trouble: Failure | None = None
     remarks: tuple[str, ...] = ()
+    has_no_rules: bool = False
 
     @property
     def variant(self) -> int:
@@ -167,7 +170,7 @@ class Report:
         return lines
 
     def _rules(self) -> list[str]:
-        return [_say("rule", rule=in_words(broken)) for broken in self.broken_rules]
+        return [_say("rule", rule=wording.rule(broken)) for broken in self.broken_rules]
 
     def _kept(self) -> list[str]:
         """The parts of the contract on one line each for those with something to do, together for the others."""
@@ -182,7 +185,11 @@ class Report:
 
     def _notes(self) -> list[str]:
         printed = [_say("printed", printed=self.printed)] if self.printed else []
-        return [*printed, *self.remarks]
+        return [*printed, *self._remarks()]
+
+    def _remarks(self) -> list[str]:
+        function = get_variant(self.variant).__name__
+        return [*self.remarks, *[wording.no_rules(self.variant, function)] * self.has_no_rules]
 
     def to_dict(self) -> dict[str, Any]:
         """The report as codes, numbers, words, lists and dicts, ready for JSON.
@@ -210,11 +217,11 @@ class Report:
             ],
             "first": self.findings.index(self._first) if self.findings else None,
             "not_written": self.not_written,
-            "broken_rules": [in_words(broken) for broken in self.broken_rules],
+            "broken_rules": [wording.rule(broken) for broken in self.broken_rules],
             "broken_rule_codes": [str(broken.rule) for broken in self.broken_rules],
             "trouble": wording.failure(self.trouble) if self.trouble else "",
             "trouble_code": self.trouble.kind if self.trouble else "",
-            "remarks": list(self.remarks),
+            "remarks": self._remarks(),
             "printed": self.printed,
             "text": str(self),
         }

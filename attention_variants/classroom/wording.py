@@ -14,6 +14,7 @@ import numpy as np
 from .contract.answer import Failure
 from .contract.evidence import Breach, Finding
 from .contract.problems import Problem
+from .sandbox.rules import Broken, Rule
 
 #: Of a row, so many numbers are shown.
 SHOWN = 8
@@ -264,6 +265,29 @@ REPORT = {
 }
 
 
+#: What is said of a broken rule of a variant; a rule that compares two problems tells how many operations each took.
+RULES = {
+    Rule.NOT_THE_LIBRARY: "it calls a variant of this library; write the steps yourself.",
+    Rule.NOT_A_READY_LAYER: "it calls a ready-made layer, nn.MultiheadAttention; write the steps yourself.",
+    Rule.ANSWERS_WHEN_WATCHED: "it fails when its operations are watched, and only then.",
+    Rule.NO_WHOLE_PRODUCT: "it multiplies whole matrices; here each score is computed for one query and one key.",
+    Rule.NO_WHOLE_SOFTMAX: "it takes the softmax of a whole matrix; here it is taken of one row at a time.",
+    Rule.NO_KERNEL: "it calls the fused kernel, scaled_dot_product_attention; that is variant 7.",
+    Rule.KERNEL: "it never calls the fused kernel, scaled_dot_product_attention.",
+    Rule.CONTEXT_OF_THE_KERNEL: "what it returns is not the context that the fused kernel computes.",
+    Rule.HEADS_IN_TURN: "it takes all heads in one product; here they come one after the other. At once is variant 6.",
+    Rule.NO_LOOP_OVER_QUERIES: "a larger problem takes more {what} ({few}, then {many}): there is a loop, "
+    "perhaps over queries or keys.",
+    Rule.NO_LOOP_OVER_BATCH: "a larger problem takes more {what} ({few}, then {many}): there is a loop, "
+    "perhaps over the batch.",
+    Rule.NO_LOOP_OVER_HEADS: "a larger problem takes more {what} ({few}, then {many}): there is a loop, "
+    "perhaps over heads.",
+}
+#: What such a rule counts.
+COUNTED = {True: "products of matrices", False: "operations"}
+NO_RULES = "There are no rules for variant {variant}, {name}: only whether it is ready-made was looked at."
+
+
 def say(template: str, language: str = "en", **fields: Any) -> str:
     """Fill a template.
 
@@ -402,6 +426,43 @@ def failure(told: Failure, language: str = "en") -> str:
     sentence : str
     """
     return sentence(Breach(told.kind, told.numbers), language)
+
+
+def rule(broken: Broken, language: str = "en") -> str:
+    """Say which rule of a variant was broken.
+
+    Parameters
+    ----------
+    broken : Broken
+        The rule, and how many operations were counted.
+    language : str, default "en"
+        Only "en" so far.
+
+    Returns
+    -------
+    sentence : str
+    """
+    few, many = broken.numbers or (0, 0)
+    return say(RULES[broken.rule], language, what=COUNTED[broken.of_products], few=few, many=many)
+
+
+def no_rules(variant: int, name: str, language: str = "en") -> str:
+    """Say that a variant has no rules of its own.
+
+    Parameters
+    ----------
+    variant : int
+        Its number.
+    name : str
+        Its function.
+    language : str, default "en"
+        Only "en" so far.
+
+    Returns
+    -------
+    sentence : str
+    """
+    return say(NO_RULES, language, variant=variant, name=name)
 
 
 def title(s: Problem, language: str = "en") -> str:

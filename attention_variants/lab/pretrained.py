@@ -457,7 +457,9 @@ def pretrained(name: str | PathLike[str] = _MINILM, *, variant: int | None = 7) 
     try:
         import transformers  # noqa: F401 - whether it is there
     except ImportError as error:
-        raise ImportError(f"pretrained needs the transformers library ({error}): pip install transformers") from error
+        raise ImportError(
+            f'pretrained needs the transformers library ({error}): pip install "attention-variants[pretrained]"'
+        ) from error
 
     name = fspath(name)
     with _quiet(), torch.random.fork_rng(devices=[]):  # a caller's random numbers stay as they were seeded

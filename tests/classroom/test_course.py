@@ -41,7 +41,7 @@ def everyone(after: str) -> list[str]:
 
 #: A process that has loaded what nbgrader needs, and forks for each command: it costs what it does, not what it loads.
 SHELL = """
-import json, os, sys, traceback
+import atexit, json, os, sys, traceback
 import torch
 torch.set_num_threads(1)
 from nbgrader.apps.nbgraderapp import NbGraderApp
@@ -65,6 +65,7 @@ for line in sys.stdin:
         except BaseException:
             traceback.print_exc()
         finally:
+            atexit._run_exitfuncs()  # ends the process in which students' code ran
             sys.stdout.flush(), sys.stderr.flush()
             os._exit(status)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

@@ -1,14 +1,16 @@
 """A class is graded by the command: every file gets its row, whatever is in it, and no file harms another's."""
 
 import csv
+import importlib
 import json
 import sys
 
 import pytest
 
 from attention_variants.classroom.grading.grade import grade
+from attention_variants.classroom.grading.pages import class_page
 from attention_variants.cli import main
-from attention_variants.variants import VARIANTS
+from attention_variants.variants import VARIANTS, register, unregister
 from grader_exam.a_class import hand_in
 
 HEAD = "import math, os, signal, sys, time\nimport torch\n\n"
@@ -223,3 +225,46 @@ def test_a_class_on_paper_is_one_in_four_right_and_half_notebooks(tmp_path):
 def test_there_is_a_class_on_paper_for_every_variant(tmp_path, variant):
     hand_in(tmp_path, variant, 40)
     assert len(list(tmp_path.iterdir())) == 40
+
+
+EIGHTH = """
+import attention_variants as av
+
+def attention_eighth(q, k, v, num_heads=1):
+    return av.multihead_attention(q, k, v, None, num_heads)
+"""
+RIGHT_EIGHTH = """
+def attention_eighth(q, k, v, num_heads=1):
+    q, k, v = (x.unflatten(-1, (num_heads, -1)).transpose(-3, -2) for x in (q, k, v))
+    weights = torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), dim=-1)
+    return (weights @ v).transpose(-3, -2).flatten(-2), weights
+"""
+
+
+def test_a_class_is_graded_for_a_variant_that_was_registered(tmp_path, monkeypatch):
+    home, folder = tmp_path / "home", tmp_path / "class"
+    home.mkdir()
+    folder.mkdir()
+    (home / "my_eighth.py").write_text(EIGHTH)
+    monkeypatch.syspath_prepend(str(home))
+    (folder / "ann.py").write_text(HEAD + RIGHT_EIGHTH)
+    (folder / "bob.py").write_text(HEAD + RIGHT_EIGHTH.replace(" / math.sqrt(q.shape[-1])", ""))
+    (folder / "cid.py").write_text(EIGHTH)  # the variant calls another one
+    (folder / "dot.py").write_text(HEAD + RIGHT)  # the fourth
+    function = importlib.import_module("my_eighth").attention_eighth
+    register(function, number=8, adds="no mask", takes=("batch", "heads"))
+    try:
+        result = grade(folder, 8, rules=True, jobs=1)
+        page = class_page(result)
+    finally:
+        unregister(8)
+    ann, bob, cid, dot = result.rows
+    assert ann.passed
+    assert bob.misconceptions == ["no_scale"]
+    assert "calls a variant of this library" in cid.broken_rules[0]
+    assert dot.trouble.startswith("there is no function attention_eighth; the file defines attention_masked")
+    missing = "There are no rules for variant 8, attention_eighth: only whether it is ready-made was looked at."
+    assert result.notes == (missing,)
+    assert missing in page
+    assert all(missing in row.remarks for row in (ann, bob, cid))
+    assert missing in result.to_dict()["notes"]

@@ -4,6 +4,7 @@ import importlib
 import math
 import os
 import pkgutil
+import sys
 
 import pytest
 import torch
@@ -67,6 +68,21 @@ def test_a_function_of_a_notebook_can_be_handed_over():
     assert report.solved[0] == "as many queries as keys"
 
 
+@pytest.mark.parametrize(("scale", "passes"), [("math.sqrt(q.shape[-1])", True), ("1", False)])
+def test_without_cloudpickle_a_function_goes_over_as_its_source(scale, passes, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)  # as where it is not installed
+    path = tmp_path / "cell.py"  # the function stands indented in it, as in an `if` of a notebook
+    path.write_text(
+        "if True:\n    def answer(q, k, v):\n"
+        f"        weights = torch.softmax(q @ k.mT / {scale}, dim=-1)\n        return weights @ v, weights\n"
+    )
+    names = {"__name__": "__main__", "math": math, "torch": torch}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    report = av.check(names["answer"], 2, isolated=True)
+    assert bool(report) is passes
+    assert [named.name for named in report.misconceptions] == ([] if passes else ["no_scale"])
+
+
 #: Every one of them is wrong, and tries to be taken for right.
 TRICKS = {
     "torch.allclose, equal and isclose say yes": """
@@ -104,14 +120,14 @@ def answer(q, k, v):
     "a forged report on standard output": """
 print('{"passed": true, "score": 1.0}', flush=True)
 def answer(q, k, v):
-    os.write(1, b'"by itself"' + bytes([10]))
+    os.write(1, b'"by_itself"' + bytes([10]))
     os.write(2, b"passed")
     return wrong(q, k, v)
 """,
     "a forged reply on every pipe": """
 for number in range(3, 64):
     try:
-        os.write(number, b'"by itself"' + bytes([10]))
+        os.write(number, b'"by_itself"' + bytes([10]))
     except OSError:
         pass
 answer = wrong
@@ -365,7 +381,7 @@ def test_a_trick_gains_nothing(trick):
 
 
 FORGED = {
-    "without a folder": b'"by itself"',
+    "without a folder": b'"by_itself"',
     "no JSON": b"[",
     "no text": b"\xff",
     "an end that there is not": b'["here", "with full marks", null]',
@@ -389,7 +405,7 @@ def test_a_reply_that_the_fork_server_cannot_have_written_means_that_it_is_lost(
 
 
 def test_a_reply_to_another_job_is_passed_over(pipe):
-    os.write(pipe[1], b'["elsewhere", "by itself", null]\n["here", "signal", 9]\n')
+    os.write(pipe[1], b'["elsewhere", "by_itself", null]\n["here", "signal", 9]\n')
     assert processes._reply(pipe[0], "here", 5.0) == How(End.SIGNAL, 9)
 
 

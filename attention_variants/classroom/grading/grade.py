@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from attention_variants.classroom.sandbox.limits import MEMORY, SECONDS
-from attention_variants.classroom.sandbox.rules import what_is_missing
+from attention_variants.classroom.sandbox.rules import rules_of
 from attention_variants.classroom.sandbox.submission import printable
+from attention_variants.classroom.wording import no_rules
 from attention_variants.variants import get_variant
 
 from .pool import Progress, cores, grade_all
@@ -108,5 +109,5 @@ def grade(
     handed_in, left_out = find_submissions(folder, name)
     limits = {"variant": variant, "seconds": seconds, "memory": memory, "rules": rules}
     rows = grade_all(handed_in, limits, jobs or cores(), progress or (lambda file, done, total: None))
-    missing = what_is_missing(variant) if rules else ""
-    return ClassResult(variant, name, tuple(rows), rules, tuple(left_out), tuple(filter(None, [missing])))
+    notes = (no_rules(variant, get_variant(variant).__name__),) if rules and not rules_of(variant).rules else ()
+    return ClassResult(variant, name, tuple(rows), rules, tuple(left_out), notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, auto
 
 from attention_variants.classroom.contract.answer import Failure
 
@@ -12,11 +12,11 @@ from attention_variants.classroom.contract.answer import Failure
 class End(StrEnum):
     """The ways in which it can end."""
 
-    BY_ITSELF = "by itself"
-    OUT_OF_TIME = "out of time"
-    WROTE_TOO_MUCH = "wrote too much"
-    SIGNAL = "signal"
-    LOST = "lost"
+    BY_ITSELF = auto()
+    OUT_OF_TIME = auto()
+    WROTE_TOO_MUCH = auto()
+    SIGNAL = auto()
+    LOST = auto()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ MIB = 1024**2
 
 #: How long a function may take for all problems together.
 SECONDS = 10.0
+#: How long a layer may take, for its heads and again for real sentences.
+SECONDS_OF_A_LAYER = 20.0
 #: How much memory it may take beyond what PyTorch itself needs (held on Linux).
 MEMORY = 2 * 1024 * MIB
 

@@ -112,6 +112,7 @@ class Nothing(metaclass=_HasEveryName):
         return Nothing
 
     def __call__(self, *things: Any, **options: Any) -> Any:
+        """Give nothing."""
         return self
 
     def __str__(self) -> str:

@@ -12,6 +12,7 @@ import pickle
 import shutil
 import sys
 import tempfile
+import textwrap
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,13 +91,11 @@ def run_isolated(fn: Callable | Submission, exam: Exam, *, rules: bool, seconds:
         The answers; where none came, each says why.
     """
     with _folder() as folder:
-        loading = 0.0
-        if isinstance(fn, Submission):
-            loading = 2 * seconds if fn.cells else seconds
+        code = _code(folder, fn)  # before the time is fixed: code takes time to load, a pickle next to none
+        loading = 0.0 if code is None else seconds_to_load(seconds, bool(code.cells))
         limits = {"seconds": seconds, "loading": loading, "memory": memory}
-        job = _write_job(folder, fn, exam.variant, exam=exam.number, rules=rules, **limits)
-        draws = isinstance(fn, Submission) and "matplotlib" in fn.source
-        how = processes.do(folder, loading + seconds + GRACE, draws)
+        job = _write_job(folder, code, exam.variant, exam=exam.number, rules=rules, **limits)
+        how = processes.do(folder, loading + seconds + GRACE, code is not None and _draws(code))
         return _read(folder, job, how, exam.problems)
 
 
@@ -121,7 +120,7 @@ def read_value(submission: Submission, *, seconds: float = SECONDS, memory: int 
     limits = {"seconds": seconds, "loading": seconds, "memory": memory}
     with _folder() as folder:
         _write_job(folder, submission, min(VARIANTS), value=True, **limits)
-        processes.do(folder, seconds + GRACE, "matplotlib" in submission.source)
+        processes.do(folder, seconds + GRACE, _draws(submission))
         try:
             return _arrays(folder / ANSWERED)[0]["value"]
         except Exception:  # no file, or not one that we wrote
@@ -138,23 +137,34 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_job(folder: Path, fn: Callable | Submission, variant: int, **limits: Any) -> Job:
+def _draws(code: Submission) -> bool:
+    """Whether it looks as if it needs matplotlib."""
+    return "matplotlib" in code.source
+
+
+def _code(folder: Path, fn: Callable | Submission) -> Submission | None:
+    """The code that goes to the other process; None if the function goes there as a pickle."""
+    if isinstance(fn, Submission):
+        return fn
+    try:
+        (folder / PICKLE).write_bytes(_pickled(fn))
+    except Exception:
+        return _source_of(fn)
+    return None
+
+
+def _write_job(folder: Path, code: Submission | None, variant: int, **limits: Any) -> Job:
     path = [str(Path(entry).absolute()) for entry in sys.path]  # the other process stands elsewhere
     job = Job(variant=variant, variants=described(), path=path, **limits)
-    if not isinstance(fn, Submission):
-        try:
-            (folder / PICKLE).write_bytes(_pickled(fn))
-        except Exception:
-            fn = _source_of(fn)
-    if isinstance(fn, Submission):
+    if code is not None:
         job = replace(
             job,
-            name=fn.name,
-            file=fn.file,
-            cells=fn.cells or (fn.source,),
-            notebook=bool(fn.cells),
-            adapter=fn.adapter,
-            path=[*path, *filter(None, [fn.folder])],
+            name=code.name,
+            file=code.file,
+            cells=code.cells or (code.source,),
+            notebook=bool(code.cells),
+            adapter=code.adapter,
+            path=[*path, *filter(None, [code.folder])],
         )
     job.write(folder)
     return job
@@ -175,9 +185,11 @@ def _source_of(fn: Callable) -> Submission:
         source = inspect.getsource(fn)
     except (OSError, TypeError) as error:
         raise TypeError(
-            "check: this function cannot be handed to another process; pass a Submission, its source and name."
+            "check: this function cannot be handed to another process; pip install cloudpickle, or pass a Submission, "
+            "its source and name."
         ) from error
-    return Submission("import math\nimport torch\nimport torch.nn.functional as F\n" + source, fn.__name__)
+    head = "import math\nimport torch\nimport torch.nn.functional as F\n"
+    return Submission(head + textwrap.dedent(source), fn.__name__)
 
 
 # ------------------------------------------------------------------------------------------- what came back

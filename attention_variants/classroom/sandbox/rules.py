@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, auto
 
 from attention_variants.classroom.contract.problems import Exam, Problem
 from attention_variants.variants import describe_variant
@@ -20,20 +20,20 @@ from .watch import PRODUCTS, watched
 
 
 class Rule(StrEnum):
-    """What a rule asks for."""
+    """What a rule asks for; `wording.RULES` says it to the student."""
 
-    NOT_THE_LIBRARY = "not a variant of this library"
-    NOT_A_READY_LAYER = "not a ready-made layer"
-    ANSWERS_WHEN_WATCHED = "answers when it is watched"
-    NO_WHOLE_PRODUCT = "no product of whole matrices"
-    NO_WHOLE_SOFTMAX = "no softmax of a whole matrix"
-    NO_KERNEL = "not the fused kernel"
-    KERNEL = "the fused kernel"
-    CONTEXT_OF_THE_KERNEL = "the context that the kernel computes"
-    HEADS_IN_TURN = "one head after the other"
-    NO_LOOP_OVER_QUERIES = "no loop over queries or keys"
-    NO_LOOP_OVER_BATCH = "no loop over the batch"
-    NO_LOOP_OVER_HEADS = "no loop over heads"
+    NOT_THE_LIBRARY = auto()
+    NOT_A_READY_LAYER = auto()
+    ANSWERS_WHEN_WATCHED = auto()
+    NO_WHOLE_PRODUCT = auto()
+    NO_WHOLE_SOFTMAX = auto()
+    NO_KERNEL = auto()
+    KERNEL = auto()
+    CONTEXT_OF_THE_KERNEL = auto()
+    HEADS_IN_TURN = auto()
+    NO_LOOP_OVER_QUERIES = auto()
+    NO_LOOP_OVER_BATCH = auto()
+    NO_LOOP_OVER_HEADS = auto()
 
 
 #: Hold for every variant: attention that somebody else has written is no work.
@@ -101,28 +101,9 @@ def rules_of(variant: int) -> RulesOfOne:
     Returns
     -------
     rules : RulesOfOne
-        None of them, if the variant has no entry in `RULES`.
+        None of them, if the variant has no entry in `RULES`; `wording.no_rules` says so.
     """
     return RULES.get(describe_variant(variant).name, RulesOfOne())
-
-
-def what_is_missing(variant: int) -> str:
-    """Say that a variant has no rules of its own, if so.
-
-    Parameters
-    ----------
-    variant : int
-        Its number.
-
-    Returns
-    -------
-    words : str
-        Empty if it has some.
-    """
-    if rules_of(variant).rules:
-        return ""
-    name = describe_variant(variant).name
-    return f"There are no rules for variant {variant}, {name}: only whether it is ready-made was looked at."
 
 
 def watched_problems(exam: Exam) -> tuple[Problem, Problem]:
@@ -184,22 +165,22 @@ def find_broken(exam: Exam, counts: Sequence[dict[str, int]], answered: Sequence
         return [Broken(Rule.ANSWERS_WHEN_WATCHED)] if hides else []
     numbers_of_context = math.prod(watched_problems(Exam(exam.variant))[1].context_shape)
     rules = (*READY_MADE_RULES, *rules_of(exam.variant).rules)
-    found = (_JUDGES[rule](rule, small, large, numbers_of_context) for rule in rules)
+    found = (_TESTS[rule](rule, small, large, numbers_of_context) for rule in rules)
     return [broken for broken in found if broken is not None]
 
 
-# ------------------------------------------------------------------------------------------- how each rule is judged
+# ------------------------------------------------------------------------------------------- how each rule is tested
 
-_Judge = Callable[[Rule, "Counter[str]", "Counter[str]", int], Broken | None]
+_Test = Callable[[Rule, "Counter[str]", "Counter[str]", int], Broken | None]
 
 
-def _never(*names: str) -> _Judge:
+def _never(*names: str) -> _Test:
     """No call of these."""
 
-    def judge(rule: Rule, small: Counter[str], large: Counter[str], _: int) -> Broken | None:
+    def test(rule: Rule, small: Counter[str], large: Counter[str], _: int) -> Broken | None:
         return Broken(rule) if any(small[name] or large[name] for name in names) else None
 
-    return judge
+    return test
 
 
 def _kernel(counts: Counter[str]) -> bool:
@@ -236,7 +217,7 @@ def _no_loop(rule: Rule, small: Counter[str], large: Counter[str], _: int) -> Br
     return Broken(rule, (few, many)) if many > 1.5 * few + 4 else None  # some more are no loop
 
 
-_JUDGES: dict[Rule, _Judge] = {
+_TESTS: dict[Rule, _Test] = {
     Rule.NOT_THE_LIBRARY: _never("library"),
     Rule.NOT_A_READY_LAYER: _never("call multi_head_attention_forward", "call _native_multi_head_attention"),
     Rule.NO_WHOLE_PRODUCT: _never("whole product"),
@@ -249,43 +230,3 @@ _JUDGES: dict[Rule, _Judge] = {
     Rule.NO_LOOP_OVER_BATCH: _no_loop,
     Rule.NO_LOOP_OVER_HEADS: _no_loop,
 }
-
-# --------------------------------------------------------------------------------------------------------- in words
-
-_WORDS = {
-    Rule.NOT_THE_LIBRARY: "it calls a variant of this library; write the steps yourself.",
-    Rule.NOT_A_READY_LAYER: "it calls a ready-made layer, nn.MultiheadAttention; write the steps yourself.",
-    Rule.ANSWERS_WHEN_WATCHED: "it fails when its operations are watched, and only then.",
-    Rule.NO_WHOLE_PRODUCT: "it multiplies whole matrices; here each score is computed for one query and one key.",
-    Rule.NO_WHOLE_SOFTMAX: "it takes the softmax of a whole matrix; here it is taken of one row at a time.",
-    Rule.NO_KERNEL: "it calls the fused kernel, scaled_dot_product_attention; that is variant 7.",
-    Rule.KERNEL: "it never calls the fused kernel, scaled_dot_product_attention.",
-    Rule.CONTEXT_OF_THE_KERNEL: "what it returns is not the context that the fused kernel computes.",
-    Rule.HEADS_IN_TURN: "it takes all heads in one product; here they come one after the other. At once is variant 6.",
-}
-_OVER = {
-    Rule.NO_LOOP_OVER_QUERIES: "queries or keys",
-    Rule.NO_LOOP_OVER_BATCH: "the batch",
-    Rule.NO_LOOP_OVER_HEADS: "heads",
-}
-
-
-def in_words(broken: Broken) -> str:
-    """Say to a student which rule was broken.
-
-    Parameters
-    ----------
-    broken : Broken
-        What was found.
-
-    Returns
-    -------
-    words : str
-    """
-    if broken.rule not in _OVER:
-        return _WORDS[broken.rule]
-    what = "products of matrices" if broken.of_products else "operations"
-    few, many = broken.numbers
-    return (
-        f"a larger problem takes more {what} ({few}, then {many}): there is a loop, perhaps over {_OVER[broken.rule]}."
-    )

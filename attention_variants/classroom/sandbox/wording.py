@@ -1,6 +1,7 @@
-"""The sentences about how a submission was loaded: what was not there, and what was passed over.
+"""The sentences about how a submission was loaded: what is there in place of the function, what was passed over.
 
-The process that runs it hands over codes, numbers and names; the sentences are made of them here.
+The process that loads it hands over codes, numbers and names; the sentences are made of them here. All other sentences
+of a report stand in `attention_variants.classroom.wording`.
 """
 
 from __future__ import annotations

@@ -28,9 +28,10 @@ from attention_variants.lab.plots.colors import (
     RULE,
     TOKENS,
 )
+from attention_variants.lab.plots.fonts import font, length
 
 from .frames import Cells, Frame, Move, Panel, Spot, Storyboard
-from .layout import LINE, SMALL, TITLE, Box, Layout, font, length
+from .layout import LINE, SMALL, TITLE, Box, Layout
 
 #: What some tensors are drawn like: the colours of what they are a part of, or become.
 _LIKE = {"exp": "weights", "running_sum": "weights", "running_max": "scores", "new_max": "scores"}
