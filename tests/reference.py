@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from error_bounds import error_bounds
 from torch import Tensor
 
 from attention_variants.model.lift import lift
@@ -334,12 +335,63 @@ def check(
     Returns
     -------
     errors : dict
-        The relative error of ``"context"``, ``"weights"`` and ``"gradient"``.
+        The relative error of ``"weights"``, ``"context"`` and ``"gradient"``.
 
     Raises
     ------
     FaultError
         At the first thing that is wrong, the weights before the context.
+    """
+    expected = problem.expected if weights else problem.expected_of_context
+    actual, gradients = _run(function, problem, dtype, weights)
+    errors = {name: relative_error(x, expected[name]) for name, x in actual.items()}
+    errors["gradient"] = relative_error(_flat(gradients), _flat(map(torch.as_tensor, expected["gradients"])))
+    if problem.dropout_p:
+        errors = {"weights": errors["weights"]}
+    for name, error in errors.items():
+        if not error <= problem.tolerance(dtype):
+            raise FaultError(name, f"off by {error:.1e}, more than {problem.tolerance(dtype):.0e}, in {problem.name}")
+    return errors
+
+
+def check_within_bounds(
+    function: Callable, problem: Problem, dtype: torch.dtype = torch.float64, *, weights: bool = True
+) -> dict[str, float]:
+    """Run an implementation and compare each number with the reference, within what rounding explains.
+
+    Parameters
+    ----------
+    function, problem, dtype, weights
+        As for `check`; the numbers of the problem are exact in ``dtype``, and there is no dropout.
+
+    Returns
+    -------
+    shares : dict
+        The largest error of ``"weights"``, ``"context"`` and ``"gradient"`` as a share of its bound, at most 1.
+
+    Raises
+    ------
+    FaultError
+        At the first thing that is wrong, the weights before the context.
+    """
+    expected = problem.expected if weights else problem.expected_of_context
+    bounds = error_bounds(problem, dtype, weights=weights)
+    actual, gradients = _run(function, problem, dtype, weights)
+    shares = {name: _share(x, expected[name], bounds[name]) for name, x in actual.items()}
+    parts = zip(gradients, expected["gradients"], [bounds[name] for name in ("q", "k", "v")], strict=True)
+    shares["gradient"] = max(_share(*part) for part in parts)
+    for name, share in shares.items():
+        if not share <= 1:
+            raise FaultError(name, f"off by {share:.3g} times what rounding explains, in {problem.name}, {dtype}")
+    return shares
+
+
+def _run(
+    function: Callable, problem: Problem, dtype: torch.dtype, weights: bool
+) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    """Return the weights (if any) and the context, in this order: where weights are wrong, the context is too.
+
+    And the gradients in q, k and v. Raises FaultError for everything that is wrong before numbers are compared.
     """
     expected = problem.expected if weights else problem.expected_of_context
     leaves = {name: getattr(problem, name).to(dtype, copy=True).requires_grad_() for name in ("q", "k", "v")}
@@ -374,15 +426,14 @@ def check(
     for name, x in {**actual, "gradient": _flat(gradients)}.items():
         if not x.isfinite().all():
             raise FaultError("nan", f"{name} in {problem.name}")
-    # Weights first: where they are wrong, the context is too.
-    errors = {name: relative_error(actual[name], expected[name]) for name in reversed(actual)}
-    errors["gradient"] = relative_error(_flat(gradients), _flat(map(torch.as_tensor, expected["gradients"])))
-    if problem.dropout_p:
-        errors = {"weights": errors["weights"]}
-    for name, error in errors.items():
-        if not error <= problem.tolerance(dtype):
-            raise FaultError(name, f"off by {error:.1e}, more than {problem.tolerance(dtype):.0e}, in {problem.name}")
-    return errors
+    return dict(reversed(actual.items())), gradients
+
+
+def _share(actual: Tensor, expected: np.ndarray, bound: np.ndarray) -> float:
+    """Return the largest error as a share of its bound; of the bound 0, any error is infinitely much."""
+    error = np.abs(actual.detach().double().numpy() - expected)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(error == 0, 0.0, error / bound).max(initial=0.0).item()
 
 
 def _flat(tensors: Iterable[Tensor]) -> Tensor:

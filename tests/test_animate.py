@@ -91,8 +91,17 @@ def covered(stage, frame, x, y):
 
 #: What is drawn in the colours of another, between 0 and the second or on both sides of 0.
 COLOURS = {
-    "q": "q", "k": "k", "v": "v", "scores": "scores", "context": "context", "weights": "weights", "exp": "weights",
-    "running_max": "scores", "new_max": "scores", "running_sum": "weights", "correction": "difference",
+    "q": "q",
+    "k": "k",
+    "v": "v",
+    "scores": "scores",
+    "context": "context",
+    "weights": "weights",
+    "exp": "weights",
+    "running_max": "scores",
+    "new_max": "scores",
+    "running_sum": "weights",
+    "correction": "difference",
 }
 
 
