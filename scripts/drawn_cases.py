@@ -5,10 +5,11 @@
     .venv/bin/python scripts/drawn_cases.py --case 51234                one of them, told at length
     ATEN_CPU_CAPABILITY=avx2 .venv/bin/python scripts/drawn_cases.py    as on a processor without AVX-512 (or: default)
 
-The number of a case decides everything about it: up to 9 queries and keys (sometimes 40 keys), batch, heads, d_k, numbers
-from 0.001 to 1000 (or 0, equal keys, one large key), a mask, float32 or float64. Each number that a variant returns, and
-each gradient, is compared with the float64 reference; the bound of its error comes from tests/error_bounds.py. The tests
-of the repository draw some hundred problems in the same spirit; this is for whoever changes a variant, a bound or torch.
+The number of a case decides everything about it: up to 9 queries and keys (sometimes 40 keys), batch, heads, d_k,
+numbers from 0.001 to 1000 (or 0, equal keys, one large key), a mask, float32 or float64. Each number that a variant
+returns, and each gradient, is compared with the float64 reference; tests/error_bounds.py says how far rounding may
+carry it. The tests of the repository draw some hundred problems in the same spirit; this is for whoever changes a
+variant, a bound or torch.
 
 Printed are, for each variant, how many cases passed and the largest error as a share of its bound. The exit status is 1
 if a case failed.
@@ -174,13 +175,13 @@ def measure_all(cases: range, jobs: int) -> Seen:
 def lines_about(seen: Seen, cases: range) -> Iterator[str]:
     """Say in lines what was seen."""
     capability = torch.backends.cpu.get_cpu_capability()
-    yield f"cases {cases.start} to {cases.stop - 1}, {capability}, torch {torch.__version__}, {seen.cpu_seconds:.0f} s CPU"
+    yield f"cases {cases.start} to {cases[-1]}, {capability}, torch {torch.__version__}, {seen.cpu_seconds:.0f} s CPU"
     yield "largest error as a share of its bound (and the case)"
     yield "variant  passed  " + "".join(f"{part:>20}" for part in PARTS)
     for variant, passed in seen.passed.items():
         shares = [seen.largest.get((variant, part), (0.0, -1)) for part in PARTS]
         yield f"{variant:7} {passed:7}  " + "".join(f"{f'{share:.3f} ({case})':>20}" for share, case in shares)
-    for case, variant, fault in sorted(seen.failed)[:SHOWN]:
+    for _, variant, fault in sorted(seen.failed)[:SHOWN]:
         yield f"variant {variant}: {fault}"
     if len(seen.failed) > SHOWN:
         yield f"... {len(seen.failed) - SHOWN} more failures"

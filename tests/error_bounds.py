@@ -1,12 +1,13 @@
 """How far rounding may carry a right implementation: a bound for every number that attention and its gradients give.
 
-A fixed relative error suits numbers of size 1. Elsewhere it is too strict (keys of size 30 multiply what rounding left of a
-gradient that is 0) or too generous. `error_bounds` follows the rounding instead, through a forward and a backward pass.
+A fixed relative error suits numbers of size 1. Elsewhere it is too strict (keys of size 30 multiply what rounding left
+of a gradient that is 0) or too generous. `error_bounds` follows the rounding instead, through a forward and a backward
+pass.
 
-eps is twice the largest relative error of one operation, the unit roundoff u: it pays for the variant and for the
-float64 reference, which may round as much. A sum of n products, in whatever order, is off by at most n eps times the sum
-of their magnitudes (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1). Below, E_x is the bound of
-what is written x, all for one head, and what an operation adds to the errors of what enters it stands last.
+eps is twice the largest relative error of one operation: it pays for the variant and for the float64 reference, which
+may round as much. A sum of n products, in whatever order, is off by at most n eps times the sum of their magnitudes
+(Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1). Below, E_x is the bound of x, all is for one
+head, and what an operation adds to the errors of what enters it stands last.
 
 Forward::
 
@@ -16,7 +17,7 @@ Forward::
     context o_i  = sum_j w_ij v_j                     E_o = sum_j E_w |v_j| + (T_k + 2) eps sum_j (w + E_w) |v_j|
 
 E_w is exact for shifts of any size: w_j is largest if its exponent is shifted up and all others down. So a weight of 1
-has next to no error however large its score is, since nothing competes with it. To this the sum of the exponentials, the
+has next to no error however large its score is, since nothing competes with it. The sum of the exponentials, the
 division and, block by block, the corrections of an online softmax add (2 T_k + 3) eps w.
 
 Backward, of sum(context * C) + sum(weights * D)::

@@ -362,7 +362,7 @@ def check_within_bounds(
     Parameters
     ----------
     function, problem, dtype, weights
-        As for `check`; the numbers of the problem are exact in ``dtype``, and there is no dropout.
+        As for `check`; the numbers of the problem are exact in ``dtype``, and nothing is dropped.
 
     Returns
     -------
@@ -393,40 +393,43 @@ def _run(
 
     And the gradients in q, k and v. Raises FaultError for everything that is wrong before numbers are compared.
     """
-    expected = problem.expected if weights else problem.expected_of_context
     leaves = {name: getattr(problem, name).to(dtype, copy=True).requires_grad_() for name in ("q", "k", "v")}
-    inputs = {name: leaf.clone() for name, leaf in leaves.items()}  # autograd would guard the leaves themselves
-    mask = None if problem.mask is None else problem.mask.clone()
-    options: dict[str, float] = {}
-    if problem.is_causal:
-        options["is_causal"] = True
-    if problem.dropout_p:
-        options["dropout_p"] = problem.dropout_p
-
     torch.default_generator.manual_seed(0)  # torch.manual_seed would also format a stack for each device: slow
     try:
-        context, attention = function(*inputs.values(), mask, problem.num_heads, **options)
-        actual = {"context": context} | ({"weights": attention} if weights else {})
-        for name, x in actual.items():
-            if x.shape != expected[name].shape or x.dtype != dtype:
-                came, wanted = f"{tuple(x.shape)} {x.dtype}", f"{expected[name].shape} {dtype}"
-                raise FaultError("shape", f"{name} is {came}, not {wanted}, in {problem.name}")
-        if not weights and attention is not None:
-            raise FaultError("shape", f"weights are not None in {problem.name}")
-        for name, x in {**inputs, "mask": mask}.items():
-            if x is not None and not torch.equal(x, getattr(problem, name).to(x.dtype)):
-                raise FaultError("input changed", f"{name} in {problem.name}")
+        actual = _call(function, problem, leaves, weights)
         functional = sum((x * c.to(dtype)).sum() for x, c in zip(actual.values(), problem.cotangents, strict=False))
         gradients = torch.autograd.grad(functional, list(leaves.values()), materialize_grads=True)
     except FaultError:
         raise
     except Exception as raised:
         raise FaultError("error", f"{type(raised).__name__} in {problem.name}: {raised}") from raised
-
     for name, x in {**actual, "gradient": _flat(gradients)}.items():
         if not x.isfinite().all():
             raise FaultError("nan", f"{name} in {problem.name}")
     return dict(reversed(actual.items())), gradients
+
+
+def _call(function: Callable, problem: Problem, leaves: dict[str, Tensor], weights: bool) -> dict[str, Tensor]:
+    """Return the context and the weights (if any): of the right shape and dtype, and nothing else has changed."""
+    inputs = {name: leaf.clone() for name, leaf in leaves.items()}  # autograd would guard the leaves themselves
+    mask = None if problem.mask is None else problem.mask.clone()
+    given = {"is_causal": problem.is_causal, "dropout_p": problem.dropout_p}
+    options = {name: value for name, value in given.items() if value}
+    context, attention = function(*inputs.values(), mask, problem.num_heads, **options)
+
+    actual = {"context": context} | ({"weights": attention} if weights else {})
+    shapes = {"context": (*problem.q.shape[:-1], problem.v.shape[-1]), "weights": problem.weights_shape}
+    dtype = leaves["q"].dtype
+    for name, x in actual.items():
+        if x.shape != shapes[name] or x.dtype != dtype:
+            came, wanted = f"{tuple(x.shape)} {x.dtype}", f"{shapes[name]} {dtype}"
+            raise FaultError("shape", f"{name} is {came}, not {wanted}, in {problem.name}")
+    if not weights and attention is not None:
+        raise FaultError("shape", f"weights are not None in {problem.name}")
+    for name, x in {**inputs, "mask": mask}.items():
+        if x is not None and not torch.equal(x, getattr(problem, name).to(x.dtype)):
+            raise FaultError("input changed", f"{name} in {problem.name}")
+    return actual
 
 
 def _share(actual: Tensor, expected: np.ndarray, bound: np.ndarray) -> float:
