@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import LIFTED, Problem, check_within_bounds, normal, tiled
+
+pytestmark = pytest.mark.numeric
 
 sizes = st.integers(0, 4)
 
