@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from attention_variants.classroom.sandbox.limits import SECONDS
+
 from .options import VariantOption, more_than_zero
 
 Function = Annotated[
@@ -25,7 +27,7 @@ def check(
     variant: VariantOption,
     function: Function = None,
     rules: Rules = False,
-    seconds: Seconds = 10.0,
+    seconds: Seconds = SECONDS,
 ) -> int:
     """Hold one file against a variant: is it right, and if not, what is wrong?
 
@@ -53,7 +55,7 @@ def grade(
     variant: VariantOption,
     function: Function = None,
     rules: Rules = False,
-    seconds: Seconds = 10.0,
+    seconds: Seconds = SECONDS,
     out: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Where the results go; by default FOLDER-graded, beside the folder."),
