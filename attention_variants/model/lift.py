@@ -15,8 +15,12 @@ from attention_variants.variants._check import check_inputs
 
 from .masks import causal_mask, combine_masks
 
+#: Context and weights, a Tensor or None, and what finds them: ``attend(q, k, v, mask, num_heads, **options)``.
+_Found = tuple[Tensor, Any]
+_Attend = Callable[..., _Found]
 
-def lift(variant: int, function: Callable | None = None) -> Callable:
+
+def lift(variant: int, function: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """Give a variant the signature and the abilities of one that takes everything, such as variant 7.
 
     What the variant takes itself is handed on. What it does not is done around it, in the plainest way:
@@ -88,30 +92,30 @@ def lift(variant: int, function: Callable | None = None) -> Callable:
     return lifted
 
 
-def _handing_on(attend: Callable, takes: frozenset[str]) -> Callable:
+def _handing_on(attend: _Attend, takes: frozenset[str]) -> _Attend:
     """Hand the mask and the number of heads to a variant that takes them."""
 
-    def handing_on(q, k, v, mask, num_heads, **options):
+    def handing_on(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, num_heads: int, **options: Any) -> _Found:
         taken = ((mask,) if "mask" in takes else ()) + ((num_heads,) if "heads" in takes else ())
         return attend(q, k, v, *taken, **options)
 
     return handing_on
 
 
-def _one_head(attend: Callable, takes: frozenset[str]) -> Callable:
+def _one_head(attend: _Attend, takes: frozenset[str]) -> _Attend:
     """Leave out the axis for heads in what comes from a variant that makes one."""
 
-    def one_head(q, k, v, mask, num_heads, **options):
+    def one_head(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, num_heads: int, **options: Any) -> _Found:
         context, weights = attend(q, k, v, mask, 1, **options)
         return context, weights.squeeze(-3) if weights is not None and "heads" in takes else weights
 
     return one_head
 
 
-def _over_heads(attend: Callable) -> Callable:
+def _over_heads(attend: _Attend) -> _Attend:
     """Call ``attend`` once for each head."""
 
-    def over_heads(q, k, v, mask, num_heads, **options):
+    def over_heads(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, num_heads: int, **options: Any) -> _Found:
         *batch, T_q, d_model = q.shape
         d_k = d_model // num_heads
         if mask is not None:
@@ -128,11 +132,13 @@ def _over_heads(attend: Callable) -> Callable:
     return over_heads
 
 
-def _over_items_and_queries(attend: Callable, takes: frozenset[str]) -> Callable:
+def _over_items_and_queries(attend: _Attend, takes: frozenset[str]) -> _Attend:
     """Call ``attend`` once for each item of the batch and, under a mask, once for each query, if it takes neither."""
     batched, masked, heads = (capability in takes for capability in ("batch", "mask", "heads"))
 
-    def over_items_and_queries(q, k, v, mask, num_heads, **options):
+    def over_items_and_queries(
+        q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, num_heads: int, **options: Any
+    ) -> _Found:
         if batched and (masked or mask is None):
             return attend(q, k, v, mask, num_heads, **options)
         *batch, T_q, _ = q.shape
@@ -155,7 +161,9 @@ def _over_items_and_queries(attend: Callable, takes: frozenset[str]) -> Callable
     return over_items_and_queries
 
 
-def _fill_row_by_row(rows, attend, q, k, v, mask, **options):
+def _fill_row_by_row(
+    rows: _Found, attend: _Attend, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, **options: Any
+) -> None:
     """Fill context and weights, where they are asked for, query by query; one with no key keeps its zeros."""
     context, weights = rows
     for i in range(q.shape[-2]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -171,7 +171,7 @@ class Transformer(nn.Module):
 
     def encode(
         self, source: Int[Tensor, "B T_s"], *, need_weights: bool = False
-    ) -> tuple[Float[Tensor, "B T_s d_model"], list]:
+    ) -> tuple[Float[Tensor, "B T_s d_model"], list[Any]]:
         """Read the source: make the vectors that the decoder looks at.
 
         Parameters
@@ -199,7 +199,7 @@ class Transformer(nn.Module):
         *,
         is_causal: bool = True,
         need_weights: bool = False,
-    ) -> tuple[Float[Tensor, "B T_t target_vocab"], list]:
+    ) -> tuple[Float[Tensor, "B T_t target_vocab"], list[Any]]:
         """Predict the next token at every position of the target, from what `encode` made of the source.
 
         Parameters
