@@ -20,6 +20,7 @@ from attention_variants.classroom.sandbox.run import tensors
 from grader_exam.styles import STYLES, einsum
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("variant", range(1, 8))
 def test_the_variants_pass(variant):
     report = av.check(av.VARIANTS[variant], variant)

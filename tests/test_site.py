@@ -44,7 +44,7 @@ def test_beside_them_the_reference_names_what_they_use_and_return():
     for name in others:
         module, _, kind = name.rpartition(".")
         thing = getattr(importlib.import_module(module), kind)
-        assert callable(thing)
+        assert callable(thing) or inspect.ismodule(thing)
         assert thing.__doc__
 
 

@@ -160,9 +160,9 @@ def test_the_loops_light_the_line_that_ran_and_say_its_numbers(loops):
     scores = (q / math.sqrt(D_MODEL)) @ k.T
     pairs = list(np.ndindex(T_Q, T_K))
     said = ["scores = q.new_zeros(T_q, T_k)"]
-    said += ["scores[i, j] = (q[i] / math.sqrt(d_k)) @ k[j]"] * len(pairs)
+    said += ["scores[i, j] = q[i] @ k[j] / math.sqrt(d_k)"] * len(pairs)
     said += ["weights = torch.zeros_like(scores)"]
-    said += ["exp = torch.exp(scores[i] - max(scores[i], default=0))", "weights[i] = exp / exp.sum()"] * T_Q
+    said += ["exp = torch.exp(scores[i] - largest)", "weights[i] = exp / exp.sum()"] * T_Q
     said += ["context = v.new_zeros(T_q, d_v)"] + ["context[i] += weights[i, j] * v[j]"] * len(pairs)
     said += ["return context, weights"]
     opening, *frames = loops.frames
@@ -174,9 +174,9 @@ def test_the_loops_light_the_line_that_ran_and_say_its_numbers(loops):
     captions = [frame.caption for frame in frames]
     for (i, j), caption in zip(pairs, captions[1:36], strict=True):
         number = f"{scores[i, j]:.2f}".replace("-", "−")
-        assert caption == f"scores[{i}, {j}] = (q[{i}] / math.sqrt(d_k)) @ k[{j}] = {number}"
+        assert caption == f"scores[{i}, {j}] = q[{i}] @ k[{j}] / math.sqrt(d_k) = {number}"
     for i in range(T_Q):
-        assert captions[37 + 2 * i] == f"exp = torch.exp(scores[{i}] - max(scores[{i}], default=0))"
+        assert captions[37 + 2 * i] == f"exp = torch.exp(scores[{i}] - largest)"
         assert captions[38 + 2 * i] == f"weights[{i}] = exp / exp.sum()"
     for (i, j), caption in zip(pairs, captions[48:-1], strict=True):
         assert caption == f"context[{i}] += weights[{i}, {j}] * v[{j}]"

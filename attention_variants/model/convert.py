@@ -1,6 +1,7 @@
 """Read the weights of other libraries' attentions, so that a layer of ours computes what they do.
 
-Nothing here knows our layers: `MultiHeadAttention.from_torch` and its sisters make one of what these functions return.
+Nothing here knows our layers: `MultiHeadAttention.from_torch`, `from_bert` and `from_gpt2` make one of what these
+functions return.
 """
 
 from __future__ import annotations

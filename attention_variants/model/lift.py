@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attention_variants.variants import CAPABILITIES, describe_variant, get_variant
+from attention_variants.variants import CAPABILITIES, Attention, describe_variant, get_variant
 from attention_variants.variants._check import check_inputs
 
 from .masks import causal_mask, combine_masks
 
 
-def lift(variant: int, function: Callable | None = None) -> Callable:
+def lift(variant: int, function: Attention | None = None) -> Attention:
     """Give a variant the signature and the abilities of one that takes everything, such as variant 7.
 
     What the variant takes itself is handed on. What it does not is done around it, in the plainest way:
@@ -66,7 +64,7 @@ def lift(variant: int, function: Callable | None = None) -> Callable:
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         check_inputs(None, q, k, v, mask, num_heads, dropout_p, caller=f"variant {variant}, lifted")
-        options: dict[str, Any] = {}
+        options: dict[str, float] = {}
         if "is_causal" in takes and ("mask" in takes or mask is None):
             options["is_causal"] = is_causal
         elif is_causal:
@@ -80,7 +78,7 @@ def lift(variant: int, function: Callable | None = None) -> Callable:
         at_once = "heads" in takes and ("mask" in takes or mask is None)
         context, weights = (all_heads if at_once else head_by_head)(q, k, v, mask, num_heads, **options)
         if dropout_p > 0.0:
-            context = _context_after_dropout(weights, v, dropout_p)
+            context = _context_after_dropout(_asked_for(weights), v, dropout_p)
         return context, weights if need_weights else None
 
     name = getattr(attend, "__name__", f"variant_{variant}")  # a functools.partial has none
@@ -88,30 +86,36 @@ def lift(variant: int, function: Callable | None = None) -> Callable:
     return lifted
 
 
-def _handing_on(attend: Callable, takes: frozenset[str]) -> Callable:
+def _handing_on(attend: Attention, takes: frozenset[str]) -> Attention:
     """Hand the mask and the number of heads to a variant that takes them."""
 
-    def handing_on(q, k, v, mask, num_heads, **options):
-        taken = ((mask,) if "mask" in takes else ()) + ((num_heads,) if "heads" in takes else ())
+    def handing_on(
+        q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, num_heads: int, **options: float
+    ) -> tuple[Tensor, Tensor | None]:
+        taken = [*([mask] if "mask" in takes else []), *([num_heads] if "heads" in takes else [])]
         return attend(q, k, v, *taken, **options)
 
     return handing_on
 
 
-def _one_head(attend: Callable, takes: frozenset[str]) -> Callable:
+def _one_head(attend: Attention, takes: frozenset[str]) -> Attention:
     """Leave out the axis for heads in what comes from a variant that makes one."""
 
-    def one_head(q, k, v, mask, num_heads, **options):
+    def one_head(
+        q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, num_heads: int, **options: float
+    ) -> tuple[Tensor, Tensor | None]:
         context, weights = attend(q, k, v, mask, 1, **options)
         return context, weights.squeeze(-3) if weights is not None and "heads" in takes else weights
 
     return one_head
 
 
-def _over_heads(attend: Callable) -> Callable:
+def _over_heads(attend: Attention) -> Attention:
     """Call ``attend`` once for each head."""
 
-    def over_heads(q, k, v, mask, num_heads, **options):
+    def over_heads(
+        q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, num_heads: int, **options: float
+    ) -> tuple[Tensor, Tensor | None]:
         *batch, T_q, d_model = q.shape
         d_k = d_model // num_heads
         if mask is not None:
@@ -123,16 +127,21 @@ def _over_heads(attend: Callable) -> Callable:
             context_h, weights_h = attend(q[..., columns], k[..., columns], v[..., columns], mask_h, 1, **options)
             contexts.append(context_h)
             weights.append(weights_h)
-        return torch.cat(contexts, dim=-1), None if weights[0] is None else torch.stack(weights, dim=-3)
+        context = torch.cat(contexts, dim=-1)
+        if not options.get("need_weights", True):
+            return context, None
+        return context, torch.stack([_asked_for(weights_h) for weights_h in weights], dim=-3)
 
     return over_heads
 
 
-def _over_items_and_queries(attend: Callable, takes: frozenset[str]) -> Callable:
+def _over_items_and_queries(attend: Attention, takes: frozenset[str]) -> Attention:
     """Call ``attend`` once for each item of the batch and, under a mask, once for each query, if it takes neither."""
     batched, masked, heads = (capability in takes for capability in ("batch", "mask", "heads"))
 
-    def over_items_and_queries(q, k, v, mask, num_heads, **options):
+    def over_items_and_queries(
+        q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, num_heads: int, **options: float
+    ) -> tuple[Tensor, Tensor | None]:
         if batched and (masked or mask is None):
             return attend(q, k, v, mask, num_heads, **options)
         *batch, T_q, _ = q.shape
@@ -146,25 +155,38 @@ def _over_items_and_queries(attend: Callable, takes: frozenset[str]) -> Callable
             if masked or mask is None:
                 context[item], found = attend(*one, None if mask is None else mask[item], num_heads, **options)
                 if weights is not None:
-                    weights[item] = found
+                    weights[item] = _asked_for(found)
             else:
                 rows = context[item], None if weights is None else weights[item]
-                _fill_row_by_row(rows, attend, *one, mask[item], **options)
+                _fill_row_by_row(rows, attend, one, mask[item], options)
         return context, weights
 
     return over_items_and_queries
 
 
-def _fill_row_by_row(rows, attend, q, k, v, mask, **options):
+def _fill_row_by_row(
+    rows: tuple[Tensor, Tensor | None],
+    attend: Attention,
+    one: tuple[Tensor, Tensor, Tensor],
+    mask: Tensor,
+    options: dict[str, float],
+) -> None:
     """Fill context and weights, where they are asked for, query by query; one with no key keeps its zeros."""
     context, weights = rows
+    q, k, v = one
     for i in range(q.shape[-2]):
         allowed = mask[i]  # (T_k)
         if allowed.any():
             context_i, weights_i = attend(q[i : i + 1], k[allowed], v[allowed], None, 1, **options)
             context[i] = context_i[0]
             if weights is not None:
-                weights[i, allowed] = weights_i[0]
+                weights[i, allowed] = _asked_for(weights_i)[0]
+
+
+def _asked_for(weights: Tensor | None) -> Tensor:
+    if weights is None:
+        raise TypeError("lift: the variant returned no weights (None), although they were asked for.")
+    return weights
 
 
 def _context_of_no_keys(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

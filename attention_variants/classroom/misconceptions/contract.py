@@ -40,7 +40,7 @@ MISTAKES = (
         shows="always, in the gradient of q alone",
         seen="common",
         changes=alike((2,), ("(q / math", "(q.detach() / math"))
-        | alike((1,), ("(q[i] / math", "(q[i].detach() / math"))
+        | alike((1,), ("q[i] @", "q[i].detach() @"))
         | alike((3, 4, 5, 6), ("(q / math", "(q.detach() / math"))
         | by_hand(),
     ),
@@ -111,7 +111,7 @@ MISTAKES = (
         | alike(
             (1,),
             ("    scores = q.new_zeros", "    q /= math.sqrt(d_k)\n    scores = q.new_zeros"),
-            ("(q[i] / math.sqrt(d_k))", "q[i]"),
+            (" @ k[j] / math.sqrt(d_k)", " @ k[j]"),
         )
         | alike((3, 4, 5, 6), ("    scores = (q / math.sqrt(d_k)) @", "    q /= math.sqrt(d_k)\n    scores = q @"))
         | by_hand(),

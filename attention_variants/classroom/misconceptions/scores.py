@@ -6,7 +6,7 @@ from ._mistake import SOFTMAX, Mistake, alike, by_hand
 
 _ALL = (1, 2, 3, 4, 5, 6)
 _SCALE = "math.sqrt(d_k)"
-_SCORE = "scores[i, j] = (q[i] / math.sqrt(d_k)) @ k[j]  # (d_k) @ (d_k) -> one number"
+_SCORE = "scores[i, j] = q[i] @ k[j] / math.sqrt(d_k)  # (d_k) @ (d_k) -> one number"
 _COSINE = "(q / q.norm(dim=-1, keepdim=True)) @ (k / k.norm(dim=-1, keepdim=True))"
 
 MISTAKES = (
@@ -16,9 +16,7 @@ MISTAKES = (
         hint="What happens to the spread of a sum of d_k products as d_k grows, and what undoes it?",
         shows="from d_k = 2 on",
         seen="https://github.com/delzac/cntkx/issues/10",
-        changes=alike((1,), ("(q[i] / math.sqrt(d_k))", "q[i]"))
-        | alike((2, 3, 4, 5, 6), ("(q / math.sqrt(d_k))", "q"))
-        | by_hand(),
+        changes=alike((1,), (f" / {_SCALE}", "")) | alike((2, 3, 4, 5, 6), ("(q / math.sqrt(d_k))", "q")) | by_hand(),
     ),
     Mistake(
         name="scale_by_d_k",
@@ -86,7 +84,7 @@ MISTAKES = (
         hint="What do the rows of the weights sum to, and which step should be the last to touch them?",
         shows="from d_k = 2 on",
         seen="https://github.com/FrancescoSaverioZuppichini/ViT/issues/2",
-        changes=alike((1,), ("(q[i] / math.sqrt(d_k))", "q[i]"), ("exp / exp.sum()", f"exp / exp.sum() / {_SCALE}"))
+        changes=alike((1,), (f" / {_SCALE}", ""), ("exp / exp.sum()", f"exp / exp.sum() / {_SCALE}"))
         | alike(
             (2, 3, 4, 5, 6),
             ("(q / math.sqrt(d_k))", "q"),
@@ -100,7 +98,7 @@ MISTAKES = (
         hint="Who asks, and so who owns a row of the scores?",
         shows="always: as an error if T_q differs from T_k",
         seen="common",
-        changes=alike((1,), ("(q[i] / math.sqrt(d_k)) @ k[j]", "(k[i] / math.sqrt(d_k)) @ q[j]"))
+        changes=alike((1,), ("q[i] @ k[j]", "k[i] @ q[j]"))
         | alike((2,), ("(q / math.sqrt(d_k)) @ k.T", "(k / math.sqrt(d_k)) @ q.T"))
         | alike((3, 4, 5, 6), ("(q / math.sqrt(d_k)) @ k.", "(k / math.sqrt(d_k)) @ q."))
         | by_hand(),
@@ -122,7 +120,7 @@ MISTAKES = (
         hint="May a long query be surer of its choice than a short one?",
         shows="always",
         seen="common",
-        changes=alike((1,), ("(q[i] / math.sqrt(d_k)) @ k[j]", "(q[i] / q[i].norm()) @ (k[j] / k[j].norm())"))
+        changes=alike((1,), (f"q[i] @ k[j] / {_SCALE}", "(q[i] / q[i].norm()) @ (k[j] / k[j].norm())"))
         | alike((2,), ("(q / math.sqrt(d_k)) @ k.T", f"{_COSINE}.T"))
         | alike(
             (3, 4, 5, 6),
@@ -151,7 +149,7 @@ MISTAKES = (
             ("    scores = q.new_zeros(T_q, T_k)\n", "    scores, total = q.new_zeros(T_q, T_k), q.new_zeros(())\n"),
             (
                 f"            {_SCORE}",
-                "            total = total + (q[i] / math.sqrt(d_k)) @ k[j]\n            scores[i, j] = total",
+                "            total = total + q[i] @ k[j] / math.sqrt(d_k)\n            scores[i, j] = total",
             ),
         ),
     ),

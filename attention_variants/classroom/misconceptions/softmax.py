@@ -9,17 +9,19 @@ from torch import Tensor
 
 from ._mistake import CLEAR_ALWAYS, SOFTMAX, Changes, Mistake, alike, by_hand
 
-_EXP = "torch.exp(scores[i] - max(scores[i], default=0))  # the largest becomes exp(0): no overflow"
+_LARGEST = "largest = max(scores[i], default=0)  # 0 if there is no key"
+_STABLE = "torch.exp(scores[i] - largest)  # the largest becomes exp(0) = 1: no overflow"
+_EXP = f"""\
+        {_LARGEST}
+        exp = {_STABLE}
+"""
+_ROW = f"""\
+{_EXP}        weights[i] = exp / exp.sum()
+"""
 _LOOP = f"""\
     weights = torch.zeros_like(scores)
     for i in range(T_q):
-        exp = {_EXP}
-        weights[i] = exp / exp.sum()
-"""
-_ROW = f"""\
-        exp = {_EXP}
-        weights[i] = exp / exp.sum()
-"""
+{_ROW}"""
 
 
 def _softmax(loops: tuple[str, str], matrices: str) -> dict:
@@ -69,7 +71,8 @@ _DOWN_THE_COLUMNS: Changes = (
         """\
     weights = torch.zeros_like(scores)
     for j in range(T_k):
-        exp = torch.exp(scores[:, j] - max(scores[:, j], default=0))
+        largest = max(scores[:, j], default=0)
+        exp = torch.exp(scores[:, j] - largest)
         weights[:, j] = exp / exp.sum()
 """,
     ),
@@ -82,7 +85,7 @@ MISTAKES = (
         hint="Softmax stays the same when one number is taken from every score of a row, and which number helps?",
         shows="only for scores above 88 (float32)",
         seen="https://github.com/pytorch/executorch/pull/18407",
-        changes=_softmax((_EXP, "torch.exp(scores[i])"), _by_hand("torch.exp(scores)")),
+        changes=_softmax((_EXP, "        exp = torch.exp(scores[i])\n"), _by_hand("torch.exp(scores)")),
     ),
     Mistake(
         name="maximum_of_everything",
@@ -90,7 +93,9 @@ MISTAKES = (
         hint="What becomes of a row whose scores are all a thousand lower than those of another row?",
         shows="only for scores that differ by more than 100 between rows, and in the gradients for a query with no key",
         seen="common",
-        changes=_softmax((_EXP, "torch.exp(scores[i] - scores.max())"), _by_hand("torch.exp(scores - scores.max())")),
+        changes=_softmax(
+            (_EXP, "        exp = torch.exp(scores[i] - scores.max())\n"), _by_hand("torch.exp(scores - scores.max())")
+        ),
     ),
     Mistake(
         name="maximum_starts_at_zero",
@@ -99,7 +104,7 @@ MISTAKES = (
         shows="only for rows in which all scores are far below 0",
         seen="https://github.com/flashinfer-ai/flashinfer/issues/4267",
         changes=_softmax(
-            (_EXP, "torch.exp(scores[i] - max([0, *scores[i]]))"),
+            (_EXP, "        exp = torch.exp(scores[i] - max([0, *scores[i]]))\n"),
             _by_hand("torch.exp(scores - scores.amax(dim=-1, keepdim=True).clamp(min=0))"),
         ),
     ),
@@ -109,7 +114,10 @@ MISTAKES = (
         hint="Are the scores 100 and 200 equally good, and do they get equal weights in your code?",
         shows="only for scores above 80",
         seen="common",
-        changes=_softmax((_EXP, "torch.exp(scores[i].clamp(max=80.0))"), _by_hand("torch.exp(scores.clamp(max=80.0))")),
+        changes=_softmax(
+            (_EXP, "        exp = torch.exp(scores[i].clamp(max=80.0))\n"),
+            _by_hand("torch.exp(scores.clamp(max=80.0))"),
+        ),
     ),
     Mistake(
         name="softmax_over_queries",
@@ -225,7 +233,7 @@ MISTAKES = (
         shows="always, from two keys on",
         seen="common",
         changes=_softmax(
-            (_EXP, "torch.exp2(scores[i] - max(scores[i], default=0))"),
+            (_STABLE, "torch.exp2(scores[i] - largest)"),
             _by_hand("torch.exp2(scores - scores.amax(dim=-1, keepdim=True))"),
         ),
     ),

@@ -27,7 +27,9 @@ MISTAKES = (
         hint="Which rows of the weights does your loop fill when there are three queries?",
         shows="always",
         seen="common",
-        changes=alike((1,), ("    for i in range(T_q):\n        exp", "    for i in range(T_q - 1):\n        exp")),
+        changes=alike(
+            (1,), ("    for i in range(T_q):\n        largest", "    for i in range(T_q - 1):\n        largest")
+        ),
     ),
     Mistake(
         name="sum_overwritten",

@@ -55,4 +55,6 @@ def compile_variant(variant: int) -> Compiled:
     except Exception as error:  # no compiler on this machine, or a variant that does not compile: the table says so
         return Compiled(variant, None, 0.0, f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}")
     seconds = time.perf_counter() - begin
-    return Compiled(variant, max(map(relative_error, actual, function(q, k, v))), seconds)
+    pairs = zip(actual, function(q, k, v), strict=True)
+    largest = max(relative_error(a, b) for a, b in pairs if a is not None and b is not None)
+    return Compiled(variant, largest, seconds)
