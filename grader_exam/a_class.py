@@ -36,7 +36,7 @@ def hand_in(folder: Path, variant: int, students: int = 100) -> None:
     folder : Path
         Where the files go.
     variant : int
-        1 to 7.
+        Its number.
     students : int, default 100
         How many.
     """
@@ -82,7 +82,7 @@ def seconds_for_a_class(variant: int, students: int = 100) -> float:
     Parameters
     ----------
     variant : int
-        1 to 7.
+        Its number.
     students : int, default 100
         How many.
 

@@ -784,8 +784,8 @@ def test_what_is_too_large_for_a_notebook_loses_frames_but_not_the_last(monkeypa
 
 def test_a_budget_that_cannot_be_met_is_met_with_a_sentence(monkeypatch):
     monkeypatch.setattr(player, "MOST_BYTES", 1)
-    for args in ((2, *qkv()), (1, *qkv(d=2))):
-        moving = animate(*args)
+    for variant, most in ((2, 120), (1, 12)):  # of few frames, and of many that are left out one after the other
+        moving = animate(variant, *qkv(d=2), max_frames=most)
         message = (
             f"^animate: a few frames of {moving.storyboards[0].name}, step by step take more than .* kB; show less "
         )
@@ -971,7 +971,7 @@ def test_a_page_of_two_says_what_happens_in_both(tmp_path):
 def test_the_parts_hold_all_that_is_painted(kind, scale):
     """On a narrow page only these are seen: what is left out is the rule between them, and the captions below."""
     if kind == "below":
-        moving = animate(5, *(torch.randn(20, 40) for _ in range(3)), num_heads=2, beside=6)
+        moving = animate(5, *(torch.randn(20, 40) for _ in range(3)), num_heads=2, beside=6, max_frames=2)
     else:
         moving = short() if kind == "one" else animate(2, *qkv(), beside=3)
     picture = moving.pictures(scale)[-1]
@@ -1157,7 +1157,7 @@ def test_tokens_are_as_many_as_some_rows_where_nothing_is_called_q_or_k():
 
 def test_two_that_are_too_wide_for_half_a_page_stand_one_below_the_other():
     inputs = qkv(2)
-    moving = animate(6, *inputs, num_heads=H, beside=7)
+    moving = animate(6, *inputs, num_heads=H, beside=7, max_frames=2)
     one, other = moving._painters(1)
     picture = moving.pictures()[0]
     assert (one.width, other.width) == (960, 960)

@@ -20,6 +20,7 @@ from attention_variants.classroom.sandbox.run import tensors
 from grader_exam.styles import STYLES, einsum
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("variant", range(1, 8))
 def test_the_variants_pass(variant):
     report = av.check(av.VARIANTS[variant], variant)
@@ -128,43 +129,52 @@ def test_html_in_a_report_is_text():
     assert "&lt;b&gt;bold" in html
 
 
-def wrong(change):
+def raising(error):
     def function(q, k, v):
-        if change == "returns None":
-            return None
-        if change == "not written":
-            raise NotImplementedError
-        if change == "raises":
-            raise KeyError("oops")
-        if change == "input":
-            q *= 1.0 + 1e-3
-        context, weights = einsum(q, k, v.detach() if change == "gradient" else v)
-        if change == "gradient":
-            context = context + 0 * v.sum()
-        if change == "dtype":
-            return context.double(), weights.double()
-        if change == "shape":
-            return context.T, weights
-        if change == "list":
-            return context, weights.tolist()
-        if change == "three":
-            return context, weights, None
-        if change == "swapped":
-            return weights, context
-        if change == "no gradient":
-            return context.detach(), weights.detach()
-        if change == "random":
-            return context + torch.randn(()), weights
-        if change == "in place":
-            rows = torch.zeros_like(weights)
-            context = torch.zeros_like(context)
-            for i in range(len(q)):
-                rows[i] = weights[i]
-                context[i] = rows[i] @ v
-            return context, rows
-        return context, weights
+        raise error
 
     return function
+
+
+def changed(change):
+    """A right function, and what is made of its context and weights."""
+    return lambda q, k, v: change(*einsum(q, k, v))
+
+
+def input_changed(q, k, v):
+    q *= 1.0 + 1e-3
+    return einsum(q, k, v)
+
+
+def gradient_cut(q, k, v):
+    context, weights = einsum(q, k, v.detach())
+    return context + 0 * v.sum(), weights
+
+
+def written_in_place(q, k, v):
+    weights = einsum(q, k, v)[1]
+    rows, context = torch.zeros_like(weights), torch.zeros_like(q)
+    for i in range(len(q)):
+        rows[i] = weights[i]
+        context[i] = rows[i] @ v
+    return context, rows
+
+
+WRONG = {
+    "returns None": lambda q, k, v: None,
+    "not written": raising(NotImplementedError),
+    "raises": raising(KeyError("oops")),
+    "input": input_changed,
+    "gradient": gradient_cut,
+    "dtype": changed(lambda context, weights: (context.double(), weights.double())),
+    "shape": changed(lambda context, weights: (context.T, weights)),
+    "list": changed(lambda context, weights: (context, weights.tolist())),
+    "three": changed(lambda context, weights: (context, weights, None)),
+    "swapped": changed(lambda context, weights: (weights, context)),
+    "no gradient": changed(lambda context, weights: (context.detach(), weights.detach())),
+    "random": changed(lambda context, weights: (context + torch.randn(()), weights)),
+    "in place": written_in_place,
+}
 
 
 @pytest.mark.parametrize(
@@ -186,7 +196,7 @@ def wrong(change):
     ],
 )
 def test_what_else_goes_wrong_is_said(change, words):
-    report = av.check(wrong(change), 2)
+    report = av.check(WRONG[change], 2)
     assert not report
     assert words in str(report)
 
@@ -394,6 +404,27 @@ def test_who_breaks_a_rule_hears_which(function, variant, words):
     assert not report
     assert report.score == (0 if "yourself" in words or "ready-made" in words or "library" in words else 0.5)
     assert words in str(report)
+
+
+def test_code_that_never_ends_breaks_no_rule_and_ends():
+    def for_ever(q, k, v):
+        while True:
+            pass
+
+    report = av.check(for_ever, 2, rules=True, seconds=0.2)
+    assert report.score == 0
+    assert not report.broken_rules
+    assert "it did not finish within 0.2 seconds" in str(report)
+
+
+def test_code_that_does_not_end_when_it_is_watched_breaks_a_rule():
+    def function(q, k, v):
+        while torch._C._len_torch_function_stack():
+            pass
+        return product(q, k, v)
+
+    report = av.check(function, 2, rules=True, seconds=1.0)
+    assert "it fails when its operations are watched, and only then" in str(report)
 
 
 # --------------------------------------------------------------------------------------------------- the arguments

@@ -17,6 +17,8 @@ from attention_variants.model.layer import MultiHeadAttention
 from attention_variants.model.masks import causal_mask, combine_masks, padding_mask, sliding_window_mask
 from attention_variants.variants import VARIANTS, attention_tiled
 
+pytestmark = pytest.mark.numeric
+
 ALL_DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 DTYPES = pytest.mark.parametrize("dtype", ALL_DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
 SEVEN = pytest.mark.parametrize("variant", range(1, 8))

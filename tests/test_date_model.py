@@ -29,6 +29,8 @@ from attention_variants.model.date_model import (
 from attention_variants.model.dates import FORMATS, date_test_set
 from attention_variants.model.transformer import Transformer
 
+pytestmark = pytest.mark.numeric
+
 SMALL = {"steps": 110, "batch_size": 4, "seed": 3}  # kept after steps 50, 100 and 110
 # Run a script that hears Ctrl-C: where the tests run in the background, the signal would be ignored.
 LISTENING = """

@@ -28,6 +28,8 @@ from torch import nn
 
 from attention_variants.variants import VARIANTS, attention_tiled
 
+pytestmark = pytest.mark.numeric
+
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 SEVEN = pytest.mark.parametrize("variant", range(1, 8))
 

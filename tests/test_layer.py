@@ -15,6 +15,8 @@ from attention_variants.model.layer import MultiHeadAttention
 from attention_variants.model.masks import causal_mask, combine_masks, padding_mask
 from attention_variants.variants import VARIANTS, _registry, describe_variant
 
+pytestmark = pytest.mark.numeric
+
 SEVEN = pytest.mark.parametrize("variant", range(1, 8))
 BIAS = pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 

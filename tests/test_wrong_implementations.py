@@ -17,6 +17,8 @@ from attention_variants.classroom.misconceptions import MISCONCEPTIONS, with_cod
 from attention_variants.model.lift import lift
 from attention_variants.variants import VARIANTS
 
+pytestmark = pytest.mark.numeric
+
 #: The problems in an order in which a mistake soon shows, whatever kind of problem it needs.
 SHUFFLED = [*LARGE_LOGITS, *DROPOUT, *random.Random(0).sample(PROBLEMS, len(PROBLEMS))]
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from .contract.clauses import judge
-from .contract.evidence import Evidence
+from .contract.evidence import Evidence, Finding
 from .contract.problems import Exam
 from .report import Report
-from .sandbox.clock import alarm
+from .sandbox.clock import TimeIsUp, alarm
 from .sandbox.limits import MEMORY, SECONDS
 from .sandbox.parent import Outcome, run_isolated
 from .sandbox.restore import unharmed
 from .sandbox.rules import Broken, find_broken, rules_of, watch, watched_problems
 from .sandbox.run import run_all
 from .sandbox.submission import Submission
+
+if TYPE_CHECKING:
+    from .misconceptions import Mistake
 
 __all__ = ["Report", "Submission", "check"]
 
@@ -108,13 +113,13 @@ def run_exam(
     answers, printed = run_all(fn, exam.problems, seconds)
     if not rules:
         return Outcome(answers, printed)
-    with unharmed(), alarm(seconds):
-        return Outcome(answers, printed, watch(fn, exam))
+    counts = [{"failed": 1}, {"failed": 1}]
+    with unharmed(), contextlib.suppress(TimeIsUp), alarm(seconds):
+        counts = watch(fn, exam)
+    return Outcome(answers, printed, counts)
 
 
 def _report(name: str, exam: Exam, outcome: Outcome) -> Report:
-    from .diagnosis.search import diagnose  # here: the catalogue is not needed for a function that is right
-
     answers = {s.key: answer for s, answer in zip(exam.problems, outcome.answers, strict=True)}
     e = Evidence(exam, answers)
     findings, parts = judge(e)
@@ -126,11 +131,19 @@ def _report(name: str, exam: Exam, outcome: Outcome) -> Report:
         exam,
         parts,
         tuple(findings),
-        diagnose(e, findings) if findings else (),
+        _named(e, findings),
         outcome.printed,
         _broken_rules(e, outcome.counts),
         remarks=outcome.remarks,
     )
+
+
+def _named(e: Evidence, findings: Sequence[Finding]) -> tuple[Mistake, ...]:
+    if not findings:
+        return ()
+    from .diagnosis.search import diagnose  # here: the catalogue is not needed for a function that is right
+
+    return diagnose(e, findings)
 
 
 def _broken_rules(e: Evidence, counts: list[dict[str, int]] | None) -> tuple[Broken, ...]:

@@ -165,7 +165,7 @@ class Report:
     def _looks_like(self) -> list[str]:
         lines = []
         for template, named in zip(("looks_like", "and_like"), self.misconceptions, strict=False):
-            lines.append(_say(template, mistake=named.name.replace("_", " "), explanation=named.explanation))
+            lines.append(_say(template, mistake=wording.mistake(named.name), explanation=named.explanation))
             lines.append(_say("hint", hint=named.hint))
         return lines
 

@@ -6,7 +6,6 @@ jinja2, everywhere, without being asked.
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from attention_variants.lab.plots.colors import COLORS, INK
 
 from .grading_scheme import SAME_ANSWER
+from .wording import mistake
 
-__all__ = ["in_words", "render", "report_html", "shown"]
+__all__ = ["render", "report_html", "shown"]
 
 #: So many other broken guarantees are told beside the first.
 _TOLD = 3
@@ -70,22 +70,6 @@ def shown(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def in_words(name: str) -> str:
-    """Say the name of a misconception as one says it.
-
-    Parameters
-    ----------
-    name : str
-        Such as "scale_by_d_k".
-
-    Returns
-    -------
-    words : str
-        Such as "scale by d_k".
-    """
-    return re.sub(r"\bd (k|v|model)\b", r"d_\1", name.replace("_", " "))
-
-
 def render(template: str, **names: Any) -> str:
     """Fill in a template.
 
@@ -113,5 +97,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals.update(colors=COLORS, ink=INK)
-    made.filters.update(in_words=in_words)
+    made.filters.update(in_words=mistake)
     return made

@@ -6,6 +6,7 @@ the same is found and named.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -426,6 +427,22 @@ def failure(told: Failure, language: str = "en") -> str:
     sentence : str
     """
     return sentence(Breach(told.kind, told.numbers), language)
+
+
+def mistake(name: str) -> str:
+    """Say the name of a mistake as one says it.
+
+    Parameters
+    ----------
+    name : str
+        Such as "scale_by_d_k".
+
+    Returns
+    -------
+    words : str
+        Such as "scale by d_k".
+    """
+    return re.sub(r"\bd (k|v|model)\b", r"d_\1", name.replace("_", " "))
 
 
 def rule(broken: Broken, language: str = "en") -> str:

@@ -402,17 +402,17 @@ def pipe():
 def test_a_reply_that_the_fork_server_cannot_have_written_means_that_it_is_lost(reply, pipe):
     os.write(pipe[1], FORGED[reply] + b"\n")
     with pytest.raises((OSError, ValueError, TypeError)):  # what `ForkServer` takes for "lost"
-        processes._reply(pipe[0], "here", 5.0)
+        processes.read_reply(pipe[0], "here", 5.0)
 
 
 def test_a_reply_to_another_job_is_passed_over(pipe):
     os.write(pipe[1], b'["elsewhere", "by_itself", null]\n["here", "signal", 9]\n')
-    assert processes._reply(pipe[0], "here", 5.0) == How(End.SIGNAL, 9)
+    assert processes.read_reply(pipe[0], "here", 5.0) == How(End.SIGNAL, 9)
 
 
 def test_a_fork_server_that_was_halted_holds_nobody_up(pipe):
     with pytest.raises(TimeoutError):
-        processes._reply(pipe[0], "here", 0.01)
+        processes.read_reply(pipe[0], "here", 0.01)
 
 
 def test_a_job_whose_server_is_lost_is_done_once_more_and_finds_no_answers(tmp_path, monkeypatch):

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from attention_variants.classroom.sandbox.limits import OF_A_NAME, OF_WORDS
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -60,7 +62,7 @@ class Failure:
         """
         if said is None:
             return None
-        kind, exception, message = (str(said[name])[:1000] for name in ("kind", "exception", "message"))
+        kind, exception, message = (str(said[name])[:OF_WORDS] for name in ("kind", "exception", "message"))
         return cls(kind, exception, message, float(said["seconds"]))
 
 
@@ -128,9 +130,9 @@ class Answer:
         """
         return cls(
             error=Failure.from_dict(said["error"]),
-            returned=None if said["returned"] is None else str(said["returned"])[:1000],
+            returned=None if said["returned"] is None else str(said["returned"])[:OF_WORDS],
             length=None if said["length"] is None else int(said["length"]),
-            kinds={str(name): str(kind)[:100] for name, kind in said["kinds"].items()},
+            kinds={str(name): str(kind)[:OF_A_NAME] for name, kind in said["kinds"].items()},
             no_gradient=Failure.from_dict(said["no_gradient"]),
             **numbers,
         )

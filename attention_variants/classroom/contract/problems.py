@@ -204,7 +204,7 @@ class _Maker:
         made = [
             self.make("fewer_queries", two, three, twice=True, gradient=True),
             self.make("fewer_keys", three, two),
-            # 5 keys, 6 queries, width 7: a scale by the wrong number, and a wrong axis, have nowhere to hide.
+            # 5 keys, 6 queries, width 7: a scale by the wrong number, and a wrong axis, show.
             self.make("all_different", 6 + more, 5 + more, d_k=7 + more, num_heads=self.num_heads and 3),
         ]
         if not self.takes("heads"):

@@ -56,7 +56,7 @@ class Candidate:
 
     @property
     def rank(self) -> tuple[float, ...]:
-        """The more it explains with the fewer slips the better; then the catalogue before the family.
+        """The more it explains with the fewer slips the better; then the catalogue before slips.
 
         Two slips may cancel in part, so that other two give the same: those that compute come before one that shows.
         """
@@ -66,7 +66,7 @@ class Candidate:
 
 
 def weigh(e: Evidence, wrong: Sequence[Problem], what: What, to_beat: float = -99.0) -> Candidate:
-    """See what a candidate explains, and what it would do that the function does not, unless it is out of the race."""
+    """See what a candidate explains, and what it would do that the function does not, as long as it can be the best."""
     candidate = Candidate(what, {s.key: _fit(e, s, what) for s in wrong}, 0)
     others = [s for s in e.problems if s not in wrong and s.dtype != "float16" and (s.twice or not e.random)]
     for s in sorted(others, key=lambda s: s.twice + s.gradient):

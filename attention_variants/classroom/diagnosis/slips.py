@@ -98,11 +98,11 @@ SLIPS: tuple[Slip, ...] = (
         last_is_zero="last_key_never_scored",
         only_first="first_score_for_every_key",
         first_query="first_query_for_every_row",
-        all_reversed="all_axes_of_k_reversed",
     ),
     *_of(
         "score",
         takes=("batch",),
+        all_reversed="all_axes_of_k_reversed",
         first_two="transpose_of_the_batch",
         first_item="keys_of_the_first_item",
         next_item="keys_of_another_item",

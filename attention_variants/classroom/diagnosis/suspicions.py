@@ -187,7 +187,7 @@ def _by_dtype(e: Evidence, findings: Sequence[Finding]) -> str | None:
 
 
 def _by_blocked_scores(e: Evidence, findings: Sequence[Finding]) -> str | None:
-    """Which scores the weights of blocked keys betray: all the same, or all lowered by the same."""
+    """Which scores the weights of blocked keys were computed from: all the same, or all lowered by the same."""
     filled, lowered = [], []
     for s in e.masked():
         if e.failed(s) or s.dtype != "float32":
@@ -200,9 +200,9 @@ def _by_blocked_scores(e: Evidence, findings: Sequence[Finding]) -> str | None:
             return "minus_infinity_after_the_softmax"
         if not (weights[blocked] > 0).all():
             return None
-        scores, betrayed = _scores_betrayed(s, weights, blocked)
-        filled.append(betrayed[blocked])
-        lowered.append((scores - betrayed)[blocked])
+        scores, behind = _scores_behind(s, weights, blocked)
+        filled.append(behind[blocked])
+        lowered.append((scores - behind)[blocked])
     if not filled:
         return None
     if _all_the_same(filled):
@@ -213,7 +213,7 @@ def _by_blocked_scores(e: Evidence, findings: Sequence[Finding]) -> str | None:
     return None
 
 
-def _scores_betrayed(s: Problem, weights: np.ndarray, blocked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _scores_behind(s: Problem, weights: np.ndarray, blocked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The right scores, and those that the weights of blocked keys were computed from."""
     q, k, _ = heads_of(s)
     scores = q @ np.swapaxes(k, -2, -1) / np.sqrt(q.shape[-1])

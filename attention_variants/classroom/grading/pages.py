@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attention_variants.classroom.report_html import in_words, render, shown
+from attention_variants.classroom.report_html import render, shown
+from attention_variants.classroom.wording import mistake
 
 from .results import ClassResult, Graded
 
@@ -153,7 +154,7 @@ class _Bar:
 
 def _bars(result: ClassResult) -> list[_Bar]:
     """The drawing that the lecturer came for: a bar for each misconception, and for what has no name."""
-    named = [_Bar(in_words(one["name"]), one["explanation"], rows, True) for one, rows in result.misconceptions()]
+    named = [_Bar(mistake(one["name"]), one["explanation"], rows, True) for one, rows in result.misconceptions()]
     others = (
         _Bar(
             "nothing to judge",
@@ -214,7 +215,7 @@ def case(row: Graded) -> str:
         return _short(row.trouble)
     if row.not_written:
         return "nothing is written yet"
-    words = [in_words(name) for name in row.misconceptions]
+    words = [mistake(name) for name in row.misconceptions]
     if row.broken_rules:
         words.append("against the rules")
     if words or row.report is None:

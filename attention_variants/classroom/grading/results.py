@@ -11,8 +11,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from attention_variants.classroom.report_html import in_words
 from attention_variants.classroom.sandbox.submission import listed
+from attention_variants.classroom.wording import mistake
 from attention_variants.lab.plots.colors import COLORS
 
 #: So many misconceptions are named in the terminal; the class page has all.
@@ -203,7 +203,7 @@ class ClassResult:
         table = Table(box=None, show_header=False, padding=(0, 1))
         for named, rows in found[:_MOST_FREQUENT]:
             bar = "█" * max(1, round(20 * len(rows) / len(found[0][1])))
-            table.add_row(str(len(rows)), Text(bar, style=COLORS["q"]), Text(in_words(named["name"])))
+            table.add_row(str(len(rows)), Text(bar, style=COLORS["q"]), Text(mistake(named["name"])))
         return Group(*lines, Text("\nThe most frequent misconceptions:"), table)
 
 

@@ -1,4 +1,4 @@
-"""Mistakes that break a promise beside the numbers: gradients, dtypes, the caller's tensors, the pair."""
+"""Mistakes that break a guarantee beside the numbers: gradients, dtypes, the caller's tensors, the pair."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def grade(
     work : callable or Submission
         The function. A `Submission` is run in a process of its own.
     variant : int
-        1 to 7.
+        Its number.
     points : float
         For all that the contract asks.
     exam : int, default 0

@@ -16,7 +16,7 @@ from nbgrader import utils  # type: ignore[import-untyped]
 from nbgrader.preprocessors import ClearSolutions, NbGraderPreprocessor  # type: ignore[import-untyped]
 
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
-from attention_variants.classroom.sandbox.parent import Submission
+from attention_variants.classroom.sandbox.submission import Submission
 
 from .plain_code import plain_code, without_comments
 from .points import Points

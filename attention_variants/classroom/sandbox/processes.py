@@ -106,7 +106,7 @@ class ForkServer:
             process.stdin.write((json.dumps([str(folder), seconds, draws]) + "\n").encode())
             process.stdin.flush()
             # A job that kills the server, or halts it, or writes rubbish to it, must not hold us up.
-            return _reply(process.stdout.fileno(), str(folder), seconds + GRACE_OF_SERVER)
+            return read_reply(process.stdout.fileno(), str(folder), seconds + GRACE_OF_SERVER)
         except (OSError, ValueError, TypeError) as error:
             self.stop()
             return How(End.OUT_OF_TIME if isinstance(error, TimeoutError) else End.LOST)
@@ -124,8 +124,30 @@ class ForkServer:
             self.process = None
 
 
-def _reply(pipe: int, folder: str, seconds: float) -> How:
-    """What the server says of this job; a reply that names another one is not meant for us."""
+def read_reply(pipe: int, folder: str, seconds: float) -> How:
+    """Read what the fork server says of a job; a reply that names another one is passed over.
+
+    Parameters
+    ----------
+    pipe : int
+        The descriptor of its standard output.
+    folder : str
+        Of the job.
+    seconds : float
+        How long it is waited for.
+
+    Returns
+    -------
+    how : How
+        How the job ended.
+
+    Raises
+    ------
+    TimeoutError
+        If nothing comes in this time.
+    OSError, ValueError, TypeError
+        If the server is gone, or what comes cannot be its words.
+    """
     end, read = time.monotonic() + seconds, b""
     while True:
         ready, _, _ = select.select([pipe], [], [], max(0.0, end - time.monotonic()))
