@@ -398,7 +398,8 @@ def _run(
     torch.default_generator.manual_seed(0)  # torch.manual_seed would also format a stack for each device: slow
     try:
         actual = _call(function, problem, leaves, weights)
-        functional = sum((x * c.to(dtype)).sum() for x, c in zip(actual.values(), problem.cotangents, strict=False))
+        terms = [(x * c.to(dtype)).sum() for x, c in zip(actual.values(), problem.cotangents, strict=False)]
+        functional = torch.stack(terms).sum()
         gradients = torch.autograd.grad(functional, list(leaves.values()), materialize_grads=True)
     except FaultError:
         raise
