@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--part", choices=PARTS, default="all", help="which tests; a part other than all has no lint")
-    parser.add_argument("--quick", action="store_true", help="leave out notebooks and slow tests, stop at five failures")
+    parser.add_argument("--quick", action="store_true", help="leave out notebooks and slow tests; five failures")
     parser.add_argument("--no-notebooks", action="store_true", help="leave the notebooks out")
     lint = parser.add_mutually_exclusive_group()
     lint.add_argument("--lint", action="store_true", help="run ruff and mypy alone")

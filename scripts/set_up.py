@@ -150,7 +150,7 @@ def commands(
         # The pip that comes with Python takes twice as long for the rest.
         [*install, "--upgrade", "pip"],
         # torch is named, and by its version: left to choose, pip may fetch the newest with gigabytes of CUDA.
-        [*install, *newest, torch, "--editable", ".[%s]" % ",".join(extras)],
+        [*install, *newest, torch, "--editable", f".[{','.join(extras)}]"],
     ]
     if without:
         named = [part for path in without for part in ("--requirement", path)]
@@ -237,8 +237,8 @@ def create(environment: Path) -> str:
     return f"{named} could not make {environment}." if made.returncode else ""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Make .venv ready; the exit status is 1 if that failed."""
+def options_of(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "purposes",
@@ -260,10 +260,50 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [purpose for purpose in options.purposes if purpose not in PURPOSES]
     if unknown:
         parser.error("there is no purpose " + ", ".join(unknown) + "; there are " + ", ".join(PURPOSES))
+    return options
 
+
+def install(python: PurePath, torch: str, extras: list[str]) -> str:
+    """Install what is wanted.
+
+    Parameters
+    ----------
+    python : PurePath
+        The Python of the environment.
+    torch : str
+        "pinned", "oldest" or "newest".
+    extras : list of str
+        Those of pyproject.toml that are wanted.
+
+    Returns
+    -------
+    complaint : str
+        Which command failed; empty if none did.
+    """
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    oldest = oldest_python(pyproject)
+    # In a folder of its own: on Windows, pip could not read a temporary file while it is open here.
+    with tempfile.TemporaryDirectory() as folder:
+        constraints = ROOT / "constraints.txt"
+        if torch != "pinned":
+            constraints = Path(folder) / "constraints.txt"
+            constraints.write_text(constraints_for(torch, pyproject, pinned), encoding="utf-8")
+        wanted = torch_requirement(torch, pyproject, pinned)
+        for command in commands(python, wanted, constraints, extras, quiet=bool(os.environ.get("CI"))):
+            if subprocess.run(command, cwd=str(ROOT)).returncode:
+                return f".venv is not ready, for this failed:\n{subprocess.list2cmdline(command)}"
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        # Then Python keeps nothing that it compiles, and every process would compile PyTorch again.
+        print("Compiling what is installed, for PYTHONDONTWRITEBYTECODE is set.", flush=True)
+        # A package may hold a file for another Python: what cannot be compiled is seldom imported.
+        subprocess.run([str(python), "-m", "compileall", "-qq", "-j", "0", str(ENVIRONMENT)])
+    return ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make .venv ready; the exit status is 1 if that failed."""
+    options = options_of(arguments)
+    oldest = oldest_python((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     complaint = too_old(sys.version_info[:3], oldest, sys.executable)
     python = python_of(ENVIRONMENT)
     if not complaint and (options.fresh or version_of(python) < oldest):
@@ -272,30 +312,19 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\n{complaint}", file=sys.stderr)
         return 1
 
-    extras = sorted({extra for purpose in options.purposes or ["test"] for extra in PURPOSES[purpose]})
+    wanted = {extra for purpose in options.purposes or ["test"] for extra in PURPOSES[purpose]}
+    extras = [extra for extra in PURPOSES["test"] if extra in wanted]
     # make reads these stamps: what is changed now is not ready until it is. With another torch nothing is.
     stamps = ["ready-" + purpose for purpose in served(extras)]
     for stamp in ENVIRONMENT.glob("ready*"):
         # One with the name of a Python has that behind its purpose.
         if "-".join(stamp.name.split("-")[:2]) in stamps or options.torch != "pinned":
             stamp.unlink()
-    # In a folder of its own: on Windows, pip could not read a temporary file while it is open here.
-    with tempfile.TemporaryDirectory() as folder:
-        constraints = ROOT / "constraints.txt"
-        if options.torch != "pinned":
-            constraints = Path(folder) / "constraints.txt"
-            constraints.write_text(constraints_for(options.torch, pyproject, pinned), encoding="utf-8")
-        torch = torch_requirement(options.torch, pyproject, pinned)
-        for command in commands(python, torch, constraints, extras, quiet=bool(os.environ.get("CI"))):
-            if subprocess.run(command, cwd=str(ROOT)).returncode:
-                print(f"\n.venv is not ready, for this failed:\n{subprocess.list2cmdline(command)}", file=sys.stderr)
-                return 1
+    complaint = install(python, options.torch, extras)
+    if complaint:
+        print(f"\n{complaint}", file=sys.stderr)
+        return 1
     write_lab_settings(ENVIRONMENT)
-    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
-        # Then Python keeps nothing that it compiles, and every process would compile PyTorch again.
-        print("Compiling what is installed, for PYTHONDONTWRITEBYTECODE is set.", flush=True)
-        # A package may hold a file for another Python: what cannot be compiled is seldom imported.
-        subprocess.run([str(python), "-m", "compileall", "-qq", "-j", "0", str(ENVIRONMENT)])
     if options.torch == "pinned":
         for name in stamps:
             (ENVIRONMENT / name).touch()

@@ -1,4 +1,4 @@
-"""What all tests share: one thread, repeatable hypothesis, an order for several processes, and the measured equality."""
+"""What all tests share: one thread, repeatable hypothesis, an order for several processes, the measured equality."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ LONGEST = (
     "tests/classroom/test_grading.py",
     "tests/classroom/test_course.py",
     "tests/classroom/test_isolated.py",
+    "tests/browser/test_browser.py",
+    "tests/browser/test_site.py::test_every_page",
     "notebooks/08",
     "tests/test_bench.py",
     "notebooks/09",
@@ -36,7 +38,11 @@ LONGEST = (
     "tests/test_run_notebooks.py",
 )
 # A file is one piece of work, since what its tests share is made once. These tests are pieces of their own.
-ALONE = ("tests/classroom/test_course.py::test_a_class_of_twelve", "tests/classroom/test_course.py::test_on_one_machine")
+ALONE = (
+    "tests/browser/test_site.py::test_every_page",
+    "tests/classroom/test_course.py::test_a_class_of_twelve",
+    "tests/classroom/test_course.py::test_on_one_machine",
+)
 
 
 def pytest_collection_modifyitems(items):

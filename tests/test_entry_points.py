@@ -151,7 +151,7 @@ def test_what_was_ready_stays_so_when_more_is_installed(repository, capsys):
     folder, ran = repository
     assert set_up.main(["course"]) == 0
     assert stamps(folder) == {"ready-lab", "ready-course", "ready-site"}
-    assert ".[course,lab,pretrained]" in ran[1][0]
+    assert ".[lab,pretrained,course]" in ran[1][0]
     assert "ready for: lab, course.\n" in capsys.readouterr().out
 
 
@@ -317,7 +317,9 @@ def say(tmp_path, monkeypatch):
             module = f"import sys; print('{name} says', *sys.argv[1:]); sys.exit({status})"
             (tmp_path / f"stand_in_{name}.py").write_text(module)
         monkeypatch.setattr(run_tests, "CHECKS", [[f"stand_in_{name}", "here"] for name in checks])
-        monkeypatch.setattr(run_tests, "pytest_command", lambda *said: ["stand_in_pytest", *map(str, said[:3]), *said[3]])
+        monkeypatch.setattr(
+            run_tests, "pytest_command", lambda *said: ["stand_in_pytest", *map(str, said[:3]), *said[3]]
+        )
 
     return say
 
@@ -387,7 +389,9 @@ def test_make_runs_the_scripts():
 
 def test_every_target_installs_what_it_needs():
     needed = dict(re.findall(r"^([a-z-]+): \.venv/ready-(\S+?)\$\(NAMED\)", MAKEFILE, re.MULTILINE))
-    needed |= {target: name.lower() for target, name in re.findall(r"^([a-z-]+): \$\((LAB|TEST)\)", MAKEFILE, re.MULTILINE)}
+    needed |= {
+        target: name.lower() for target, name in re.findall(r"^([a-z-]+): \$\((LAB|TEST)\)", MAKEFILE, re.MULTILINE)
+    }
     assert needed.pop("install") == "$(FOR)"
     assert set(needed.values()) == {"lab", "test", "site", "bench"} < set(set_up.PURPOSES)
     assert needed["lab"] == "lab"
