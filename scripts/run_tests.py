@@ -1,8 +1,11 @@
 r"""Prove all of it: lint, types, tests, and every notebook re-run and compared with its stored outputs.
 
     .venv/bin/python scripts/run_tests.py                      what `make test` does
+    .venv/bin/python scripts/run_tests.py --quick              what `make quick` does: without notebooks and slow tests
     .venv/bin/python scripts/run_tests.py -- -k mask           the part you are at: after -- stands what pytest is told
+    .venv/bin/python scripts/run_tests.py --part classroom     what `make test-classroom` does; also: --part browser
     .venv/bin/python scripts/run_tests.py --no-notebooks       with another torch than the one of the stored outputs
+    .venv/bin/python scripts/run_tests.py --lint               lint and types alone; --no-lint leaves them out
 
 On Windows it is .venv\Scripts\python. ruff and mypy run beside pytest and are heard only if they find something. The
 exit status is 1 if anything failed.
@@ -20,17 +23,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ["ruff", "mypy", "pytest", "xdist", "nbval"]
+# Where the tests of each part are.
+PARTS = {"all": "tests", "classroom": "tests/classroom", "browser": "tests/browser"}
 # One after the other beside pytest, as modules of the Python that runs this.
 CHECKS = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]]
 
 
-def pytest_command(notebooks: bool, extra: list[str]) -> list[str]:
+def pytest_command(part: str, notebooks: bool, quick: bool, extra: list[str]) -> list[str]:
     """Say how pytest is called, as a module.
 
     Parameters
     ----------
+    part : str
+        Which tests, of `PARTS`.
     notebooks : bool
-        Whether to run the notebooks too, and compare them.
+        Whether to run the notebooks too, and compare them; they belong to the part "all".
+    quick : bool
+        Whether to leave out the tests that are marked as slow, begin with what failed last time, and stop soon.
     extra : list of str
         What else pytest is told.
 
@@ -39,9 +48,13 @@ def pytest_command(notebooks: bool, extra: list[str]) -> list[str]:
     command : list of str
         The module and its arguments.
     """
-    compared = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=60"] if notebooks else []
-    folders = ["tests", "notebooks"] if notebooks else ["tests"]
-    return ["pytest", *folders, "--numprocesses=auto", "--dist=loadscope", *compared, *extra]
+    command = ["pytest", PARTS[part]]
+    if notebooks and part == "all" and not quick:
+        command += ["notebooks", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=60"]
+    if quick:
+        command += ["-m", "not slow", "--failed-first", "--maxfail=5"]
+    # tests/conftest.py says which tests stay together, and in which order they are handed out.
+    return [*command, "-rs", "--numprocesses=auto", "--no-loadscope-reorder", *extra]
 
 
 def surroundings() -> dict[str, str]:
@@ -90,11 +103,16 @@ def run_pytest(command: list[str]) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run all of it; the exit status is 1 if anything failed."""
     parser = argparse.ArgumentParser(
-        usage="%(prog)s [-h] [--no-notebooks] [-- pytest arguments]",
+        usage="%(prog)s [options] [-- pytest arguments]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--part", choices=PARTS, default="all", help="which tests; a part other than all has no lint")
+    parser.add_argument("--quick", action="store_true", help="leave out notebooks and slow tests; five failures")
     parser.add_argument("--no-notebooks", action="store_true", help="leave the notebooks out")
+    lint = parser.add_mutually_exclusive_group()
+    lint.add_argument("--lint", action="store_true", help="run ruff and mypy alone")
+    lint.add_argument("--no-lint", action="store_true", help="leave ruff and mypy out")
     parser.add_argument("pytest", nargs="*", metavar="pytest arguments", help="handed on to pytest")
     options = parser.parse_args(arguments)
 
@@ -104,12 +122,13 @@ def main(arguments: list[str] | None = None) -> int:
         print("Run scripts/set_up.py, and then this with the Python of .venv.", file=sys.stderr)
         return 1
 
+    command = pytest_command(options.part, not options.no_notebooks, options.quick, options.pytest)
     with ThreadPoolExecutor(1) as beside:
-        checks = beside.submit(run_checks)
-        status = run_pytest(pytest_command(not options.no_notebooks, options.pytest))
-        if not checks.done():
+        checks = None if options.no_lint or options.part != "all" else beside.submit(run_checks)
+        status = 0 if options.lint else run_pytest(command)
+        if checks and not checks.done():
             print("waiting for ruff and mypy", file=sys.stderr)
-        failed = checks.result()
+        failed = checks.result() if checks else []
     if failed:  # if nothing did, the last word is pytest's
         print(f"failed, see above: {', '.join([*failed, *(['pytest'] if status else [])])}")
     return int(bool(failed or status))

@@ -1,6 +1,8 @@
 r"""Make .venv ready: create it where there is none, then install the pinned versions. Needs neither make nor a shell.
 
-    python scripts/set_up.py                    what `make install` does
+    python scripts/set_up.py                    for everything: what `make test` needs
+    python scripts/set_up.py lab                for the notebooks alone: what `make lab` needs
+    python scripts/set_up.py course             for them and nbgrader: what `make install` does
     python scripts/set_up.py --torch oldest     the oldest torch that pyproject.toml allows
     python scripts/set_up.py --fresh            .venv anew, with the Python that runs this
 
@@ -15,6 +17,7 @@ Set the environment variable CI to anything, and pip is quiet.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -30,8 +33,24 @@ ENVIRONMENT = ROOT / ".venv"
 WINDOWS = sys.platform == "win32"
 # Other releases of torch ask for one exact SymPy, another one than is pinned; that of torch 2.5 is 1.13.1.
 CHOSEN_BY_TORCH = {"torch", "sympy"}
-# Widgets are saved with their notebook: opened again without a kernel, a player still plays.
-LAB_SETTINGS = '{"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": true}}\n'
+# Extras of pyproject.toml by what .venv is for. An extra that has a file in without_dependencies/ takes that too.
+PURPOSES = {
+    "lab": ["lab", "pretrained"],
+    "course": ["lab", "pretrained", "course"],
+    "bench": ["pretrained", "bench"],
+    "site": ["site"],
+    "test": ["lab", "pretrained", "course", "bench", "site", "test"],
+}
+WITHOUT_DEPENDENCIES = PurePath("scripts", "without_dependencies")
+# Settings of JupyterLab, by their place in .venv: they hold for this course, and for nothing else on the machine.
+LAB_SETTINGS = {
+    # Widgets are saved with their notebook: opened again without a kernel, a player still plays.
+    "share/jupyter/lab/settings/overrides.json": {"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True}},
+    # Offline too: no question about news, no look for updates.
+    "etc/jupyter/labconfig/page_config.json": {
+        "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}
+    },
+}
 
 
 def oldest_python(pyproject: str) -> tuple[int, ...]:
@@ -97,7 +116,9 @@ def python_of(environment: PurePath, windows: bool = WINDOWS) -> PurePath:
     return environment / "Scripts" / "python.exe" if windows else environment / "bin" / "python"
 
 
-def commands(python: PurePath, torch: str, constraints: PurePath, quiet: bool = False) -> list[list[str]]:
+def commands(
+    python: PurePath, torch: str, constraints: PurePath, extras: list[str], quiet: bool = False
+) -> list[list[str]]:
     """List what is to be run, in order, in the root of the repository.
 
     Parameters
@@ -108,6 +129,8 @@ def commands(python: PurePath, torch: str, constraints: PurePath, quiet: bool = 
         What to ask pip for, see `torch_requirement`.
     constraints : PurePath
         The file with the exact versions of everything else.
+    extras : list of str
+        Those of pyproject.toml that are wanted.
     quiet : bool
         Let pip speak of trouble alone.
 
@@ -118,26 +141,37 @@ def commands(python: PurePath, torch: str, constraints: PurePath, quiet: bool = 
     """
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", *(["--quiet"] if quiet else [])]
     pip += ["--constraint", str(constraints)]
+    # Python compiles what it imports, when it does: most of what is installed it never imports.
+    install = [*pip, "--no-compile"]
     newest = ["--upgrade"] if torch == "torch" else []
-    return [
-        # torch comes first and by its version: left to choose, pip may fetch the newest with gigabytes of CUDA.
-        [*pip, *newest, torch],
-        [*pip, "--editable", ".[test]"],
-        [
-            *pip,
-            "--no-deps",
-            "--ignore-requires-python",
-            "--no-warn-conflicts",
-            "--requirement",
-            "scripts/without_dependencies.txt",
-        ],
-        # A calm JupyterLab, offline too: no question about news, no look for updates. It is written into .venv, nowhere
-        # else.
-        [
-            *[str(python), "-m", "jupyter", "labextension", "disable", "--log-level=ERROR", "--level=sys_prefix"],
-            "@jupyterlab/apputils-extension:announcements",
-        ],
+    without = [str(WITHOUT_DEPENDENCIES / (extra + ".txt")) for extra in extras]
+    without = [path for path in without if (ROOT / path).is_file()]
+    planned = [
+        # The pip that comes with Python takes twice as long for the rest.
+        [*install, "--upgrade", "pip"],
+        # torch is named, and by its version: left to choose, pip may fetch the newest with gigabytes of CUDA.
+        [*install, *newest, torch, "--editable", f".[{','.join(extras)}]"],
     ]
+    if without:
+        named = [part for path in without for part in ("--requirement", path)]
+        planned.append([*install, "--no-deps", "--ignore-requires-python", "--no-warn-conflicts", *named])
+    return planned
+
+
+def served(extras: list[str]) -> list[str]:
+    """List the purposes that an environment with these extras serves."""
+    return [purpose for purpose, needed in PURPOSES.items() if set(needed) <= set(extras)]
+
+
+def write_lab_settings(environment: Path) -> None:
+    """Make a JupyterLab in an environment a calm one; what else its settings say stays as it is."""
+    for name, wanted in LAB_SETTINGS.items():
+        file = environment / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        settings = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        for plugin, values in wanted.items():
+            settings.setdefault(plugin, {}).update(values)
+        file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def too_old(version: tuple[int, ...], oldest: tuple[int, ...], program: str, windows: bool = WINDOWS) -> str:
@@ -203,9 +237,16 @@ def create(environment: Path) -> str:
     return f"{named} could not make {environment}." if made.returncode else ""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Make .venv ready; the exit status is 1 if that failed."""
+def options_of(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "purposes",
+        nargs="*",
+        metavar="purpose",
+        help="what .venv is to serve, of " + ", ".join(PURPOSES) + " (default: test, which is all of them); what is "
+        "installed already stays",
+    )
     parser.add_argument(
         "--torch",
         choices=["pinned", "oldest", "newest"],
@@ -216,10 +257,53 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--fresh", action="store_true", help="make .venv anew, even if there is one")
     options = parser.parse_args(arguments)
+    unknown = [purpose for purpose in options.purposes if purpose not in PURPOSES]
+    if unknown:
+        parser.error("there is no purpose " + ", ".join(unknown) + "; there are " + ", ".join(PURPOSES))
+    return options
 
+
+def install(python: PurePath, torch: str, extras: list[str]) -> str:
+    """Install what is wanted.
+
+    Parameters
+    ----------
+    python : PurePath
+        The Python of the environment.
+    torch : str
+        "pinned", "oldest" or "newest".
+    extras : list of str
+        Those of pyproject.toml that are wanted.
+
+    Returns
+    -------
+    complaint : str
+        Which command failed; empty if none did.
+    """
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    oldest = oldest_python(pyproject)
+    # In a folder of its own: on Windows, pip could not read a temporary file while it is open here.
+    with tempfile.TemporaryDirectory() as folder:
+        constraints = ROOT / "constraints.txt"
+        if torch != "pinned":
+            constraints = Path(folder) / "constraints.txt"
+            constraints.write_text(constraints_for(torch, pyproject, pinned), encoding="utf-8")
+        wanted = torch_requirement(torch, pyproject, pinned)
+        for command in commands(python, wanted, constraints, extras, quiet=bool(os.environ.get("CI"))):
+            if subprocess.run(command, cwd=str(ROOT)).returncode:
+                return f".venv is not ready, for this failed:\n{subprocess.list2cmdline(command)}"
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        # Then Python keeps nothing that it compiles, and every process would compile PyTorch again.
+        print("Compiling what is installed, for PYTHONDONTWRITEBYTECODE is set.", flush=True)
+        # A package may hold a file for another Python: what cannot be compiled is seldom imported.
+        subprocess.run([str(python), "-m", "compileall", "-qq", "-j", "0", str(ENVIRONMENT)])
+    return ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make .venv ready; the exit status is 1 if that failed."""
+    options = options_of(arguments)
+    oldest = oldest_python((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     complaint = too_old(sys.version_info[:3], oldest, sys.executable)
     python = python_of(ENVIRONMENT)
     if not complaint and (options.fresh or version_of(python) < oldest):
@@ -228,26 +312,26 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\n{complaint}", file=sys.stderr)
         return 1
 
-    # make reads these stamps. From here on .venv is not ready, until it is.
+    wanted = {extra for purpose in options.purposes or ["test"] for extra in PURPOSES[purpose]}
+    extras = [extra for extra in PURPOSES["test"] if extra in wanted]
+    # make reads these stamps: what is changed now is not ready until it is. With another torch nothing is.
+    stamps = ["ready-" + purpose for purpose in served(extras)]
     for stamp in ENVIRONMENT.glob("ready*"):
-        stamp.unlink()
-    # In a folder of its own: on Windows, pip could not read a temporary file while it is open here.
-    with tempfile.TemporaryDirectory() as folder:
-        constraints = ROOT / "constraints.txt"
-        if options.torch != "pinned":
-            constraints = Path(folder) / "constraints.txt"
-            constraints.write_text(constraints_for(options.torch, pyproject, pinned), encoding="utf-8")
-        torch = torch_requirement(options.torch, pyproject, pinned)
-        for command in commands(python, torch, constraints, quiet=bool(os.environ.get("CI"))):
-            if subprocess.run(command, cwd=str(ROOT)).returncode:
-                print(f"\n.venv is not ready, for this failed:\n{subprocess.list2cmdline(command)}", file=sys.stderr)
-                return 1
-    settings = ENVIRONMENT / "share" / "jupyter" / "lab" / "settings"
-    settings.mkdir(parents=True, exist_ok=True)
-    (settings / "overrides.json").write_text(LAB_SETTINGS, encoding="utf-8")
+        # One with the name of a Python has that behind its purpose.
+        if "-".join(stamp.name.split("-")[:2]) in stamps or options.torch != "pinned":
+            stamp.unlink()
+    complaint = install(python, options.torch, extras)
+    if complaint:
+        print(f"\n{complaint}", file=sys.stderr)
+        return 1
+    write_lab_settings(ENVIRONMENT)
     if options.torch == "pinned":
-        (ENVIRONMENT / "ready").touch()
-    print(f".venv is ready: {python_of(PurePath('.venv'))} scripts{os.sep}run_tests.py runs the tests.")
+        for name in stamps:
+            (ENVIRONMENT / name).touch()
+    ready = ".venv is ready for: " + ", ".join(served(extras)) + "."
+    if "test" in extras:
+        ready += f" {python_of(PurePath('.venv'))} scripts{os.sep}run_tests.py runs the tests."
+    print(ready)
     return 0
 
 

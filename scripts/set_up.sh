@@ -1,12 +1,13 @@
 #!/bin/sh
 # Find a Python that is new enough, and hand over to scripts/set_up.py, which makes .venv ready with it.
-# make calls this when what is installed changed since the last time, or when another PYTHON is named.
+# make calls this when something is to be installed, when that changed since the last time, or when another PYTHON is named.
 #
-#     scripts/set_up.sh [python]
+#     scripts/set_up.sh purpose [python]
 set -eu
 cd "$(dirname "$0")/.."
 
-named=${1:-}
+purpose=$1
+named=${2:-}
 oldest=$(sed -n 's/^requires-python = ">=\([0-9.]*\)"$/\1/p' pyproject.toml)
 
 version() { # nothing if there is no such Python, or only a stand-in that does not run
@@ -33,7 +34,7 @@ if [ -n "$named" ] || ! new_enough .venv/bin/python; then
         exit 1
     fi
     if [ "$(version "$python")" != "$(version .venv/bin/python)" ]; then
-        exec "$python" scripts/set_up.py --fresh
+        exec "$python" scripts/set_up.py "$purpose" --fresh
     fi
 fi
-exec .venv/bin/python scripts/set_up.py
+exec .venv/bin/python scripts/set_up.py "$purpose"

@@ -1,16 +1,66 @@
-"""What all tests share: one thread, repeatable hypothesis, and the measured equality at the end of the run."""
+"""What all tests share: one thread, repeatable hypothesis, an order for several processes, the measured equality."""
 
 from __future__ import annotations
+
+import os
+
+# The tensors here are tiny: handing them to more threads costs more than it saves. In what the tests start, too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
 import pytest
 import torch
 from reference import LARGEST
 
-torch.set_num_threads(1)  # the tensors here are tiny: handing them to more threads costs more than it saves
+torch.set_num_threads(1)
 
 hypothesis.settings.register_profile("attention_variants", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("attention_variants")
+
+
+# What takes longest begins first, so that at the end no processor waits long for another. Beginnings of test ids.
+LONGEST = (
+    "tests/classroom/test_course.py::test_a_class_of_twelve",
+    "tests/classroom/test_grading.py",
+    "tests/classroom/test_course.py",
+    "tests/classroom/test_isolated.py",
+    "tests/browser/test_browser.py",
+    "tests/browser/test_site.py::test_every_page",
+    "notebooks/08",
+    "tests/test_bench.py",
+    "notebooks/09",
+    "notebooks/10",
+    "tests/test_animate.py",
+    "tests/test_date_model.py",
+    "notebooks/",
+    "tests/test_check.py",
+    "tests/test_plot.py",
+    "tests/test_run_notebooks.py",
+)
+# A file is one piece of work, since what its tests share is made once. These tests are pieces of their own.
+ALONE = (
+    "tests/browser/test_site.py::test_every_page",
+    "tests/classroom/test_course.py::test_a_class_of_twelve",
+    "tests/classroom/test_course.py::test_on_one_machine",
+)
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        return next((place for place, begin in enumerate(LONGEST) if item.nodeid.startswith(begin)), len(LONGEST))
+
+    items.sort(key=place)  # what pytest was asked to begin with (--failed-first) comes before all
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist calls it
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadFileScheduling
+
+    class Pieces(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid if nodeid.startswith(ALONE) else super()._split_scope(nodeid)
+
+    return Pieces(config, log)
 
 
 def pytest_sessionfinish(session):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+import conftest
 import pytest
 import run_tests
 import set_up
+from jupyterlab_server.config import get_page_config
+from jupyterlab_server.settings_utils import _get_overrides
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,11 +54,13 @@ def test_the_newest_torch_has_no_bound():
 
 # What is installed.
 
+EXTRAS = tomllib.loads(PYPROJECT)["project"]["optional-dependencies"]
 
-def listed(folder, which="pinned", **options):
+
+def listed(folder, which="pinned", purpose="test", **options):
     python = set_up.python_of(folder / ".venv", windows=isinstance(folder, PureWindowsPath))
     torch = set_up.torch_requirement(which, PYPROJECT, PINNED)
-    return set_up.commands(python, torch, folder / "constraints.txt", **options)
+    return set_up.commands(python, torch, folder / "constraints.txt", set_up.PURPOSES[purpose], **options)
 
 
 @pytest.mark.parametrize(
@@ -65,35 +72,43 @@ def listed(folder, which="pinned", **options):
     ids=["POSIX", "Windows"],
 )
 def test_the_same_is_installed_everywhere(folder, python):
-    pip = [
-        python,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "install",
-        "--constraint",
-        str(folder / "constraints.txt"),
-    ]
-    torch, course, others, lab = listed(folder)
-    assert torch == [*pip, f"torch{requirements(PINNED)['torch']}"], "torch comes first and by its version"
-    assert course == [*pip, "--editable", ".[test]"]
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install"]
+    pip += ["--constraint", str(folder / "constraints.txt"), "--no-compile"]
+    itself, course, others = listed(folder)
+    assert itself == [*pip, "--upgrade", "pip"]
+    torch = f"torch{requirements(PINNED)['torch']}"
+    assert course == [*pip, torch, "--editable", ".[lab,pretrained,course,bench,site,test]"]
     without = ["--no-deps", "--ignore-requires-python", "--no-warn-conflicts"]
-    assert others == [*pip, *without, "--requirement", "scripts/without_dependencies.txt"]
-    assert lab[:5] == [python, "-m", "jupyter", "labextension", "disable"]
-    assert "--level=sys_prefix" in lab, "written into .venv, nowhere else"
+    files = [str(Path("scripts", "without_dependencies", name)) for name in ("pretrained.txt", "bench.txt")]
+    assert others == [*pip, *without, "--requirement", files[0], "--requirement", files[1]]
+
+
+def test_whoever_reads_needs_no_tools_of_whoever_tests():
+    lab, course = (" ".join(map(" ".join, listed(PurePosixPath("/"), purpose=each))) for each in ("lab", "course"))
+    assert "--editable .[lab,pretrained] " in lab
+    assert "--editable .[lab,pretrained,course] " in course
+    assert "bench" not in lab + course
+
+
+def test_a_test_needs_everything():
+    assert set(set_up.PURPOSES["test"]) == set(EXTRAS)
+    assert set_up.served(set_up.PURPOSES["test"]) == list(set_up.PURPOSES)
+    assert set_up.served(set_up.PURPOSES["course"]) == ["lab", "course"]
+    assert set_up.served(set_up.PURPOSES["site"]) == ["site"]
+
+
+def test_what_comes_without_dependencies_belongs_to_an_extra():
+    assert {file.stem for file in (ROOT / set_up.WITHOUT_DEPENDENCIES).iterdir()} == {"pretrained", "bench"}
+    assert {"pretrained", "bench"} <= set(EXTRAS)
 
 
 def test_only_the_newest_torch_replaces_one_that_is_there():
-    upgrades = {which: "--upgrade" in listed(PurePosixPath("/"), which)[0] for which in ["pinned", "oldest", "newest"]}
+    upgrades = {which: "--upgrade" in listed(PurePosixPath("/"), which)[1] for which in ["pinned", "oldest", "newest"]}
     assert upgrades == {"pinned": False, "oldest": False, "newest": True}
 
 
 def test_pip_is_quiet_when_asked():
-    assert ["--quiet" in command for command in listed(PurePosixPath("/"), quiet=True)] == [True, True, True, False]
-
-
-def test_the_requirements_without_dependencies_are_there():
-    assert (ROOT / "scripts" / "without_dependencies.txt").is_file()
+    assert ["--quiet" in command for command in listed(PurePosixPath("/"), quiet=True)] == [True, True, True]
 
 
 @pytest.fixture
@@ -103,8 +118,9 @@ def repository(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     python = set_up.python_of(tmp_path / ".venv")
     python.parent.mkdir(parents=True)
-    (tmp_path / ".venv" / "ready").touch()
-    (tmp_path / ".venv" / "ready-python3.12").touch()
+    for stamp in ("ready-site", "ready-lab-python3.12"):
+        (tmp_path / ".venv" / stamp).touch()
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setattr(set_up, "ROOT", tmp_path)
     monkeypatch.setattr(set_up, "ENVIRONMENT", tmp_path / ".venv")
     monkeypatch.setattr(set_up, "version_of", lambda python: (3, 12, 1))
@@ -126,11 +142,48 @@ def stamps(folder):
 def test_the_set_up_leaves_what_make_looks_for(repository, capsys):
     folder, ran = repository
     assert set_up.main([]) == 0
-    assert stamps(folder) == {"ready"}
-    assert {constraints for _, constraints in ran[:3]} == {PINNED}, "the pinned torch comes with every pin"
-    settings = folder / ".venv" / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
-    assert "saveState" in settings.read_text(encoding="utf-8")
-    assert "is ready" in capsys.readouterr().out
+    assert stamps(folder) == {"ready-lab", "ready-course", "ready-bench", "ready-site", "ready-test"}
+    assert {constraints for _, constraints in ran} == {PINNED}, "the pinned torch comes with every pin"
+    assert "is ready for: lab, course, bench, site, test." in capsys.readouterr().out
+
+
+def test_what_was_ready_stays_so_when_more_is_installed(repository, capsys):
+    folder, ran = repository
+    assert set_up.main(["course"]) == 0
+    assert stamps(folder) == {"ready-lab", "ready-course", "ready-site"}
+    assert ".[lab,pretrained,course]" in ran[1][0]
+    assert "ready for: lab, course.\n" in capsys.readouterr().out
+
+
+def test_a_purpose_that_there_is_not_is_told(repository, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        set_up.main(["lectures"])
+    assert "no purpose lectures; there are lab, course, bench, site, test" in capsys.readouterr().err
+
+
+def test_what_python_will_not_keep_is_compiled_once(repository, monkeypatch):
+    """With that variable set, each process would compile PyTorch again, which takes longer than all else it does."""
+    _, ran = repository
+    assert set_up.main(["lab"]) == 0
+    assert not [command for command, _ in ran if "compileall" in command]
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert set_up.main(["lab"]) == 0
+    (compiled,) = (command for command, _ in ran if "compileall" in command)
+    assert compiled[-1] == str(set_up.ENVIRONMENT)
+
+
+def test_jupyterlab_is_a_calm_one(tmp_path, monkeypatch):
+    """As JupyterLab itself reads it: it saves players with their notebook, and asks no questions about news."""
+    page = tmp_path / "etc" / "jupyter" / "labconfig" / "page_config.json"
+    page.parent.mkdir(parents=True)
+    page.write_text('{"disabledExtensions": {"other": true}}', encoding="utf-8")
+    set_up.write_lab_settings(tmp_path)
+    monkeypatch.setattr("jupyter_server.services.config.manager.jupyter_config_path", lambda: [str(page.parents[1])])
+    disabled = get_page_config([])["disabledExtensions"]
+    assert set(disabled) == {"other", "@jupyterlab/apputils-extension:announcements"}
+    settings = tmp_path / "share" / "jupyter" / "lab" / "settings"
+    overrides = _get_overrides(str(settings))[0]
+    assert overrides == {"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True}}
 
 
 @pytest.mark.parametrize("which", ["oldest", "newest"])
@@ -138,7 +191,7 @@ def test_make_does_not_take_another_torch_for_the_pinned_one(repository, which):
     folder, ran = repository
     assert set_up.main(["--torch", which]) == 0
     assert stamps(folder) == set()
-    assert {constraints for _, constraints in ran[:3]} == {set_up.constraints_for(which, PYPROJECT, PINNED)}
+    assert {constraints for _, constraints in ran} == {set_up.constraints_for(which, PYPROJECT, PINNED)}
 
 
 def test_a_set_up_that_fails_leaves_nothing_ready(repository, monkeypatch, capsys):
@@ -146,8 +199,8 @@ def test_a_set_up_that_fails_leaves_nothing_ready(repository, monkeypatch, capsy
     monkeypatch.setattr(
         set_up.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, returncode=1)
     )
-    assert set_up.main([]) == 1
-    assert stamps(folder) == set()
+    assert set_up.main(["course"]) == 1
+    assert stamps(folder) == {"ready-site"}
     assert "not ready" in capsys.readouterr().err
 
 
@@ -198,23 +251,49 @@ def test_a_python_that_is_too_old_can_read_so_far():
 def test_the_shell_installs_nothing_itself():
     shell = (ROOT / "scripts" / "set_up.sh").read_text(encoding="utf-8")
     assert "pip" not in shell
-    assert "exec .venv/bin/python scripts/set_up.py\n" in shell
+    assert 'exec .venv/bin/python scripts/set_up.py "$purpose"\n' in shell
 
 
 # What is run.
 
 
+def command(part="all", notebooks=True, quick=False, extra=()):
+    return run_tests.pytest_command(part, notebooks, quick, list(extra))
+
+
 def test_pytest_runs_the_tests_and_compares_the_notebooks():
-    command = run_tests.pytest_command(notebooks=True, extra=["-k", "mask and not causal"])
-    assert command[:3] == ["pytest", "tests", "notebooks"]
-    assert {"--nbval", "--nbval-current-env", "--nbval-cell-timeout=60", "--numprocesses=auto"} <= set(command)
-    assert command[-2:] == ["-k", "mask and not causal"]
+    whole = command(extra=["-k", "mask and not causal"])
+    assert whole[:3] == ["pytest", "tests", "notebooks"]
+    assert {"--nbval", "--nbval-current-env", "--nbval-cell-timeout=60", "--numprocesses=auto"} <= set(whole)
+    assert whole[-2:] == ["-k", "mask and not causal"]
 
 
 def test_pytest_leaves_the_notebooks_out_when_asked():
-    command = run_tests.pytest_command(notebooks=False, extra=[])
-    assert command[:2] == ["pytest", "tests"]
-    assert not [part for part in command if "notebooks" in part or "nbval" in part]
+    for without in (command(notebooks=False), command(quick=True), command("classroom"), command("browser")):
+        assert without[0] == "pytest"
+        assert not [part for part in without if "notebooks" in part or "nbval" in part]
+
+
+def test_quick_is_everything_but_the_slow_tests_and_begins_with_what_failed():
+    assert [*command(quick=True)] == [
+        *["pytest", "tests", "-m", "not slow", "--failed-first", "--maxfail=5"],
+        *command(notebooks=False)[2:],
+    ]
+
+
+def test_a_part_is_a_folder_of_tests():
+    assert command("classroom")[1] == "tests/classroom"
+    assert command("browser")[1] == "tests/browser"
+    assert all((ROOT / folder).is_dir() for folder in run_tests.PARTS.values())
+
+
+def test_what_is_said_to_be_longest_is_there():
+    """The lists of tests/conftest.py name files and tests: one that is gone would be passed over in silence."""
+    for begin in (*conftest.LONGEST, *conftest.ALONE):
+        name, _, test = begin.partition("::")
+        files = [*ROOT.glob(f"{name}*")]
+        assert files, begin
+        assert f"def {test}" in files[0].read_text(encoding="utf-8") or not test, begin
 
 
 def test_the_checks_are_ruff_and_mypy():
@@ -239,7 +318,7 @@ def say(tmp_path, monkeypatch):
             (tmp_path / f"stand_in_{name}.py").write_text(module)
         monkeypatch.setattr(run_tests, "CHECKS", [[f"stand_in_{name}", "here"] for name in checks])
         monkeypatch.setattr(
-            run_tests, "pytest_command", lambda notebooks, extra: ["stand_in_pytest", str(notebooks), *extra]
+            run_tests, "pytest_command", lambda *said: ["stand_in_pytest", *map(str, said[:3]), *said[3]]
         )
 
     return say
@@ -248,14 +327,14 @@ def say(tmp_path, monkeypatch):
 def test_of_what_passes_pytest_alone_is_heard(say, capfdbinary):
     say(ruff=0, mypy=0)
     assert run_tests.main(["--", "-k", "mask"]) == 0
-    assert capfdbinary.readouterr().out.splitlines() == [b"pytest says True -k mask"]
+    assert capfdbinary.readouterr().out.splitlines() == [b"pytest says all True False -k mask"]
 
 
 def test_every_check_that_fails_is_heard_and_named_at_the_end(say, capfdbinary):
     say(ruff=1, good=0, mypy=2)
     assert run_tests.main(["--no-notebooks"]) == 1
     lines = capfdbinary.readouterr().out.decode().splitlines()
-    assert {"pytest says False", "ruff says here", "mypy says here"} <= set(lines)
+    assert {"pytest says all False False", "ruff says here", "mypy says here"} <= set(lines)
     assert "good says here" not in lines
     assert lines[-1] == "failed, see above: stand_in_ruff here, stand_in_mypy here"
 
@@ -263,7 +342,19 @@ def test_every_check_that_fails_is_heard_and_named_at_the_end(say, capfdbinary):
 def test_a_test_that_fails_is_enough(say, capfdbinary):
     say(ruff=0, pytest=5)
     assert run_tests.main([]) == 1
-    assert capfdbinary.readouterr().out.splitlines() == [b"pytest says True"], "pytest has said it already"
+    assert capfdbinary.readouterr().out.splitlines() == [b"pytest says all True False"], "pytest has said it already"
+
+
+def test_lint_comes_alone_or_not_at_all_when_asked(say, capfdbinary):
+    say(ruff=1, pytest=1)
+    assert run_tests.main(["--lint"]) == 1
+    assert b"pytest says" not in capfdbinary.readouterr().out
+    say(ruff=1)
+    for arguments in (["--no-lint"], ["--part", "classroom"]):
+        assert run_tests.main(arguments) == 0
+        assert b"ruff says" not in capfdbinary.readouterr().out
+    assert run_tests.main(["--quick"]) == 1
+    assert b"pytest says all True True" in capfdbinary.readouterr().out.splitlines()
 
 
 def test_a_python_without_the_programs_is_told(say, monkeypatch, capsys):
@@ -276,11 +367,32 @@ def test_a_python_without_the_programs_is_told(say, monkeypatch, capsys):
 # make does the same.
 
 
+def recipe_targets() -> list[str]:
+    return re.findall(r"^([a-z-]+):.*##", MAKEFILE, re.MULTILINE)
+
+
 def recipe(target: str) -> list[str]:
     below = MAKEFILE.partition(f"\n{target}:")[2].splitlines()[1:]
     return [line.strip() for line in itertools.takewhile(lambda line: line.startswith("\t"), below)]
 
 
 def test_make_runs_the_scripts():
-    assert recipe("test") == ["@$(RUN) scripts/run_tests.py $(if $(PYTEST_ARGS),-- $(PYTEST_ARGS))"]
-    assert recipe("$(READY)") == ['@scripts/set_up.sh "$(PYTHON)"', "@touch $@"]
+    for target, options in (
+        ("test", ""),
+        ("quick", " --quick"),
+        ("test-classroom", " --part classroom"),
+        ("test-browser", " --part browser"),
+    ):
+        assert recipe(target) == [f"@$(RUN) scripts/run_tests.py{options} $(if $(PYTEST_ARGS),-- $(PYTEST_ARGS))"]
+    assert recipe(".venv/ready-%") == ['@scripts/set_up.sh "$(firstword $(subst -, ,$*))" "$(PYTHON)"', "@touch $@"]
+
+
+def test_every_target_installs_what_it_needs():
+    needed = dict(re.findall(r"^([a-z-]+): \.venv/ready-(\S+?)\$\(NAMED\)", MAKEFILE, re.MULTILINE))
+    needed |= {
+        target: name.lower() for target, name in re.findall(r"^([a-z-]+): \$\((LAB|TEST)\)", MAKEFILE, re.MULTILINE)
+    }
+    assert needed.pop("install") == "$(FOR)"
+    assert set(needed.values()) == {"lab", "test", "site", "bench"} < set(set_up.PURPOSES)
+    assert needed["lab"] == "lab"
+    assert set(recipe_targets()) - set(needed) == {"install", "help", "lock", "clean"}

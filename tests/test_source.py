@@ -396,3 +396,12 @@ def test_the_diff_to_the_variant_before_is_small(number):
     change = diff(number - 1, number)
     print(change.summary)
     assert 1 <= change.changed <= CHANGED_AT_MOST[number], change.summary
+
+
+@pytest.mark.parametrize("number", VARIANTS)
+def test_the_code_of_a_variant_begins_on_the_first_screen(number):
+    """Signature, docstring and imports leave room for it; variant 7 has three more parameters to explain."""
+    code = show(number, docstring=True)
+    (function,) = ast.parse(code.text).body
+    assert code.first_line + function.body[1].lineno - 1 <= (60 if number == 7 else 42)
+    assert "attention_variants.variants" in ast.get_docstring(function)  # where the contract stands

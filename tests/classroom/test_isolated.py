@@ -98,7 +98,8 @@ answer = wrong
 import attention_variants as av
 from attention_variants import variants
 for number in range(1, 8):
-    variants.VARIANTS[number] = wrong
+    variants.unregister(number)
+    variants.register(wrong, number=number, adds="")
 av.check = lambda *a, **k: True
 av.attention_matmul = variants.attention_matmul = wrong
 answer = wrong

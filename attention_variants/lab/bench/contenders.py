@@ -28,7 +28,7 @@ from attention_variants.variants import VARIANTS, describe_variant, takes
 from .result import FLOOR_NAME
 from .workloads import Problem, Workload
 
-#: How to install what the extra ``bench`` cannot bring; see scripts/without_dependencies.txt.
+#: How to install what the extra ``bench`` cannot bring; see scripts/without_dependencies/.
 _INSTALL = {
     "labml-nn": "labml && pip install --no-deps labml-nn",
     "llms-from-scratch": "--no-deps llms-from-scratch",
