@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attention_variants.variants import get_variant
-from attention_variants.variants._check import check_inputs
+from attention_variants.variants._check import check_inputs, look
 
 from . import convert
 from .lift import lift
@@ -283,7 +283,7 @@ def _boolean(mask: Tensor | None) -> Tensor | None:
     """Read integer masks of 0 and 1, as tokenizers give, as boolean ones."""
     if not isinstance(mask, Tensor) or mask.dtype == torch.bool or mask.is_floating_point() or mask.is_complex():
         return mask  # check_inputs says what is wrong, if anything is
-    if not ((mask == 0) | (mask == 1)).all():
+    if look(mask, lambda mask: ((mask == 0) | (mask == 1)).all()) is False:
         raise ValueError(
             f"MultiHeadAttention: an integer mask must hold only 1 (may attend) and 0 (blocked); got values from "
             f"{mask.min().item()} to {mask.max().item()}."

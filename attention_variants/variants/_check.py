@@ -5,7 +5,7 @@ Every error says what came, what was expected and, where a later variant can do 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import torch
 from torch import Tensor
@@ -86,30 +86,30 @@ def check_inputs(
 def _check_shapes(takes: Collection[str], caller: str, tensors: dict[str, Tensor]) -> None:
     (q_name, q), (k_name, k), (v_name, v) = tensors.items()
     widths = ("d_model",) * 3 if "heads" in takes else ("d_k", "d_k", "d_v")
-    lead = "..., " if "batch" in takes else ""
     for (name, x), length, width in zip(tensors.items(), ("T_q", "T_k", "T_k"), widths, strict=True):
-        expected = f"{name} of shape ({lead}{length}, {width})"
-        if "batch" not in takes and x.ndim != 2:
+        if x.ndim < 2 or (x.ndim > 2 and "batch" not in takes):
+            expected = f"of shape (..., {length}, {width})" if "batch" in takes else f"of shape ({length}, {width})"
+            one = "" if "batch" in takes else "one sequence, "
             later = _arrives("Batches", "batch") if x.ndim > 2 else ""
-            raise ValueError(f"{caller} takes one sequence, {expected}; got {_shape(x)}.{later}")
-        if x.ndim < 2:
-            raise ValueError(f"{caller} takes {expected}; got {_shape(x)}.")
+            raise ValueError(f"{caller} takes {one}{name} {expected}; got {_shape(x)}.{later}")
 
-    came = ", ".join(f"{name} {_shape(x)}" for name, x in tensors.items())
+    # What came is listed in the errors alone: a text made of sizes would be one that torch.compile cannot keep open.
     if not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
-        raise ValueError(f"{caller}: {_and(tensors)} must share their leading (batch) dimensions; got {came}.")
+        raise ValueError(
+            f"{caller}: {_and(tensors)} must share their leading (batch) dimensions; got {_listed(tensors)}."
+        )
     if k.shape[-2] != v.shape[-2]:
-        raise ValueError(f"{caller}: {k_name} and {v_name} must have the same length T_k; got {came}.")
+        raise ValueError(f"{caller}: {k_name} and {v_name} must have the same length T_k; got {_listed(tensors)}.")
     if "heads" in takes and not q.shape[-1] == k.shape[-1] == v.shape[-1]:
         without = ", ".join(str(number) for number in sorted(VARIANTS) if number not in variants_that_take("heads"))
         raise ValueError(
-            f"{caller}: {_and(tensors)} must share the width d_model; got {came}. "
+            f"{caller}: {_and(tensors)} must share the width d_model; got {_listed(tensors)}. "
             f"Values of another width work without heads: variants {without}."
         )
     if q.shape[-1] != k.shape[-1]:
-        raise ValueError(f"{caller}: {q_name} and {k_name} must have the same width d_k; got {came}.")
+        raise ValueError(f"{caller}: {q_name} and {k_name} must have the same width d_k; got {_listed(tensors)}.")
     if q.shape[-1] == 0:
-        raise ValueError(f"{caller}: {q_name} and {k_name} need a width of at least 1; got {came}.")
+        raise ValueError(f"{caller}: {q_name} and {k_name} need a width of at least 1; got {_listed(tensors)}.")
 
 
 def _check_heads(caller: str, d_model: int, num_heads: int) -> None:
@@ -178,6 +178,30 @@ def check_mask_dtype(caller: str, mask: Tensor) -> None:
         )
 
 
+def look(x: Tensor, question: Callable[[Tensor], Tensor | bool]) -> bool | None:
+    """Ask a question of the numbers of a tensor, where that is possible and costs no waiting.
+
+    Parameters
+    ----------
+    x : Tensor
+        Whose numbers to look at.
+    question : callable
+        ``question(x)`` is a bool, or a boolean tensor of one element.
+
+    Returns
+    -------
+    answer : bool or None
+        None where a look is impossible (under ``torch.compile`` and ``torch.export``, for a tensor of ``torch.vmap``
+        or one without numbers) or would wait for another device.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not x.is_cpu:
+        return None
+    try:
+        return bool(question(x))
+    except RuntimeError:  # it stands for many tensors, or for none yet
+        return None
+
+
 def lacks_keys(mask: Tensor) -> bool:
     """Whether some query may have no key.
 
@@ -191,15 +215,36 @@ def lacks_keys(mask: Tensor) -> bool:
     Returns
     -------
     lacks : bool
-        Also True, for "maybe", where a look is impossible (under ``torch.compile``, for a tensor of ``torch.vmap`` or
-        one without numbers) or would wait for another device.
+        Also True, for "maybe", where `look` has no answer.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or mask.device.type != "cpu":
-        return True
-    try:
-        return not bool(mask.any(dim=-1).all())
-    except RuntimeError:  # it stands for many masks, or for none yet
-        return True
+    return look(mask, lambda mask: mask.any(dim=-1).all()) is not True
+
+
+def has_zeros(context: Tensor) -> bool:
+    """Whether some row of a context may be 0.
+
+    It looks at the first column, which is enough to rule it out: a small part of what attention has read.
+
+    Parameters
+    ----------
+    context : Tensor of shape (..., T_q, d_v)
+        What attention has computed.
+
+    Returns
+    -------
+    has : bool
+        Also True, for "maybe", where `look` has no answer.
+    """
+
+    def is_full(context: Tensor) -> bool:
+        column = context.select(-1, 0)
+        return torch.count_nonzero(column).item() == column.numel()  # cheaper than .all() on few numbers
+
+    return look(context, is_full) is not True
+
+
+def _listed(tensors: dict[str, Tensor]) -> str:
+    return ", ".join(f"{name} {_shape(x)}" for name, x in tensors.items())
 
 
 def _arrives(what: str, capability: str) -> str:

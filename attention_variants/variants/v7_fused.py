@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ._check import check_inputs, lacks_keys
+from ._check import check_inputs, has_zeros, lacks_keys
 from ._registry import register
 
 
@@ -115,7 +115,8 @@ def fused_kernel(
     context : Tensor of shape (..., H, T_q, d_k)
     """
     batch, B = q.shape[:-3], math.prod(q.shape[:-3])
-    q, k, v = (x.reshape(B, *x.shape[-3:]) for x in (q, k, v))
+    if len(batch) != 1:
+        q, k, v = (x.reshape(B, *x.shape[-3:]) for x in (q, k, v))
     if mask is not None:
         mask = torch.atleast_2d(mask)
         if mask.ndim > 2:
@@ -123,6 +124,11 @@ def fused_kernel(
     if mask is None or not lacks_keys(mask):
         is_causal = is_causal and mask is None
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=is_causal)
+        if mask is None and context.is_cpu and has_zeros(context):
+            # The CPU kernel makes a row of zeros of scores that are all NaN and too few to fill a vector register.
+            # Without a mask every query reads the first key, so that its score tells.
+            first_score = q @ k[..., :1, :].transpose(-2, -1)  # (B, H, T_q, 1), or nothing if T_k = 0
+            context = context.masked_fill(first_score.isnan().any(dim=-1, keepdim=True), math.nan)
     else:
         no_key = ~mask.any(dim=-1, keepdim=True)
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | no_key, dropout_p=dropout_p)
