@@ -6,6 +6,7 @@ LAB_ARGS ?=
 DATES_ARGS ?=
 SCORE_ARGS ?=
 PYTEST_ARGS ?=
+NUMERIC_ARGS ?= --others
 BENCH_ARGS ?=
 SITE_ARGS ?=
 
@@ -20,7 +21,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab quick test lint test-browser test-classroom score site bench notebooks animations dates format import-time lock clean
+.PHONY: help install lab quick test lint test-numeric test-browser test-classroom score site bench notebooks animations dates format import-time lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +40,9 @@ test: $(TEST) ## prove all of it: lint, types, tests, every notebook re-run and 
 
 lint: $(TEST) ## lint and types alone
 	@$(RUN) scripts/run_tests.py --lint
+
+test-numeric: $(TEST) ## run the numeric tests as other processors would (also as this one: NUMERIC_ARGS=)
+	@$(RUN) scripts/run_numeric_tests.py $(NUMERIC_ARGS) $(if $(PYTEST_ARGS),-- $(PYTEST_ARGS))
 
 test-classroom: $(TEST) ## let the grader name every mistake it knows, and submissions cheat, break and never end
 	@$(RUN) scripts/run_tests.py --part classroom $(if $(PYTEST_ARGS),-- $(PYTEST_ARGS))

@@ -8,7 +8,7 @@ from nbgrader.converters import Autograde, GenerateAssignment
 from nbgrader.preprocessors import ClearSolutions, Execute
 from sqlalchemy.exc import SAWarning
 
-from attention_variants.classroom.nbgrader.preprocessors import Judge, StudentVersion
+from attention_variants.classroom.nbgrader.preprocessors import GradeCells, StudentVersion
 
 here = Path(__file__).resolve().parent
 c = get_config()  # noqa: F821 (nbgrader defines it)
@@ -31,9 +31,9 @@ c.GenerateAssignment.preprocessors = [
     StudentVersion if step is ClearSolutions else step for step in GenerateAssignment.preprocessors.default()
 ]
 
-# In place of a kernel that runs the notebook: a judge that asks the student's functions in a process of their own.
+# In place of a kernel that runs the notebook: students' functions are asked in a process of their own.
 c.Autograde.autograde_preprocessors = [
-    Judge if step is Execute else step for step in Autograde.autograde_preprocessors.default()
+    GradeCells if step is Execute else step for step in Autograde.autograde_preprocessors.default()
 ]
 
 # A student who deletes a cell that gives points does not get out of it.

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from attention_variants.classroom.grading.grade import grade
-from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+from attention_variants.classroom.grading.pages import write_pages
+from attention_variants.classroom.misconceptions import with_code
 from attention_variants.classroom.nbgrader.plain_code import plain_code
 from attention_variants.variants import get_variant
 
@@ -35,7 +36,7 @@ def hand_in(folder: Path, variant: int, students: int = 100) -> None:
     folder : Path
         Where the files go.
     variant : int
-        1 to 7.
+        Its number.
     students : int, default 100
         How many.
     """
@@ -47,7 +48,7 @@ def hand_in(folder: Path, variant: int, students: int = 100) -> None:
     ]
     wrong = [
         f"{IMPORTS}\n\n{plain_code(inspect.getsource(mistake.functions[variant]), called)}\n"
-        for mistake in MISCONCEPTIONS.values()
+        for mistake in with_code().values()
         if variant in mistake.functions and _is_written_out(mistake.changes[variant])
     ]
     # One in four is right; the others go through the catalogue.
@@ -81,7 +82,7 @@ def seconds_for_a_class(variant: int, students: int = 100) -> float:
     Parameters
     ----------
     variant : int
-        1 to 7.
+        Its number.
     students : int, default 100
         How many.
 
@@ -96,5 +97,5 @@ def seconds_for_a_class(variant: int, students: int = 100) -> float:
         hand_in(submissions, variant, students)
         start = time.perf_counter()
         result = grade(submissions, variant)
-        result.write(Path(folder) / "graded")
+        write_pages(result, Path(folder) / "graded")
         return time.perf_counter() - start

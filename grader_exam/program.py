@@ -12,6 +12,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from attention_variants.variants import takes
+
+#: Whose signature it can have: it works on whole matrices, and has none of the options of the fused kernel.
+VARIANTS_OF_THE_PROGRAM = (2, 3, 4, 5, 6)
+
 #: The marked places of the program, and what stands there when all is right.
 RIGHT = {
     "split": "q, k, v = (torch.stack(x.chunk(num_heads, -1), -3) for x in (q, k, v))",
@@ -148,7 +153,7 @@ def make(variant: int, *slips: Rewritten) -> Callable:
     Parameters
     ----------
     variant : int
-        2 to 6.
+        One of `VARIANTS_OF_THE_PROGRAM`.
     *slips : Rewritten
         None, one or two.
 
@@ -158,11 +163,15 @@ def make(variant: int, *slips: Rewritten) -> Callable:
         The function.
     """
     pieces = {**RIGHT, **{one.place: one.code for one in slips}}
-    if variant < 5:
-        pieces |= {"split": "pass", "merge": "pass"}
-    if variant < 4:
+    signature = "q, k, v"
+    if takes(variant, "mask"):
+        signature += ", mask=None"
+    else:
         pieces |= {"mask": "pass", "after": "pass"}
-    signature = "q, k, v" + ", mask=None" * (variant >= 4) + ", num_heads=1" * (variant >= 5)
+    if takes(variant, "heads"):
+        signature += ", num_heads=1"
+    else:
+        pieces |= {"split": "pass", "merge": "pass"}
     namespace: dict[str, Any] = {"torch": torch, "F": F}
     exec(PROGRAM.format(signature=signature, **pieces), namespace)
     return namespace["student"]

@@ -4,7 +4,7 @@ Each is registered with the variants whose signature it takes. They differ in wh
 differ in: loops and products, how the softmax is made stable, how masks are filled, how heads are split, and in which
 arithmetic the sums are taken.
 """
-# ruff: noqa: D102, D103
+# ruff: noqa: D102, D103, PERF401
 # mypy: ignore-errors
 
 from __future__ import annotations

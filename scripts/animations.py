@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 import attention_variants as av
-from attention_variants.lab.animation.animate import MOST_BYTES, MOST_FRAMES, Animation
+from attention_variants.lab.animation.player import MOST_BYTES, MOST_FRAMES, Animation
 from attention_variants.lab.explore import MOST_BYTES as MOST_PAGE_BYTES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     with console.status("building the animations of the notebooks"):
         for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
             for animation, seconds, size in animations(path):
-                name = " beside ".join(board.name for board in animation.boards)
+                name = " beside ".join(board.name for board in animation.storyboards)
                 table.add_row(path.stem, name, str(animation.stored_frames), f"{seconds:.1f}", f"{size / 1000:.0f}")
                 over += seconds > MOST_SECONDS or size > MOST_BYTES or animation.stored_frames < len(animation)
         start = time.perf_counter()

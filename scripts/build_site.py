@@ -18,19 +18,22 @@ import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
 from pygments import highlight  # type: ignore[import-untyped]
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 from pygments.lexers import PythonLexer  # type: ignore[import-untyped]
+from typer.main import get_command
 
 import attention_variants as av
 from attention_variants import cli
-from attention_variants.lab.bench.result import Bench, bounds_table
+from attention_variants.lab.bench.bounds import bounds
+from attention_variants.lab.bench.result import Bench
+from attention_variants.lab.bench.tables import all_tables, bounds_table
 from attention_variants.lab.table import html_table
 from attention_variants.lab.web.view import page
 
@@ -232,41 +235,41 @@ def raw(code: str) -> str:
 def write_tables(folder: Path) -> None:
     """Write the tables of the stored run of the benchmark."""
     stored = Bench.load(ROOT / "assets/bench")
-    bounds = bounds_table(stored.bounds, stored.caption)
-    tables = {"bounds": [bounds], "all": [table for table in stored._parts() if table[0] != bounds[0]]}
+    promised = bounds_table(bounds(stored), stored.caption)
+    tables = {"bounds": [promised], "all": [table for table in all_tables(stored) if table[0] != promised[0]]}
     for name, parts in tables.items():
         html_tables = [html_table(title, heads, rows, left=left, note=note) for title, heads, rows, left, note in parts]
         (folder / f"{name}.html").write_text(f'<div class="scrolls">{"".join(html_tables)}</div>', encoding="utf-8")
 
 
 def command_line() -> str:
-    """Write the page of the command line: the help of each command, with its options as tables."""
-    parser = cli._parser()
-    commands = "".join(f"\n## {name}\n{_help(command)}" for name, command in _commands(parser))
-    return f"# The command line\n{_help(parser)}{commands}"
+    """Write the page of the command line: the help of each command, with its arguments and options as tables."""
+    program: Any = get_command(cli.app)
+    context = program.make_context(cli.PROGRAM, [], resilient_parsing=True)
+    commands = [(name, program.get_command(context, name)) for name in program.list_commands(context)]
+    listed = "".join(f"| [{name}](#{name}) | {command.get_short_help_str(200)} |\n" for name, command in commands)
+    text = f"# The command line\n{_help(program, context)}\n| command | what it does |\n|:--|:--|\n{listed}"
+    for name, command in commands:
+        text += f"\n## {name}\n{_help(command, command.make_context(name, [], parent=context, resilient_parsing=True))}"
+    return text
 
 
-def _help(parser: argparse.ArgumentParser) -> str:
-    formatter = parser._get_formatter()
-    usage = " ".join(parser.format_usage().split())
-    text = f"\n```text\n{usage}\n```\n\n{parser.description}\n"
-    for group in parser._action_groups:
-        rows = []
-        for action in group._group_actions:
-            if isinstance(action, argparse._SubParsersAction):
-                rows += [f"| [{choice.dest}](#{choice.dest}) | {choice.help} |" for choice in action._choices_actions]
-            elif action.dest != "help":
-                rows.append(f"| `{formatter._format_action_invocation(action)}` | {formatter._expand_help(action)} |")
-        if rows:
-            text += "\n".join(["", f"| {group.title} | meaning |", "|:--|:--|", *rows, ""])
-    what, example, command = (parser.epilog or "").partition("Example: ")
-    return text + f"\n{what.strip()}\n" + (f"\nExample:\n\n```console\n{command}\n```\n" if example else "")
-
-
-def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.items()
+def _help(command: Any, context: Any) -> str:
+    what, _, example = inspect.cleandoc(command.help).partition("\n\nExample: ")
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    text = f"\n```text\n{usage}\n```\n\n{what}\n\n"
+    tables: dict[str, list[str]] = {}
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None and "--help" not in parameter.opts:
+            is_option = parameter.param_type_name == "option"
+            name = record[0].strip() if is_option else record[0].split()[0]  # of an argument not the type
+            name = name.translate(str.maketrans({"|": "\\|", "<": "", ">": ""}))
+            kind = parameter.rich_help_panel or f"{parameter.param_type_name}s"
+            tables.setdefault(kind, []).append(f"| `{name}` | {' '.join(record[1].split())} |")
+    for kind, rows in tables.items():
+        text += "\n".join([f"| {kind} | meaning |", "|:--|:--|", *rows, "", ""])
+    return text + (f"Example:\n\n```console\n{example}\n```\n" if example else "")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,16 +25,16 @@ from matplotlib.path import Path as Curve
 from attention_variants.lab.code.source import code_lines
 from attention_variants.lab.examples import Example, load_example
 from attention_variants.lab.measure.compare import Comparison, compare
+from attention_variants.lab.plots.axes import colormap
 from attention_variants.lab.plots.colors import COLORS, INK
-from attention_variants.lab.plots.diagrams import ADDS, plot_staircase
-from attention_variants.lab.plots.plot import colormap
-from attention_variants.variants import VARIANTS
+from attention_variants.lab.plots.diagrams import plot_staircase
+from attention_variants.lab.plots.fonts import WORDS as FONT
+from attention_variants.variants import VARIANTS, describe_variant
 
 ROOT = Path(__file__).resolve().parents[1]
 SENTENCE, QUERY, HEAD = "tired", "it", 1
 WIDTH, DPI = 10.0, 160  # inches, and pixels to each
 WORDS, STAIRS = 2.15, 3.8  # how high the two parts are, in inches
-LETTERS = "DejaVu Sans"  # comes with matplotlib
 THICKEST = 18.0  # points: how thick the line of a weight of 1 would be
 NUMBERED = 0.04  # the least weight that is written out
 GAP = 0.19  # inches between two words
@@ -59,10 +59,10 @@ def draw_attention(ax: Axes, example: Example, query: int, head: int) -> None:
     for position, (token, weight) in enumerate(zip(example.tokens, weights, strict=True)):
         color, strength = (COLORS["q"], "bold") if position == query else (INK, "normal")
         ground = {"boxstyle": "round,pad=0.25", "facecolor": colormap("weights")(weight), "edgecolor": "none"}
-        text = ax.text(x, 0.47, token, fontsize=12.5, family=LETTERS, color=color, weight=strength, bbox=ground)
+        text = ax.text(x, 0.47, token, fontsize=12.5, family=FONT, color=color, weight=strength, bbox=ground)
         width = text.get_window_extent().width / DPI
         if weight >= NUMBERED:
-            ax.text(x + width / 2, 0.1, f"{weight:.2f}", ha="center", fontsize=9.5, family=LETTERS, color=INK)
+            ax.text(x + width / 2, 0.1, f"{weight:.2f}", ha="center", fontsize=9.5, family=FONT, color=INK)
         spans.append((x, x + width))
         x += width + GAP
     ax.set_xlim((x - GAP - WIDTH) / 2, (x - GAP + WIDTH) / 2)  # the sentence in the middle
@@ -94,14 +94,14 @@ def draw(comparison: Comparison) -> Figure:
     figure : matplotlib.figure.Figure
     """
     example = load_example(SENTENCE)
-    errors = {row.variant: scientific(row.largest_error) for row in comparison.rows if row.label == str(row.variant)}
+    errors = {row.variant: scientific(row.largest_error) for row in comparison.rows if row.need_weights}
     high = WORDS + STAIRS
     figure = plt.figure(figsize=(WIDTH, high), dpi=DPI, facecolor="white")
     above = figure.add_axes((0, STAIRS / high, 1, WORDS / high), ylim=(0, WORDS))
     above.axis("off")
     draw_attention(above, example, example.tokens.index(QUERY), HEAD)
     plot_staircase(figure.add_axes((0, 0, 1, STAIRS / high)), column=("relative error", errors))
-    style: dict[str, Any] = {"family": LETTERS, "color": INK, "va": "top", "linespacing": 1.4}
+    style: dict[str, Any] = {"family": FONT, "color": INK, "va": "top", "linespacing": 1.4}
     caption = f"what “{QUERY}” takes from each word\nin one head of a real model"
     figure.text(0.985, 0.975, caption, ha="right", fontsize=11, **style)
     figure.text(0.012, 0.555, "seven variants,\none function", fontsize=13, weight="bold", **style)
@@ -116,8 +116,8 @@ def scientific(number: float) -> str:
 
 def description() -> str:
     """Say what the staircase shows; stored in the file, so that a test sees when the picture has become old."""
-    steps = (f"{n} {function.__name__}: {ADDS[n]}, {code_lines(n)} lines" for n, function in VARIANTS.items())
-    return "; ".join(steps)
+    variants = [describe_variant(number) for number in VARIANTS]
+    return "; ".join(f"{v.number} {v.name}: {v.adds}, {code_lines(v.function)} lines" for v in variants)
 
 
 def main(arguments: list[str] | None = None) -> int:

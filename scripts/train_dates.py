@@ -29,8 +29,10 @@ from attention_variants.model.date_model import (
     train_dates,
 )
 from attention_variants.model.dates import date_test_set
+from attention_variants.model.transformer import Transformer
 
 ROOT = Path(__file__).resolve().parents[1]
+BESIDE = (6, 7)  # whose training steps are timed: the heads in plain products, and in the fused kernel
 
 
 def step_seconds(variants: tuple[int, ...], rounds: int = 15) -> dict[int, float]:
@@ -39,7 +41,7 @@ def step_seconds(variants: tuple[int, ...], rounds: int = 15) -> dict[int, float
     Parameters
     ----------
     variants : tuple of int
-        Which of the seven.
+        Their numbers.
     rounds : int, default 15
         Steps of each; the first of each warms up and does not count.
 
@@ -60,6 +62,36 @@ def step_seconds(variants: tuple[int, ...], rounds: int = 15) -> dict[int, float
 
 def main(arguments: list[str] | None = None) -> int:
     """Train, measure, store; the exit status is 130 after Ctrl-C, 2 for a state that does not fit."""
+    options = _options(arguments)
+    torch.set_num_threads(options.threads)
+    console = Console()
+    options.state.parent.mkdir(parents=True, exist_ok=True)
+    if not options.resume:
+        options.state.unlink(missing_ok=True)  # of another training
+    model = date_model(seed=options.seed)
+    start = time.perf_counter()
+    try:
+        losses = _train(model, options, console)
+    except KeyboardInterrupt:
+        kept = f"{options.state} keeps the training, --resume goes on with it"
+        print(f"stopped; {kept if options.state.exists() else 'so early that nothing was kept'}", file=sys.stderr)
+        return 130
+    except (ValueError, FileNotFoundError) as error:
+        print(f"train_dates: {error}", file=sys.stderr)
+        return 2
+    seconds = time.perf_counter() - start
+
+    accuracy = date_accuracy(model, options.count)
+    steps = step_seconds(BESIDE)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    about = {**TRAINING, "steps": options.steps, "seed": options.seed, "parameters": parameters, "accuracy": accuracy}
+    save_date_model(model, options.out, {**about, "test_dates": options.count, "losses": losses[::10]})
+    _report(console, options, accuracy, parameters, seconds, steps)
+    return 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line, and refuse what would fail after the training."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=TRAINING["steps"], help="training steps (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=TRAINING["seed"], help="of weights and data (default: %(default)s)")
@@ -73,23 +105,19 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--resume", action="store_true", help="go on with the training that --state keeps")
     options = parser.parse_args(arguments)
-
     if options.steps < 1:
         parser.error(f"--steps must be at least 1; got {options.steps}")
-    try:  # what would fail after the training
+    try:
         date_test_set(options.count)
     except ValueError as error:
         parser.error(f"--count: {error}")
     if not options.out.parent.is_dir():
         parser.error(f"--out: there is no folder {options.out.parent}")
+    return options
 
-    torch.set_num_threads(options.threads)
-    console = Console()
-    options.state.parent.mkdir(parents=True, exist_ok=True)
-    if not options.resume:
-        options.state.unlink(missing_ok=True)  # of another training
-    model = date_model(seed=options.seed)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+
+def _train(model: Transformer, options: argparse.Namespace, console: Console) -> list[float]:
+    """Train under a progress bar; return the loss of each step."""
     training = train_dates(model, steps=options.steps, seed=options.seed, state=options.state, resume=options.resume)
     columns = (
         TextColumn("training"),
@@ -100,45 +128,37 @@ def main(arguments: list[str] | None = None) -> int:
         TimeRemainingColumn(),
     )
     losses: list[float] = []
-    start = time.perf_counter()
-    try:
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("", total=options.steps, loss=float("nan"))
-            for loss in training:
-                losses.append(loss)
-                progress.update(task, advance=1, loss=loss)
-    except KeyboardInterrupt:
-        kept = f"{options.state} keeps the training, --resume goes on with it"
-        print(f"stopped; {kept if options.state.exists() else 'so early that nothing was kept'}", file=sys.stderr)
-        return 130
-    except (ValueError, FileNotFoundError) as error:
-        print(f"train_dates: {error}", file=sys.stderr)
-        return 2
-    seconds = time.perf_counter() - start
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=options.steps, loss=float("nan"))
+        for loss in training:
+            losses.append(round(loss, 4))
+            progress.update(task, advance=1, loss=loss)
+    return losses
 
-    accuracy = date_accuracy(model, options.count)
-    steps = step_seconds((6, 7))
-    losses = [round(loss, 4) for loss in losses]
-    about = {**TRAINING, "steps": options.steps, "seed": options.seed, "parameters": parameters, "accuracy": accuracy}
-    save_date_model(model, options.out, {**about, "test_dates": options.count, "losses": losses[::10]})
 
+def _report(
+    console: Console,
+    options: argparse.Namespace,
+    accuracy: dict[str, float],
+    parameters: int,
+    seconds: float,
+    steps: dict[int, float],
+) -> None:
+    """Print what was measured."""
     table = Table("written like", "exact match", title=f"{options.count} unseen dates, each in every format")
     for name, share in accuracy.items():
         table.add_row(name, f"{share:.2%}", style="bold" if name == "all" else None)
     console.print(table)
-    console.print(f"parameters      {parameters:,}", highlight=False)
-    console.print(
-        f"training        {seconds:.0f} s, {options.steps} steps, {torch.get_num_threads()} threads"
-        + ", resumed: these seconds are those of the last part" * options.resume,
-        highlight=False,
-    )
-    console.print(
-        f"a step          variant 6 {steps[6] * 1e3:.0f} ms, variant 7 {steps[7] * 1e3:.0f} ms, "
-        f"ratio {steps[6] / steps[7]:.2f}",
-        highlight=False,
-    )
-    console.print(f"stored          {options.out.name}, {options.out.stat().st_size / 1e3:.0f} kB", highlight=False)
-    return 0
+    one, other = BESIDE
+    resumed = ", resumed: these seconds are those of the last part" * options.resume
+    for line in (
+        f"parameters      {parameters:,}",
+        f"training        {seconds:.0f} s, {options.steps} steps, {torch.get_num_threads()} threads{resumed}",
+        f"a step          variant {one} {steps[one] * 1e3:.0f} ms, variant {other} {steps[other] * 1e3:.0f} ms, "
+        f"ratio {steps[one] / steps[other]:.2f}",
+        f"stored          {options.out.name}, {options.out.stat().st_size / 1e3:.0f} kB",
+    ):
+        console.print(line, highlight=False)
 
 
 if __name__ == "__main__":

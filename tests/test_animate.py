@@ -2,7 +2,6 @@
 
 import base64
 import functools
-import importlib
 import io
 import itertools
 import json
@@ -22,11 +21,13 @@ from torch import nn
 
 import attention_variants as av
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
-from attention_variants.lab.animation.animate import Animation, animate
-from attention_variants.lab.animation.paint import CAPTION, Stage, _Pen, _wrap
+from attention_variants.lab.animation import player
+from attention_variants.lab.animation.animate import animate
+from attention_variants.lab.animation.paint import CAPTION, Painter, _Pen, _wrap
+from attention_variants.lab.animation.player import Animation
 from attention_variants.lab.code.trace import trace
+from attention_variants.lab.plots.axes import colormap
 from attention_variants.lab.plots.colors import BLOCKED, INK
-from attention_variants.lab.plots.plot import colormap
 from attention_variants.variants import VARIANTS, attention_loops, attention_matmul, attention_tiled
 
 B, T_Q, T_K, H, D_MODEL = 2, 5, 7, 2, 8
@@ -36,11 +37,6 @@ WHITE = (255, 255, 255)
 EMPTY = (0xF4, 0xF4, 0xF4)  # where no number is yet
 #: How far off a channel may be, of 255: a number is painted in the nearest of some shades.
 SHADE = 20
-
-
-@pytest.fixture
-def module():
-    return importlib.import_module("attention_variants.lab.animation.animate")  # the function has the module's name
 
 
 def qkv(*batch, d=D_MODEL, dtype=torch.float32):
@@ -91,8 +87,17 @@ def covered(stage, frame, x, y):
 
 #: What is drawn in the colours of another, between 0 and the second or on both sides of 0.
 COLOURS = {
-    "q": "q", "k": "k", "v": "v", "scores": "scores", "context": "context", "weights": "weights", "exp": "weights",
-    "running_max": "scores", "new_max": "scores", "running_sum": "weights", "correction": "difference",
+    "q": "q",
+    "k": "k",
+    "v": "v",
+    "scores": "scores",
+    "context": "context",
+    "weights": "weights",
+    "exp": "weights",
+    "running_max": "scores",
+    "new_max": "scores",
+    "running_sum": "weights",
+    "correction": "difference",
 }
 
 
@@ -127,8 +132,8 @@ def traced(variant):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_cell_of_every_frame_has_the_colour_of_its_number(variant):
-    board = animation(variant).boards[0]
-    (stage,) = animation(variant)._stages(1)
+    board = animation(variant).storyboards[0]
+    (stage,) = animation(variant)._painters(1)
     limits = largest(traced(variant))
     seen = 0
     for frame, picture in zip(board.frames, painted(variant)[1], strict=True):
@@ -159,8 +164,8 @@ def test_every_cell_of_every_frame_has_the_colour_of_its_number(variant):
 
 @pytest.mark.parametrize("variant", [5, 6])
 def test_numbers_on_their_way_are_painted_where_they_are(variant):
-    board = animation(variant).boards[0]
-    (stage,) = animation(variant)._stages(1)
+    board = animation(variant).storyboards[0]
+    (stage,) = animation(variant)._painters(1)
     limits = largest(traced(variant))
     legs = 0
     for frame, picture in zip(board.frames, painted(variant)[1], strict=True):
@@ -181,8 +186,8 @@ def test_numbers_on_their_way_are_painted_where_they_are(variant):
 
 @pytest.mark.parametrize("variant", [4, 7])
 def test_a_blocked_cell_is_hatched_and_has_no_colour(variant):
-    board = animation(variant).boards[0]
-    (stage,) = animation(variant)._stages(1)
+    board = animation(variant).storyboards[0]
+    (stage,) = animation(variant)._painters(1)
     picture = painted(variant)[1][-2]
     keys = [key for key, panel in board.panels.items() if panel.name == "mask"]
     assert [board.panels[key].sheets for key in keys] == ([1] if variant == 4 else [1, H])  # it stays, and has heads
@@ -202,8 +207,8 @@ def test_a_blocked_cell_is_hatched_and_has_no_colour(variant):
 
 @pytest.mark.parametrize("variant", [2, 4])
 def test_what_is_lit_has_a_line_around_it_and_nothing_else_has(variant):
-    board = animation(variant).boards[0]
-    (stage,) = animation(variant)._stages(1)
+    board = animation(variant).storyboards[0]
+    (stage,) = animation(variant)._painters(1)
     for frame, picture in zip(board.frames, painted(variant)[1], strict=True):
         inked = (picture == rgb(INK)).all(axis=-1)
         for key, cells in frame.cells.items():
@@ -233,7 +238,7 @@ def test_what_is_lit_has_a_line_around_it_and_nothing_else_has(variant):
 @pytest.mark.parametrize("variant", [1, 4])
 def test_the_running_line_is_lit_and_the_lower_the_later_it_stands(variant):
     heights = {}
-    (stage,) = animation(variant)._stages(1)
+    (stage,) = animation(variant)._painters(1)
     ground = np.asarray(stage.still)[:, :8]  # at the edge, beside the code
     assert min(box.x for boxes in stage.boxes.values() for box in boxes) > 8
     for frame, picture in zip(animation(variant).frames, painted(variant)[1], strict=True):
@@ -248,11 +253,11 @@ def test_the_running_line_is_lit_and_the_lower_the_later_it_stands(variant):
 
 def test_every_size_of_pixels_shows_the_same():
     moving = animate(2, *qkv())
-    (stage,) = moving._stages(1)
+    (stage,) = moving._painters(1)
     once, twice = moving.pictures(), moving.pictures(2)
     for small, large in zip(once, twice, strict=True):
         assert large.size == (2 * small.width, 2 * small.height)
-        for key, panel in moving.boards[0].panels.items():
+        for key, panel in moving.storyboards[0].panels.items():
             x, y = (place.ravel() for place in centres(stage.boxes[key][0], panel.rows, panel.columns))
             one = np.asarray(small)[y.astype(int), x.astype(int)]
             two = np.asarray(large)[(2 * y).astype(int), (2 * x).astype(int)]
@@ -264,10 +269,10 @@ def test_pictures_are_of_one_size_and_panels_do_not_overlap(variant):
     pictures, _ = painted(variant)
     assert {(picture.size, picture.mode) for picture in pictures} == {(pictures[0].size, "RGB")}
     assert len(pictures) == len(animation(variant)) == len(animation(variant).frames)
-    (stage,) = animation(variant)._stages(1)
+    (stage,) = animation(variant)._painters(1)
     width, height = pictures[0].size
     taken = np.zeros((height, width), dtype=int)
-    for key, panel in animation(variant).boards[0].panels.items():
+    for key, panel in animation(variant).storyboards[0].panels.items():
         for box in stage.boxes[key]:
             left, top, *_ = box.cell(0, 0)
             *_, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
@@ -278,7 +283,7 @@ def test_pictures_are_of_one_size_and_panels_do_not_overlap(variant):
 
 
 def test_what_is_multiplied_meets():
-    (stage,) = animation(2)._stages(1)
+    (stage,) = animation(2)._painters(1)
     boxes = {key: sheets[0] for key, sheets in stage.boxes.items()}
     for i, j in np.ndindex(T_Q, T_K):
         x, y, right, bottom = boxes["scores"].cell(i, j)
@@ -296,7 +301,7 @@ def words_on(moving, monkeypatch, *, at=0):
     texts = []
     with monkeypatch.context() as patch:
         patch.setattr(_Pen, "text", lambda self, corner, text, *args, **kwargs: texts.append((text, corner)))
-        moving._stages(1)[at]
+        moving._painters(1)[at]
     return texts
 
 
@@ -305,7 +310,7 @@ def test_sixteen_tokens_keep_their_labels(monkeypatch, d):
     tokens = [f"t{number}" for number in range(16)]
     x = [torch.ones(16, d)] * 3
     for moving in (animate(2, *x, tokens=tokens), animate(1, *x, tokens=tokens)):
-        (stage,) = moving._stages(1)
+        (stage,) = moving._painters(1)
         texts = [text for text, _ in words_on(moving, monkeypatch)]
         assert all(texts.count(token) == 1 for token in tokens)  # of the queries; those of the keys stand upright
         boxes = {key: boxes[0] for key, boxes in stage.boxes.items()}
@@ -319,8 +324,8 @@ def test_sixteen_tokens_keep_their_labels(monkeypatch, d):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_there_is_air_between_a_panel_and_the_title_below(variant):
-    (stage,) = animation(variant)._stages(1)
-    board, titles = animation(variant).boards[0], stage.layout.titles
+    (stage,) = animation(variant)._painters(1)
+    board, titles = animation(variant).storyboards[0], stage.layout.titles
     below = 0
     for key, boxes in stage.boxes.items():
         *_, bottom = boxes[0].cell(board.panels[key].rows - 1, board.panels[key].columns - 1)
@@ -347,7 +352,7 @@ def test_sheets_are_called_what_the_board_calls_them(monkeypatch, variant):
     args = qkv(B) if variant == 3 else [*qkv(B), None, H]
     moving = animate(variant, *args, max_frames=20)
     texts = [text for text, _ in words_on(moving, monkeypatch)]
-    sheets = moving.boards[0].sheets
+    sheets = moving.storyboards[0].sheets
     assert len(sheets) == (B if variant == 3 else B * H)
     assert all(texts.count(name) == 1 for name in sheets)
 
@@ -403,7 +408,7 @@ def passes(x):
 
 
 def centre(moving, picture, key, row, column):
-    box = moving._stages(1)[0].boxes[key][0]
+    box = moving._painters(1)[0].boxes[key][0]
     x, y, right, bottom = box.cell(row, column)
     return picture.getpixel((int((x + right) / 2), int((y + bottom) / 2)))
 
@@ -427,7 +432,7 @@ def makes_room(x):
 @pytest.mark.parametrize("scale", [1, 2])
 def test_what_is_not_there_is_grey_with_its_seams_and_a_zero_is_white(scale):
     moving = animate(makes_room, torch.tensor([[1.0, 0.0, -2.0], [3.0, 2.0, 1.0]]))
-    (stage,) = moving._stages(scale)
+    (stage,) = moving._painters(scale)
     came, room, filled, _ = (np.asarray(picture) for picture in moving.pictures(scale))
     assert [frame.caption for frame in moving.frames][1] == "y: 6 zeros, to be filled in"
     box = stage.boxes["y"][0]
@@ -453,8 +458,8 @@ def test_what_is_not_there_is_grey_with_its_seams_and_a_zero_is_white(scale):
 
 
 def test_in_the_stored_picture_too_what_is_not_there_is_grey():
-    board = animation(2).boards[0]
-    (stage,) = animation(2)._stages(1)
+    board = animation(2).storyboards[0]
+    (stage,) = animation(2)._painters(1)
     first = played(animation(2).png)[1][0]
     assert set(board.frames[0].cells) == {"q", "k", "v"}
     for key in ("scores", "weights", "context"):
@@ -493,7 +498,7 @@ def test_by_token_a_number_keeps_the_colour_of_its_row():
     first, *_, last = (np.asarray(picture) for picture in moving.pictures())
     offset = 0
     mixed = []
-    for board, stage in zip(moving.boards, moving._stages(1), strict=True):
+    for board, stage in zip(moving.storyboards, moving._painters(1), strict=True):
 
         def colour(picture, key, sheet, row, column, stage=stage, offset=offset):
             x, y, *_ = stage.boxes[key][sheet].cell(row, column)
@@ -516,7 +521,7 @@ def test_by_token_a_number_keeps_the_colour_of_its_row():
 
 def test_beside_each_other_the_last_caption_counts_what_differs():
     moving = by_token()
-    right, wrong = (board.frames[-1] for board in moving.boards)
+    right, wrong = (board.frames[-1] for board in moving.storyboards)
     elements = torch.arange(T_Q * D_MODEL).view(T_Q, D_MODEL)
     moved = (elements.view(H, T_Q, 4) != elements.view(T_Q, H, 4).transpose(0, 1)).sum()
     context = [
@@ -530,23 +535,23 @@ def test_beside_each_other_the_last_caption_counts_what_differs():
 
 def test_variants_5_and_6_have_the_same_numbers():
     moving = animate(5, *call(5), beside=6)
-    assert [board.frames[-1].caption for board in moving.boards] == ["returned; the results are the same"] * 2
+    assert [board.frames[-1].caption for board in moving.storyboards] == ["returned; the results are the same"] * 2
     assert repr(moving) == (f"<Animation of multihead_attention_loop beside multihead_attention: {len(moving)} frames>")
-    assert len(moving) == max(len(board.frames) for board in moving.boards)
-    assert moving.frames == moving.boards[0].frames
+    assert len(moving) == max(len(board.frames) for board in moving.storyboards)
+    assert moving.frames == moving.storyboards[0].frames
     for at, seconds in enumerate(moving.seconds):
-        playing = [board.frames[at].seconds for board in moving.boards if at < len(board.frames) - 1]
+        playing = [board.frames[at].seconds for board in moving.storyboards if at < len(board.frames) - 1]
         assert seconds == (max(playing) if playing else 2.5), "the end comes when both are done"
 
 
 def test_who_is_done_waits():
     moving = animate(2, *qkv(), beside=1, max_frames=20)
-    lengths = [len(board.frames) for board in moving.boards]
+    lengths = [len(board.frames) for board in moving.storyboards]
     assert lengths[0] == 5 < lengths[1]
     pictures = moving.pictures()
     assert len(pictures) == lengths[1]
     half = pictures[0].width // 2
-    assert pictures[0].width == sum(stage.width for stage in moving._stages(1))
+    assert pictures[0].width == sum(stage.width for stage in moving._painters(1))
     left = [np.asarray(picture)[:, :half] for picture in pictures]
     for other in left[5:-1]:
         np.testing.assert_array_equal(other, left[4])
@@ -555,7 +560,7 @@ def test_who_is_done_waits():
     assert not any(np.array_equal(one, other) for one, other in itertools.pairwise(right))
     captions = moving._data(moving._painted, 1)["captions"]
     assert len(captions) == len(moving)
-    for caption, frame in zip(captions[4:-1], moving.boards[1].frames[4:-1], strict=True):
+    for caption, frame in zip(captions[4:-1], moving.storyboards[1].frames[4:-1], strict=True):
         assert caption == f"returned. {frame.caption}"
     assert captions[-1] == "returned; the results are the same"
 
@@ -575,7 +580,7 @@ def test_results_are_compared_whatever_they_are_called():
 def test_the_heads_of_variant_7_are_merged_before_they_are_compared(mask, batch):
     for other in (5, 6):
         moving = animate(7, *qkv(*batch), mask, H, beside=other, max_frames=20)
-        assert [board.frames[-1].caption for board in moving.boards] == ["returned; the results are the same"] * 2
+        assert [board.frames[-1].caption for board in moving.storyboards] == ["returned; the results are the same"] * 2
     wrong = MISCONCEPTIONS["merge_without_transpose"].function
     caption = animate(7, *qkv(*batch), mask, H, beside=wrong, max_frames=20).frames[-1].caption
     assert caption.startswith("returned; the results differ")
@@ -636,7 +641,7 @@ def nothing(x):
 def test_the_last_caption_says_whether_the_results_differ_and_what_did_on_the_way(function, beside, said):
     x = torch.arange(1.0, 17).view(4, 4)
     moving = animate(function, x, beside=beside)
-    for board in moving.boards:
+    for board in moving.storyboards:
         assert board.frames[-1].caption == f"returned; {said}"
         assert not any("results" in frame.caption for frame in board.frames[:-1])
 
@@ -700,8 +705,8 @@ def test_the_stored_picture_plays_every_frame_and_is_the_last_where_nothing_play
 
 
 def test_the_cells_of_the_stored_picture_have_the_colours_of_their_numbers():
-    board = animation(4).boards[0]
-    (stage,) = animation(4)._stages(1)
+    board = animation(4).storyboards[0]
+    (stage,) = animation(4)._painters(1)
     limits = largest(traced(4))
     _, frames, _ = played(animation(4).png)
     for frame, picture in zip(board.frames, frames, strict=True):
@@ -745,13 +750,13 @@ def test_the_stored_picture_is_made_once_and_has_all_frames_if_they_fit():
 
 @pytest.mark.parametrize("beside", [None, 2])
 @pytest.mark.parametrize("share", [0.9, 0.65])
-def test_what_is_too_large_for_a_notebook_loses_frames_but_not_the_last(module, monkeypatch, share, beside):
+def test_what_is_too_large_for_a_notebook_loses_frames_but_not_the_last(monkeypatch, share, beside):
     def make():
         return animate(1, *qkv(d=2), max_frames=40, names="scores", beside=beside)
 
     whole = make().png
     _, frames, _ = played(whole)
-    monkeypatch.setattr(module, "MOST_BYTES", int(share * len(whole)))
+    monkeypatch.setattr(player, "MOST_BYTES", int(share * len(whole)))
     moving = make()
     still, fewer, durations = played(moving.png)
     assert len(moving.png) <= share * len(whole)
@@ -761,11 +766,11 @@ def test_what_is_too_large_for_a_notebook_loses_frames_but_not_the_last(module, 
     assert durations[-1] == 2500
     # What stands in the cells stood there in one of the frames, and in that order; the first is the first.
     seen = []
-    for stage in moving._stages(1):
+    for stage in moving._painters(1):
         x, y = centres(stage.boxes["scores"][0], T_Q, T_K)
         seen.append((y.astype(int), x.astype(int)))
     if beside is not None:
-        seen[1] = (seen[1][0], seen[1][1] + moving._stages(1)[0].width)
+        seen[1] = (seen[1][0], seen[1][1] + moving._painters(1)[0].width)
 
     def cells(picture):
         return tuple(int(part) for y, x in seen for part in picture[y, x].ravel())
@@ -777,23 +782,25 @@ def test_what_is_too_large_for_a_notebook_loses_frames_but_not_the_last(module, 
     assert len(set(where)) >= 5
 
 
-def test_a_budget_that_cannot_be_met_is_met_with_a_sentence(module, monkeypatch):
-    monkeypatch.setattr(module, "MOST_BYTES", 1)
-    for args in ((2, *qkv()), (1, *qkv(d=2))):
-        moving = animate(*args)
-        message = f"^animate: a few frames of {moving.boards[0].name}, step by step take more than .* kB; show less of "
+def test_a_budget_that_cannot_be_met_is_met_with_a_sentence(monkeypatch):
+    monkeypatch.setattr(player, "MOST_BYTES", 1)
+    for variant, most in ((2, 120), (1, 12)):  # of few frames, and of many that are left out one after the other
+        moving = animate(variant, *qkv(d=2), max_frames=most)
+        message = (
+            f"^animate: a few frames of {moving.storyboards[0].name}, step by step take more than .* kB; show less "
+        )
         for ask in (lambda moving=moving: moving.png, lambda moving=moving: moving.stored_frames):
-            with pytest.raises(ValueError, match=message + "it by names=.$"):
+            with pytest.raises(ValueError, match=message + "of it by names=.$"):
                 ask()
 
 
-def test_five_frames_are_the_fewest(module, monkeypatch):
+def test_five_frames_are_the_fewest(monkeypatch):
     make = functools.partial(animate, 1, *qkv(d=2), max_frames=7, names="scores")
     sizes = {}
-    monkeypatch.setattr(module, "MOST_BYTES", len(make().png) - 1)  # 7 frames, then 5
+    monkeypatch.setattr(player, "MOST_BYTES", len(make().png) - 1)  # 7 frames, then 5
     assert make().stored_frames == 5
     sizes[5] = len(make().png)
-    monkeypatch.setattr(module, "MOST_BYTES", sizes[5] - 1)
+    monkeypatch.setattr(player, "MOST_BYTES", sizes[5] - 1)
     with pytest.raises(ValueError, match="^animate: a few frames of attention_loops"):
         _ = make().png
 
@@ -850,7 +857,7 @@ def _nothing_is_painted(monkeypatch):
         raise AssertionError("painted before it was checked")
 
     short()
-    monkeypatch.setattr(Stage, "paint", paint)
+    monkeypatch.setattr(Painter, "paint", paint)
 
 
 @pytest.mark.usefixtures("_nothing_is_painted")
@@ -890,7 +897,7 @@ def test_a_page_may_end_in_either(tmp_path, name):
 
 def test_a_film_without_its_program_is_an_error_that_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # import raises ImportError
-    with pytest.raises(ImportError, match="needs imageio-ffmpeg: pip install imageio-ffmpeg, or save as .gif or .png"):
+    with pytest.raises(ImportError, match=r'needs imageio-ffmpeg: pip install "attention-variants\[lab\]", or save'):
         short().save(tmp_path / "steps.mp4")
     assert not list(tmp_path.iterdir())
 
@@ -964,7 +971,7 @@ def test_a_page_of_two_says_what_happens_in_both(tmp_path):
 def test_the_parts_hold_all_that_is_painted(kind, scale):
     """On a narrow page only these are seen: what is left out is the rule between them, and the captions below."""
     if kind == "below":
-        moving = animate(5, *(torch.randn(20, 40) for _ in range(3)), num_heads=2, beside=6)
+        moving = animate(5, *(torch.randn(20, 40) for _ in range(3)), num_heads=2, beside=6, max_frames=2)
     else:
         moving = short() if kind == "one" else animate(2, *qkv(), beside=3)
     picture = moving.pictures(scale)[-1]
@@ -1084,14 +1091,14 @@ def test_inputs_stay_as_they_are_and_gradients_flow():
 def test_keywords_reach_the_function():
     q, k, v = qkv()
     moving = animate(4, q, k=k, v=v, mask=CAUSAL)
-    assert "mask" in moving.boards[0].panels
-    assert animate(5, q, k, v, num_heads=H).boards[0].panels["scores"].shape == (H, T_Q, T_K)
+    assert "mask" in moving.storyboards[0].panels
+    assert animate(5, q, k, v, num_heads=H).storyboards[0].panels["scores"].shape == (H, T_Q, T_K)
 
 
 @pytest.mark.parametrize("names", ["scores", ["scores"], ("k", "scores"), ["exp"], ["v", "context"]])
 def test_only_the_names_asked_for_are_painted(names):
     moving = animate(1, *qkv(), names=names, max_frames=12)
-    assert set(moving.boards[0].panels) == {names} if isinstance(names, str) else set(names)
+    assert set(moving.storyboards[0].panels) == {names} if isinstance(names, str) else set(names)
     assert len(moving.pictures()) == len(moving) <= 12
 
 
@@ -1150,8 +1157,8 @@ def test_tokens_are_as_many_as_some_rows_where_nothing_is_called_q_or_k():
 
 def test_two_that_are_too_wide_for_half_a_page_stand_one_below_the_other():
     inputs = qkv(2)
-    moving = animate(6, *inputs, num_heads=H, beside=7)
-    one, other = moving._stages(1)
+    moving = animate(6, *inputs, num_heads=H, beside=7, max_frames=2)
+    one, other = moving._painters(1)
     picture = moving.pictures()[0]
     assert (one.width, other.width) == (960, 960)
     assert picture.size == (960, one.height + other.height)

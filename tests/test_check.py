@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from rich.console import Console
 
 import attention_variants as av
-from attention_variants.classroom.contract.problems import situations
+from attention_variants.classroom.contract.problems import Exam
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS, rewrite
 from attention_variants.classroom.sandbox.run import tensors
 from grader_exam.styles import STYLES, einsum
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("variant", range(1, 8))
 def test_the_variants_pass(variant):
     report = av.check(av.VARIANTS[variant], variant)
@@ -27,7 +28,7 @@ def test_the_variants_pass(variant):
     assert report.passed
     assert report.score == 1.0
     assert sum(worth for _, worth in report.parts.values()) == pytest.approx(1.0)
-    assert len(report.situations) == len(situations(variant))
+    assert len(report.solved) == len(Exam(variant).problems)
 
 
 @pytest.mark.parametrize(("function", "variant"), STYLES, ids=[f"{i}-{n}" for i, (_, n) in enumerate(STYLES)])
@@ -108,7 +109,6 @@ def test_a_report_is_ready_for_json():
     assert told["passed"] is False
     assert told["score"] == report.score
     assert told["misconceptions"][0]["name"] == "softmax_over_queries"
-    assert told["misconceptions"][0]["in_catalogue"] is True
     assert told["findings"][0]["lines"]
     assert told["text"] == str(report)
 
@@ -129,43 +129,52 @@ def test_html_in_a_report_is_text():
     assert "&lt;b&gt;bold" in html
 
 
-def wrong(change):
+def raising(error):
     def function(q, k, v):
-        if change == "returns None":
-            return None
-        if change == "not written":
-            raise NotImplementedError
-        if change == "raises":
-            raise KeyError("oops")
-        if change == "input":
-            q *= 1.0 + 1e-3
-        context, weights = einsum(q, k, v.detach() if change == "gradient" else v)
-        if change == "gradient":
-            context = context + 0 * v.sum()
-        if change == "dtype":
-            return context.double(), weights.double()
-        if change == "shape":
-            return context.T, weights
-        if change == "list":
-            return context, weights.tolist()
-        if change == "three":
-            return context, weights, None
-        if change == "swapped":
-            return weights, context
-        if change == "no gradient":
-            return context.detach(), weights.detach()
-        if change == "random":
-            return context + torch.randn(()), weights
-        if change == "in place":
-            rows = torch.zeros_like(weights)
-            context = torch.zeros_like(context)
-            for i in range(len(q)):
-                rows[i] = weights[i]
-                context[i] = rows[i] @ v
-            return context, rows
-        return context, weights
+        raise error
 
     return function
+
+
+def changed(change):
+    """A right function, and what is made of its context and weights."""
+    return lambda q, k, v: change(*einsum(q, k, v))
+
+
+def input_changed(q, k, v):
+    q *= 1.0 + 1e-3
+    return einsum(q, k, v)
+
+
+def gradient_cut(q, k, v):
+    context, weights = einsum(q, k, v.detach())
+    return context + 0 * v.sum(), weights
+
+
+def written_in_place(q, k, v):
+    weights = einsum(q, k, v)[1]
+    rows, context = torch.zeros_like(weights), torch.zeros_like(q)
+    for i in range(len(q)):
+        rows[i] = weights[i]
+        context[i] = rows[i] @ v
+    return context, rows
+
+
+WRONG = {
+    "returns None": lambda q, k, v: None,
+    "not written": raising(NotImplementedError),
+    "raises": raising(KeyError("oops")),
+    "input": input_changed,
+    "gradient": gradient_cut,
+    "dtype": changed(lambda context, weights: (context.double(), weights.double())),
+    "shape": changed(lambda context, weights: (context.T, weights)),
+    "list": changed(lambda context, weights: (context, weights.tolist())),
+    "three": changed(lambda context, weights: (context, weights, None)),
+    "swapped": changed(lambda context, weights: (weights, context)),
+    "no gradient": changed(lambda context, weights: (context.detach(), weights.detach())),
+    "random": changed(lambda context, weights: (context + torch.randn(()), weights)),
+    "in place": written_in_place,
+}
 
 
 @pytest.mark.parametrize(
@@ -187,7 +196,7 @@ def wrong(change):
     ],
 )
 def test_what_else_goes_wrong_is_said(change, words):
-    report = av.check(wrong(change), 2)
+    report = av.check(WRONG[change], 2)
     assert not report
     assert words in str(report)
 
@@ -200,7 +209,7 @@ def test_code_that_needs_as_many_queries_as_keys_is_found(part, failed):
 
     report = av.check(function, 2)
     assert report.failed == failed
-    assert report.situations[0] == "as many queries as keys"
+    assert report.solved[0] == "as many queries as keys"
 
 
 def test_scores_of_forty_thousand_are_judged_by_their_arithmetic():
@@ -397,6 +406,27 @@ def test_who_breaks_a_rule_hears_which(function, variant, words):
     assert words in str(report)
 
 
+def test_code_that_never_ends_breaks_no_rule_and_ends():
+    def for_ever(q, k, v):
+        while True:
+            pass
+
+    report = av.check(for_ever, 2, rules=True, seconds=0.2)
+    assert report.score == 0
+    assert not report.broken_rules
+    assert "it did not finish within 0.2 seconds" in str(report)
+
+
+def test_code_that_does_not_end_when_it_is_watched_breaks_a_rule():
+    def function(q, k, v):
+        while torch._C._len_torch_function_stack():
+            pass
+        return product(q, k, v)
+
+    report = av.check(function, 2, rules=True, seconds=1.0)
+    assert "it fails when its operations are watched, and only then" in str(report)
+
+
 # --------------------------------------------------------------------------------------------------- the arguments
 
 
@@ -420,25 +450,25 @@ def test_a_rewritten_function_has_source():
     assert inspect.getsource(function)
 
 
-# ------------------------------------------------------------------------------------------------- other papers
+# -------------------------------------------------------------------------------------------------- other exams
 
 
 @pytest.mark.parametrize("variant", range(1, 8))
-def test_another_paper_asks_the_same_with_other_numbers_and_lengths(variant):
-    first, other = situations(variant), situations(variant, 5)
+def test_another_exam_asks_the_same_with_other_numbers_and_lengths(variant):
+    first, other = Exam(variant).problems, Exam(variant, 5).problems
     assert len(first) == len(other)
     square, larger = first[0], other[0]
     assert larger.q.shape[-2:] > square.q.shape[-2:]
     assert not set(square.q.ravel()) & set(larger.q.ravel())
-    assert all(av.check(av.VARIANTS[variant], variant, paper=paper) for paper in range(1, 7))
+    assert all(av.check(av.VARIANTS[variant], variant, exam=exam) for exam in range(1, 7))
 
 
-def test_what_is_learnt_by_heart_fails_on_another_paper():
+def test_what_is_learnt_by_heart_fails_in_another_exam():
     def key(*inputs):
         return b"".join(x.detach().float().numpy().tobytes() for x in inputs)
 
-    papers = [tensors(s)[:3] for s in situations(2)]
-    answers = {key(*inputs): av.VARIANTS[2](*inputs) for inputs in papers}
+    known = [tensors(s)[:3] for s in Exam(2).problems]
+    answers = {key(*inputs): av.VARIANTS[2](*inputs) for inputs in known}
 
     def by_heart(q, k, v):
         context, weights = answers.get(key(q, k, v), (v[:1], v[:1]))
@@ -446,10 +476,10 @@ def test_what_is_learnt_by_heart_fails_on_another_paper():
 
     learnt = av.check(by_heart, 2)
     assert {finding.part for finding in learnt.findings} <= {"gradients", "the same answer", "shapes"}
-    assert av.check(by_heart, 2, paper=5).score < learnt.score / 2
+    assert av.check(by_heart, 2, exam=5).score < learnt.score / 2
 
 
-def test_another_paper_names_the_mistake_too():
+def test_another_exam_names_the_mistake_too():
     mistake = MISCONCEPTIONS["softmax_over_queries"]
-    report = av.check(mistake.functions[4], 4, paper=31, isolated=True)
+    report = av.check(mistake.functions[4], 4, exam=31, isolated=True)
     assert report.looks_like is mistake

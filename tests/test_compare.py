@@ -14,6 +14,8 @@ from attention_variants.lab.measure.compare import COMPARED, compare
 from attention_variants.lab.measure.memory import peak_memory
 from attention_variants.lab.measure.reference import reference_attention, relative_error
 
+pytestmark = pytest.mark.numeric
+
 SMALL = {"batch": 2, "queries": 5, "keys": 7, "d_model": 8, "heads": 2}
 
 

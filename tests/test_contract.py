@@ -17,6 +17,8 @@ from attention_variants.model.layer import MultiHeadAttention
 from attention_variants.model.masks import causal_mask, combine_masks, padding_mask, sliding_window_mask
 from attention_variants.variants import VARIANTS, attention_tiled
 
+pytestmark = pytest.mark.numeric
+
 ALL_DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 DTYPES = pytest.mark.parametrize("dtype", ALL_DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
 SEVEN = pytest.mark.parametrize("variant", range(1, 8))
@@ -73,6 +75,19 @@ def test_every_logit_may_be_large_and_negative(attend, dtype):
     assert context.tolist() == [[[0.5, 0.5, 0, 0]]]
     context, _ = attend(q, k, v, torch.tensor([True, False]))  # a blocked key still weighs nothing
     assert context.tolist() == [[[1.0, 0, 0, 0]]]
+
+
+@SEVEN_AND_TILED
+def test_a_product_that_float16_cannot_hold_is_divided_first(attend):
+    # q . k is 65536 and float16 ends at 65504, but divided by sqrt(64) it is 8192. Variant 1 divides last, as the
+    # formula does; the contract says so.
+    q = torch.full((1, 1, 64), 32.0, dtype=torch.float16)
+    k = torch.stack([q[0, 0], q[0, 0] - 1])[None]
+    context, _ = attend(q, k, k)
+    if attend is LIFTED[1]:
+        assert context.isnan().all()
+        context, _ = attend(q.float(), k.float(), k.float())
+    assert (context == 32).all()
 
 
 # ------------------------------------------------------------------------------------------------------ dtypes

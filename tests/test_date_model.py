@@ -58,6 +58,7 @@ def shipped():
 # ---------------------------------------------------------------------------------------------- what ships
 
 
+@pytest.mark.numeric
 def test_the_shipped_model_is_as_good_as_it_says(shipped):
     about = about_date_model()
     assert list(about["accuracy"]) == [*FORMATS, "all"]
@@ -91,6 +92,7 @@ def test_the_shipped_model_reads(text, answer, shipped):
     assert read_date(text, shipped).answer == answer
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("variant", [1, 4, 6])
 def test_any_variant_reads_the_same(variant, shipped):
     reading = read_date("Mar 12th, '98", load_date_model(variant=variant))
@@ -127,6 +129,7 @@ def test_reading_something_else_is_an_error():
 # ---------------------------------------------------------------------------------------------- training
 
 
+@pytest.mark.numeric
 def test_training_learns():
     model = date_model()
     losses = list(islice(train_dates(model, batch_size=32), 120))  # the beginning of the real training
@@ -156,6 +159,7 @@ def test_without_the_causal_mask_the_answer_is_read_off_the_input():
     assert not any(read_date(text, model).answer == answer for written in pairs for text, answer in written)
 
 
+@pytest.mark.numeric
 def test_a_resumed_training_ends_with_the_same_weights(tmp_path):
     whole = date_model()
     expected = list(train_dates(whole, **SMALL))

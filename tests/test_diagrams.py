@@ -15,10 +15,9 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import FancyArrowPatch
 
 from attention_variants.lab.code.source import code_lines
-from attention_variants.lab.plots import diagrams
 from attention_variants.lab.plots.colors import COLORS
-from attention_variants.lab.plots.diagrams import ADDS, plot_staircase, plot_transformer
-from attention_variants.variants import VARIANTS
+from attention_variants.lab.plots.diagrams import plot_staircase, plot_transformer
+from attention_variants.variants import VARIANTS, describe_variant, register, unregister
 
 DRAWINGS = {
     "transformer": plot_transformer,
@@ -294,18 +293,23 @@ def _rows(figure):
 
 
 def test_the_staircase_has_a_step_for_each_variant(staircase):
-    assert _rows(staircase) == [
-        [str(number), function.__name__, ADDS[number], str(code_lines(number))] for number, function in VARIANTS.items()
-    ]
-    assert len(set(ADDS.values())) == len(ADDS) == len(VARIANTS)
+    variants = [describe_variant(number) for number in VARIANTS]
+    assert _rows(staircase) == [[str(v.number), v.name, v.adds, str(code_lines(v.number))] for v in variants]
+    assert len({variant.adds for variant in variants}) == len(VARIANTS)
 
 
-def test_the_staircase_is_made_from_the_running_code(monkeypatch):
+def test_the_staircase_is_made_from_the_running_code():
     def attention_of_another_name(q, k, v):
         return q
 
-    monkeypatch.setitem(diagrams.VARIANTS, 3, attention_of_another_name)
-    assert _rows(_draw(plot_staircase))[2] == ["3", "attention_of_another_name", ADDS[3], "2"]
+    third = describe_variant(3)
+    unregister(3)
+    try:
+        register(attention_of_another_name, number=3, adds="another thing", takes=third.takes)
+        assert _rows(_draw(plot_staircase))[2] == ["3", "attention_of_another_name", "another thing", "2"]
+    finally:
+        unregister(3)
+        register(third.function, number=3, adds=third.adds, takes=third.takes)
 
 
 def test_each_step_stands_on_the_one_below_and_begins_further_right(staircase):

@@ -9,6 +9,8 @@ import torch
 
 from attention_variants.model import PositionalEncoding, TokenEmbedding, positional_encoding
 
+pytestmark = pytest.mark.numeric
+
 B, T, D_MODEL, V = 2, 7, 8, 11
 
 

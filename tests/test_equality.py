@@ -19,6 +19,7 @@ from reference import (
     TOLERANCE,
     Problem,
     check,
+    check_within_bounds,
     make_problem,
     reference,
     relative_error,
@@ -27,6 +28,8 @@ from reference import (
 from torch import nn
 
 from attention_variants.variants import VARIANTS, attention_tiled
+
+pytestmark = pytest.mark.numeric
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 SEVEN = pytest.mark.parametrize("variant", range(1, 8))
@@ -61,7 +64,17 @@ def test_the_tiled_version_equals_the_reference(kind, dtype):
 def test_equal_at_large_logits(variant, dtype):
     assert max(problem.largest_logit for problem in LARGE_LOGITS) >= 1e4
     for problem in LARGE_LOGITS:
+        problem = problem.rounded_to(dtype)
         check(LIFTED[variant], problem, dtype)
+        check_within_bounds(LIFTED[variant], problem, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+@pytest.mark.parametrize("kind", GRID)
+@SEVEN
+def test_short_dtypes_are_off_by_what_rounding_explains(variant, kind, dtype):
+    problem = GRID[kind][0 if variant <= 3 else 4]  # one item and head; two of each
+    check_within_bounds(LIFTED[variant], problem.rounded_to(dtype), dtype)
 
 
 @DTYPES

@@ -10,6 +10,8 @@ from torch import nn
 
 from attention_variants.model import Transformer, beam_search, greedy_decode
 
+pytestmark = pytest.mark.numeric
+
 B, T_S, D_MODEL, H, D_FF, LAYERS = 4, 7, 8, 2, 16, 2
 SOURCE_VOCAB, TARGET_VOCAB = 11, 5
 PAD, START, END = 0, 1, 2

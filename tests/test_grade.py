@@ -5,18 +5,24 @@ import io
 import json
 import os
 import re
+import tomllib
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 import attention_variants as av
-from attention_variants.classroom.grading.grade import ClassResult, Graded, grade, output_folder
-from attention_variants.classroom.grading.pages import class_page, file_names, report_html, student_page
-from attention_variants.classroom.grading.read import Submission, find_submissions
+from attention_variants.classroom.grading.grade import grade, output_folder
+from attention_variants.classroom.grading.pages import class_page, file_names, student_page, write_pages
+from attention_variants.classroom.grading.read import find_submissions
+from attention_variants.classroom.grading.results import ClassResult, Graded
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
-from attention_variants.classroom.sandbox.child import without_magics
+from attention_variants.classroom.report_html import report_html
+from attention_variants.classroom.sandbox.cells import without_magics
+from attention_variants.classroom.sandbox.submission import Submission
 from attention_variants.cli import main
 
+WEB = (".html", ".css", ".js")
 SOURCE = "def attention_masked(q, k, v, mask=None):\n    pass\n"
 
 
@@ -272,6 +278,15 @@ def test_pages_are_well_formed_and_nothing_in_them_is_the_students_html(result):
     assert EVIL in Elements(student_page(result.rows[5], result)).text
 
 
+def test_every_template_is_in_the_wheel():
+    root = Path(av.__file__).parents[1]
+    listed = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
+    files = {file for glob in listed["attention_variants"] for file in (root / "attention_variants").glob(glob)}
+    templates = {file for file in (root / "attention_variants" / "classroom").rglob("*.*") if file.suffix in WEB}
+    assert len(templates) >= 8
+    assert templates <= files
+
+
 def test_pages_ask_for_nothing_from_elsewhere(result):
     for page in (class_page(result), *(student_page(row, result) for row in result.rows)):
         assert not re.search(r"https?:|//|@import|url\(", page)
@@ -281,11 +296,11 @@ def test_the_class_page_draws_who_has_which_misconception(result):
     page = class_page(result)
     first, second = page.index("<h3>inverted mask"), page.index("<h3>no scale")
     assert first < second < page.index("<h3>nothing to judge")
-    drawn = Elements(re.search(r"<li><div><h3>inverted mask.*?</li>", page)[0])
+    drawn = Elements(re.search(r"<li>\s*<div><h3>inverted mask.*?</li>", page, re.DOTALL)[0])
     assert drawn.widths == ["100.0"]
     assert drawn.links == ["students/bob.html", "students/dot.html"]
     assert MISCONCEPTIONS["inverted_mask"].explanation in drawn.text
-    drawn = Elements(re.search(r"<li><div><h3>no scale.*?</li>", page)[0])
+    drawn = Elements(re.search(r"<li>\s*<div><h3>no scale.*?</li>", page, re.DOTALL)[0])
     assert drawn.widths == ["50.0"]
     assert "1 of 6 right" in Elements(page).text
     assert "score 0.0 to below 0.1: 2 students" in Elements(page).text
@@ -293,7 +308,7 @@ def test_the_class_page_draws_who_has_which_misconception(result):
 
 
 def test_every_link_leads_to_a_page(result, tmp_path):
-    page = result.write(tmp_path / "out")
+    page = write_pages(result, tmp_path / "out")
     assert page == tmp_path / "out" / "index.html"
     links = {link for link in Elements(page.read_text(encoding="utf-8")).links if not link.startswith("data:")}
     assert len(links) == 6 + 2
@@ -303,11 +318,11 @@ def test_every_link_leads_to_a_page(result, tmp_path):
 
 
 def test_a_second_run_replaces_the_first(result, tmp_path):
-    result.write(tmp_path)
+    write_pages(result, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    result.write(tmp_path)
+    write_pages(result, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
-    ClassResult(4, "attention_masked", result.rows[:1]).write(tmp_path)
+    write_pages(ClassResult(4, "attention_masked", result.rows[:1]), tmp_path)
     assert [path.name for path in (tmp_path / "students").iterdir()] == ["ann.html"]
 
 
@@ -320,7 +335,7 @@ def test_file_names_are_plain_and_different():
 
 def test_a_report_as_html_says_what_the_report_says():
     report = av.check(MISCONCEPTIONS["softmax_over_queries"].function, 2)
-    text = Elements(report_html(report)).text
+    text = Elements(report_html(report.to_dict())).text
     assert report.looks_like.explanation in text
     assert report.looks_like.hint in text
     assert "Not yet right" in text
@@ -330,14 +345,14 @@ def test_a_report_as_html_says_what_the_report_says():
         assert f"{part}{kept:.0%}" in text
     assert (
         "Right: attention_matmul, variant 2. Score 1.00 of 1."
-        in Elements(report_html(av.check(av.VARIANTS[2], 2))).text
+        in Elements(report_html(av.check(av.VARIANTS[2], 2).to_dict())).text
     )
 
     def not_written(q, k, v):
         raise NotImplementedError
 
-    assert "Nothing is written there yet" in Elements(report_html(av.check(not_written, 2))).text
-    ruled = Elements(report_html(av.check(av.attention_loops, 2, rules=True))).text
+    assert "Nothing is written there yet" in Elements(report_html(av.check(not_written, 2).to_dict())).text
+    ruled = Elements(report_html(av.check(av.attention_loops, 2, rules=True).to_dict())).text
     assert "Against the rules of this variant" in ruled
     assert "there is a loop" in ruled
 
@@ -367,7 +382,7 @@ def test_results_never_mix_with_submissions(tmp_path):
         output_folder(folder)
     with pytest.raises(ValueError, match="is a file"):
         output_folder(folder, tmp_path / "thesis/chapter.tex")
-    ClassResult(4, "f", ()).write(tmp_path / "earlier")
+    write_pages(ClassResult(4, "f", ()), tmp_path / "earlier")
     assert output_folder(folder, tmp_path / "earlier") == tmp_path / "earlier"
 
 
@@ -390,7 +405,7 @@ def test_bad_arguments(options, words, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["grade"], "required"),
+        (["grade"], "Missing argument 'folder'"),
         (["grade", "class"], "--variant"),
         (["grade", "class", "--variant", "8"], "1 to 7"),
         (["grade", "class", "--variant", "four"], "--variant"),
@@ -410,13 +425,9 @@ def test_a_wrong_argument_is_one_line_and_exit_2(arguments, words, tmp_path, mon
     put(tmp_path, "class/a.py")
     put(tmp_path, "class/none.py", "")
     (tmp_path / "empty").mkdir()
-    try:
-        status = main(arguments)
-    except SystemExit as exit_info:
-        status = exit_info.code
+    assert main(arguments) == 2
     output = capsys.readouterr()
-    assert status == 2
     assert output.out == ""
-    line = output.err.strip().splitlines()[-1]
+    (line,) = output.err.splitlines()
     assert words in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["class", "empty"]

@@ -10,6 +10,8 @@ from torch import nn
 
 from attention_variants.model import MultiHeadAttention, causal_mask, combine_masks
 
+pytestmark = pytest.mark.numeric
+
 B, T, H, D_MODEL = 2, 5, 2, 8
 VARIANTS = range(1, 8)
 PADDING = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])  # as a tokenizer gives it

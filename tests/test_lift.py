@@ -14,6 +14,8 @@ from attention_variants.model.lift import lift
 from attention_variants.model.masks import causal_mask, combine_masks, padding_mask
 from attention_variants.variants import VARIANTS
 
+pytestmark = pytest.mark.numeric
+
 SEVEN = pytest.mark.parametrize("variant", range(1, 8))
 LOOPED = pytest.mark.parametrize("variant", range(1, 7))
 

@@ -12,6 +12,8 @@ from attention_variants.model import layer, masks
 from attention_variants.model.masks import causal_mask, combine_masks, padding_mask, sliding_window_mask
 from attention_variants.variants import VARIANTS
 
+pytestmark = pytest.mark.numeric
+
 LENGTHS = list(itertools.product(range(5), range(5)))
 
 

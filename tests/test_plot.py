@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import itertools
+import sys
 
 import matplotlib
 
@@ -17,9 +18,12 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.text import Text
 
 from attention_variants.lab.code.trace import trace
-from attention_variants.lab.plots import plot
+from attention_variants.lab.plots.axes import colormap
+from attention_variants.lab.plots.chain import plot_chain
 from attention_variants.lab.plots.colors import COLORS, OPPOSITES
-from attention_variants.lab.plots.plot import colormap, plot_chain, plot_difference, plot_heads, plot_weights
+from attention_variants.lab.plots.difference import plot_difference
+from attention_variants.lab.plots.heads import plot_heads
+from attention_variants.lab.plots.weights import plot_weights
 from attention_variants.variants import VARIANTS, attention_masked, multihead_attention
 
 B, T_q, T_k, H, D_K = 2, 5, 7, 2, 4
@@ -291,7 +295,7 @@ def test_the_scale_can_be_left_out():
         ),
         (torch.rand(T_k), ValueError, r"got \(7,\)"),
         (torch.rand(0, T_k), ValueError, r"something to draw; got the shape \(0, 7\)"),
-        (None, TypeError, "got None. Variant 7 gives weights only with need_weights=True"),
+        (None, TypeError, "got None. Weights come only with need_weights=True"),
         ([[0.5, 0.5]], TypeError, "must be a torch.Tensor; got list"),
     ],
 )
@@ -748,9 +752,11 @@ def test_labels_are_legible_and_do_not_run_into_each_other(name):
                     assert min(across, down) <= 1.0, (one.get_text(), other.get_text())  # in dots
 
 
-def test_importing_changes_no_settings():
+@pytest.mark.parametrize("function", [colormap, plot_weights, plot_heads, plot_chain, plot_difference])
+def test_importing_changes_no_settings(function):
     settings = dict(matplotlib.rcParams)
-    spec = importlib.util.spec_from_file_location("attention_variants.lab.plots.plot_once_more", plot.__file__)
+    module = sys.modules[function.__module__]
+    spec = importlib.util.spec_from_file_location(f"{module.__name__}_once_more", module.__file__)
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
     assert dict(matplotlib.rcParams) == settings
 

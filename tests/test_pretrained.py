@@ -533,7 +533,7 @@ def test_a_wrong_argument(name, keywords, error, message):
 
 def test_without_transformers(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match=r"needs the transformers library .*: pip install transformers"):
+    with pytest.raises(ImportError, match=r'needs the transformers .*: pip install "attention-variants\[pretrained\]"'):
         pretrained("gpt2")
 
 

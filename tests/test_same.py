@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from attention_variants import VARIANTS, same_answer
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def qkv():

@@ -14,9 +14,9 @@ import pytest
 PROGRAM = """
 from jaxtyping import TypeCheckError, install_import_hook
 
-with install_import_hook("attention_variants", "beartype.beartype"):
-    import attention_variants as av
-    from attention_variants.variants import v2_matmul
+install_import_hook("attention_variants", "beartype.beartype")  # to the end: a name is loaded when it is first used
+import attention_variants as av
+from attention_variants.variants import v2_matmul
 import torch
 
 B, T_q, T_k, H, d_k, d_v = 2, 5, 7, 2, 4, 3

@@ -17,7 +17,8 @@ from torch import nn
 
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 from attention_variants.lab.animation.animate import animate
-from attention_variants.lab.animation.storyboard import SECONDS, storyboard, thin
+from attention_variants.lab.animation.frames import SECONDS, thin
+from attention_variants.lab.animation.storyboard import storyboard
 from attention_variants.lab.code.trace import trace
 from attention_variants.model.masks import padding_mask
 from attention_variants.variants import VARIANTS, attention_loops, attention_matmul, attention_tiled
@@ -95,7 +96,7 @@ def traced_loops():
 
 @pytest.fixture(scope="module")
 def loops():
-    return animate(1, *qkv()).boards[0]
+    return animate(1, *qkv()).storyboards[0]
 
 
 def moments_of_loops(q, k, v):
@@ -159,9 +160,9 @@ def test_the_loops_light_the_line_that_ran_and_say_its_numbers(loops):
     scores = (q / math.sqrt(D_MODEL)) @ k.T
     pairs = list(np.ndindex(T_Q, T_K))
     said = ["scores = q.new_zeros(T_q, T_k)"]
-    said += ["scores[i, j] = (q[i] / math.sqrt(d_k)) @ k[j]"] * len(pairs)
+    said += ["scores[i, j] = q[i] @ k[j] / math.sqrt(d_k)"] * len(pairs)
     said += ["weights = torch.zeros_like(scores)"]
-    said += ["exp = torch.exp(scores[i] - max(scores[i], default=0))", "weights[i] = exp / exp.sum()"] * T_Q
+    said += ["exp = torch.exp(scores[i] - largest)", "weights[i] = exp / exp.sum()"] * T_Q
     said += ["context = v.new_zeros(T_q, d_v)"] + ["context[i] += weights[i, j] * v[j]"] * len(pairs)
     said += ["return context, weights"]
     opening, *frames = loops.frames
@@ -173,9 +174,9 @@ def test_the_loops_light_the_line_that_ran_and_say_its_numbers(loops):
     captions = [frame.caption for frame in frames]
     for (i, j), caption in zip(pairs, captions[1:36], strict=True):
         number = f"{scores[i, j]:.2f}".replace("-", "−")
-        assert caption == f"scores[{i}, {j}] = (q[{i}] / math.sqrt(d_k)) @ k[{j}] = {number}"
+        assert caption == f"scores[{i}, {j}] = q[{i}] @ k[{j}] / math.sqrt(d_k) = {number}"
     for i in range(T_Q):
-        assert captions[37 + 2 * i] == f"exp = torch.exp(scores[{i}] - max(scores[{i}], default=0))"
+        assert captions[37 + 2 * i] == f"exp = torch.exp(scores[{i}] - largest)"
         assert captions[38 + 2 * i] == f"weights[{i}] = exp / exp.sum()"
     for (i, j), caption in zip(pairs, captions[48:-1], strict=True):
         assert caption == f"context[{i}] += weights[{i}, {j}] * v[{j}]"
@@ -242,7 +243,7 @@ def moments_of_products(q, k, v, mask=None):
 @pytest.mark.parametrize(("variant", "batch"), [(2, ()), (3, (B,)), (3, ()), (4, (B,))])
 def test_the_products_show_all_numbers_at_once(variant, batch):
     inputs = qkv(*batch)
-    board = animate(variant, *inputs).boards[0]
+    board = animate(variant, *inputs).storyboards[0]
     check_moments(board.frames, list(moments_of_products(*arrays(*inputs))))
     lit = [{key for key, cells in frame.cells.items() if cells.lit.any()} for frame in board.frames]
     assert lit == [set(), {"q", "k", "scores"}, {"scores", "weights"}, {"weights", "v", "context"}, set()]
@@ -260,7 +261,7 @@ MASKS = {"causal": CAUSAL, "padding": PADDING, "empty row": EMPTY_ROW, "both": P
 @pytest.mark.parametrize("name", MASKS)
 def test_a_mask_blocks_just_its_cells_and_before_there_are_weights(name):
     inputs, mask = qkv(B), MASKS[name]
-    board = animate(4, *inputs, mask).boards[0]
+    board = animate(4, *inputs, mask).storyboards[0]
     allowed = np.broadcast_to(mask.numpy(), (B, T_Q, T_K))
     moments = list(moments_of_products(*arrays(*inputs), mask.numpy()))
     check_moments(board.frames, moments, blocked={"weights": ~allowed})
@@ -274,7 +275,7 @@ def test_a_mask_blocks_just_its_cells_and_before_there_are_weights(name):
 
 
 def test_a_row_without_a_key_is_blocked_once_its_weights_are_taken_away():
-    board = animate(4, *qkv(B), EMPTY_ROW).boards[0]
+    board = animate(4, *qkv(B), EMPTY_ROW).storyboards[0]
     before, after = (frame.cells["weights"] for frame in board.frames[3:5])
     assert not before.blocked[:, 2].any()  # still an equal share for every key
     np.testing.assert_allclose(before.value[:, 2], 1 / T_K)
@@ -284,8 +285,8 @@ def test_a_row_without_a_key_is_blocked_once_its_weights_are_taken_away():
 
 def test_a_mask_that_blocks_nothing_is_not_drawn():
     everything = torch.ones(T_Q, T_K, dtype=torch.bool)
-    assert "mask" not in animate(4, *qkv(B), everything).boards[0].panels
-    assert "mask" in animate(4, *qkv(B), CAUSAL).boards[0].panels
+    assert "mask" not in animate(4, *qkv(B), everything).storyboards[0].panels
+    assert "mask" in animate(4, *qkv(B), CAUSAL).storyboards[0].panels
 
 
 # ------------------------------------------------------------------------------------ variants 5 and 6, with heads
@@ -324,7 +325,7 @@ def names_of(batch):
     return keys | {"context": f"context {(*batch, T_Q, D_MODEL)}"}
 
 
-def moments_of_heads(variant, q, k, v, mask):
+def moments_of_heads(variant, q, k, v, mask):  # noqa: C901 -- one after the other, as the two variants do it
     """What stands still in variants 5 and 6, and for each moment whether numbers came there on a way of their own."""
     batch = q.shape[:-2]
     keys = names_of(batch)
@@ -386,7 +387,7 @@ HEADS = [(variant, batch, mask) for variant in (5, 6) for batch in ((), (B,)) fo
 @pytest.mark.parametrize(("variant", "batch", "mask"), HEADS)
 def test_the_heads_show_every_number_in_its_place(variant, batch, mask):
     inputs, mask = qkv(*batch), head_masks(batch)[mask]
-    board = animate(variant, *inputs, mask, H).boards[0]
+    board = animate(variant, *inputs, mask, H).storyboards[0]
     (*arguments,) = arrays(*inputs), None if mask is None else mask.numpy()
     moments, moved = zip(*moments_of_heads(variant, *arguments[0], arguments[1]), strict=True)
     blocked = None
@@ -432,7 +433,7 @@ def ways(batch):
 @pytest.mark.parametrize("variant", [5, 6])
 @pytest.mark.parametrize("batch", [(), (B,)])
 def test_numbers_set_out_from_their_cell_and_arrive_in_their_cell(variant, batch):
-    board = animate(variant, *qkv(*batch), None, H).boards[0]
+    board = animate(variant, *qkv(*batch), None, H).storyboards[0]
     expected = ways(batch)
     held = {}
     legs = Counter()
@@ -480,7 +481,7 @@ def test_numbers_set_out_from_their_cell_and_arrive_in_their_cell(variant, batch
 @pytest.mark.parametrize("variant", [5, 6, 7])
 def test_a_mask_never_travels_and_the_one_that_came_in_stays(variant, batch, mask):
     mask = head_masks(batch)[mask]
-    board = animate(variant, *qkv(*batch), mask, H).boards[0]
+    board = animate(variant, *qkv(*batch), mask, H).storyboards[0]
     for frame in board.frames:
         assert all(board.panels[move.end.key].name != "mask" != move.name for move in frame.moves)
         there = frame.cells["mask"]
@@ -515,7 +516,7 @@ def test_booleans_that_are_only_viewed_do_not_travel_either():
 @pytest.mark.parametrize("batch", [(), (B,)])
 @pytest.mark.parametrize("mask", [None, CAUSAL])
 def test_what_one_line_moves_travels_together_and_the_caption_says_its_shapes(batch, mask):
-    board = animate(5, *qkv(*batch), mask, H).boards[0]
+    board = animate(5, *qkv(*batch), mask, H).storyboards[0]
     ways = []
     for frame in board.frames:
         if frame.moves:
@@ -531,7 +532,7 @@ def test_what_one_line_moves_travels_together_and_the_caption_says_its_shapes(ba
 
 
 def test_the_view_in_the_middle_is_drawn_as_groups_of_columns():
-    board = animate(6, *qkv(), None, H).boards[0]
+    board = animate(6, *qkv(), None, H).storyboards[0]
     for name, rows in (("q", T_Q), ("k", T_K), ("v", T_K)):
         moves = [(frame.caption, move) for frame in board.frames for move in frame.moves if move.name == name]
         captions = list(dict.fromkeys(caption for caption, _ in moves))
@@ -572,7 +573,7 @@ def test_equal_numbers_are_told_apart_by_where_they_came_in(variant):
 
 @pytest.mark.parametrize("batch", [(), (B,)])
 def test_the_wrong_split_is_seen_to_mix_tokens(batch):
-    board = animate(MISCONCEPTIONS["view_without_transpose"].function, *qkv(*batch), None, H).boards[0]
+    board = animate(MISCONCEPTIONS["view_without_transpose"].function, *qkv(*batch), None, H).storyboards[0]
     for name, rows in (("q", T_Q), ("k", T_K), ("v", T_K)):
         # Where memory order puts each element.
         elements = torch.arange(math.prod(batch) * rows * D_MODEL).view(*batch, H, rows, D_K)
@@ -641,7 +642,7 @@ def moments_of_blocks(q, k, v, mask):
 
 def tiled(mask, batch=()):
     inputs = qkv(*batch, d=D_K)
-    return inputs, animate(attention_tiled, *inputs, mask).boards[0]
+    return inputs, animate(attention_tiled, *inputs, mask).storyboards[0]
 
 
 @pytest.mark.parametrize("mask", ["none", "padding", "empty row", "both"])
@@ -684,7 +685,7 @@ def test_the_blocks_light_the_keys_and_values_that_are_read(mask):
 def test_variant_7_goes_through_its_blocks_and_ends_with_its_context(mask):
     mask = None if mask is None else head_masks((B,))[mask]
     inputs = qkv(B)
-    board = animate(7, *inputs, mask, H).boards[0]
+    board = animate(7, *inputs, mask, H).storyboards[0]
     heads = [split(array) for array in arrays(*inputs)]
     allowed = None if mask is None else mask.numpy()
     check_moments(at_rest(board), [moment for moment, _, _ in moments_of_blocks(*heads, allowed)])
@@ -696,10 +697,10 @@ def test_variant_7_goes_through_its_blocks_and_ends_with_its_context(mask):
 
 def test_variant_7_takes_its_own_options():
     inputs = qkv(d=D_K)
-    board = animate(7, *inputs, is_causal=True, need_weights=False).boards[0]
+    board = animate(7, *inputs, is_causal=True, need_weights=False).storyboards[0]
     mask = np.tril(np.ones((T_Q, T_K), dtype=bool))
     check_moments(at_rest(board), [moment for moment, _, _ in moments_of_blocks(*arrays(*inputs), mask)])
-    both = animate(7, *qkv(B), padding_mask([5, 7], T_K, head_axis=True), H, is_causal=True).boards[0]
+    both = animate(7, *qkv(B), padding_mask([5, 7], T_K, head_axis=True), H, is_causal=True).storyboards[0]
     context, _ = VARIANTS[7](*qkv(B), padding_mask([5, 7], T_K, head_axis=True), H, is_causal=True)
     end = both.frames[-1].cells["context"].value.reshape(B, H, T_Q, D_K)
     np.testing.assert_allclose(merge(end), context.numpy(), rtol=1e-10, atol=1e-12)
@@ -728,7 +729,7 @@ def test_variant_7_with_one_head_takes_a_mask_with_a_head_axis():
 )
 def test_sheets_are_called_after_what_they_are(variant, batch, heads, sheets_):
     arguments = [*qkv(*batch), None, heads] if heads else qkv(*batch)
-    board = animate(variant, *arguments).boards[0]
+    board = animate(variant, *arguments).storyboards[0]
     assert board.sheets == sheets_
     assert max(panel.sheets for panel in board.panels.values()) == max(len(sheets_), 1)
 
@@ -1101,7 +1102,7 @@ def test_whole_numbers_never_block():
 
 def test_a_mask_that_blocks_everything_says_so_and_a_start_says_nothing_yet():
     mask = torch.zeros(T_Q, T_K, dtype=torch.bool)
-    board = animate(4, *qkv(B), mask).boards[0]
+    board = animate(4, *qkv(B), mask).storyboards[0]
     assert board.frames[2].caption == "scores: 70 of 70 cells are blocked"
     assert board.frames[2].cells["scores"].blocked.all()
     tiled_captions = [frame.caption for frame in animate(7, *qkv(), mask).frames]
@@ -1202,7 +1203,7 @@ def test_names_leave_out_the_result_or_ask_for_it():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_the_variants_return_has_names(variant):
     extra = [CAUSAL] * (variant > 3) + [H] * (variant > 4)
-    assert "result" not in animate(variant, *qkv(), *extra).boards[0].panels
+    assert "result" not in animate(variant, *qkv(), *extra).storyboards[0].panels
 
 
 # ------------------------------------------------------------------------------------- masks and large tensors
@@ -1231,7 +1232,7 @@ def test_other_memory_other_frames_do_not_matter():
     others = [torch.stack([x, -x], dim=-1)[..., 0] for x in inputs]
     assert not any(x.is_contiguous() for x in others)
     for variant in (3, 4):
-        boards = [animate(variant, *args).boards[0] for args in (inputs, others)]
+        boards = [animate(variant, *args).storyboards[0] for args in (inputs, others)]
         for one, other in zip(boards[0].frames, boards[1].frames, strict=True):
             assert one.caption == other.caption
             for key, cells in one.cells.items():

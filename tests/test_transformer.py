@@ -22,6 +22,8 @@ from attention_variants.model import (
     padding_mask,
 )
 
+pytestmark = pytest.mark.numeric
+
 B, T_S, T_T, H, D_MODEL, D_FF, LAYERS = 2, 7, 5, 2, 8, 16, 2
 SOURCE_VOCAB, TARGET_VOCAB = 11, 9
 SOURCE_LENGTHS, TARGET_LENGTHS = [T_S, 4], [3, T_T]  # each side has padding, in another item

@@ -7,6 +7,8 @@ import torch
 
 from attention_variants.model.two_lookups import _rows, _TwoLookups, two_lookups
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_two_heads_can_and_one_cannot(seed):

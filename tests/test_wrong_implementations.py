@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import random
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +13,11 @@ import wrong_implementations
 from reference import DROPOUT, LARGE_LOGITS, LIFTED, PROBLEMS, FaultError, check
 from wrong_implementations import KINDS, NOT_SHOWN, RAISES, WRONG
 
-from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+from attention_variants.classroom.misconceptions import MISCONCEPTIONS, with_code
 from attention_variants.model.lift import lift
 from attention_variants.variants import VARIANTS
+
+pytestmark = pytest.mark.numeric
 
 #: The problems in an order in which a mistake soon shows, whatever kind of problem it needs.
 SHUFFLED = [*LARGE_LOGITS, *DROPOUT, *random.Random(0).sample(PROBLEMS, len(PROBLEMS))]
@@ -66,5 +70,18 @@ def test_there_are_enough_of_them_and_each_is_its_own():
 
 def test_the_catalogue_is_among_them():
     names = [wrong.name for wrong in WRONG]
-    assert set(MISCONCEPTIONS) - set(names) == set(NOT_SHOWN)
+    assert set(with_code()) - set(names) == set(NOT_SHOWN)
     assert set(" ".join(KINDS.values()).split()) | set(RAISES) <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "count"),
+    [
+        ("README.md", r"(\d+) deliberately wrong versions", len(WRONG)),
+        ("README.md", r"names the misconception: one of (\d+)", len(MISCONCEPTIONS)),
+        ("CHANGELOG.md", r"(\d+) named misconceptions", len(MISCONCEPTIONS)),
+    ],
+)
+def test_the_numbers_in_the_readme_are_those_of_the_code(file, words, count):
+    text = " ".join((Path(__file__).parents[1] / file).read_text(encoding="utf-8").split())
+    assert [int(number) for number in re.findall(words, text)] == [count]

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+from attention_variants.classroom.misconceptions import with_code
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ WRONG += [
         mistake.name in RAISES,
         torch.float32 if mistake.name == "always_float64" else torch.float64,
     )
-    for mistake in MISCONCEPTIONS.values()
+    for mistake in with_code().values()
     if mistake.name not in NOT_SHOWN
 ]
 

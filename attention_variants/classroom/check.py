@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from attention_variants.variants import get_variant
-
-from .contract.clauses import Evidence, judge
-from .contract.problems import situations
+from .contract.clauses import judge
+from .contract.evidence import Evidence, Finding
+from .contract.problems import Exam
 from .report import Report
-from .sandbox.parent import Submission, run_isolated
-from .sandbox.run import Answer, alarm, run_all, unharmed
+from .sandbox.clock import TimeIsUp, alarm
+from .sandbox.limits import MEMORY, SECONDS
+from .sandbox.parent import Outcome, run_isolated
+from .sandbox.restore import unharmed
+from .sandbox.rules import Broken, find_broken, rules_of, watch, watched_problems
+from .sandbox.run import run_all
+from .sandbox.submission import Submission
+
+if TYPE_CHECKING:
+    from .misconceptions import Mistake
 
 __all__ = ["Report", "Submission", "check"]
 
@@ -22,9 +31,9 @@ def check(
     *,
     isolated: bool = False,
     rules: bool = False,
-    paper: int = 0,
-    seconds: float = 10.0,
-    memory: int = 2 * 1024**3,
+    exam: int = 0,
+    seconds: float = SECONDS,
+    memory: int = MEMORY,
 ) -> Report:
     """Hold a function against the contract of a variant, and say what is wrong in words.
 
@@ -40,14 +49,14 @@ def check(
         ``dropout_p`` by keyword as well. It returns ``(context, weights)``. A `Submission` (a file or text, and a
         name) is always run isolated.
     variant : int
-        1 to 7.
+        1 to 7, or one that was registered.
     isolated : bool, default False
         Run the function in a process of its own, which hands back arrays and nothing else: nothing that it does
         there reaches this process or its own mark.
     rules : bool, default False
         Whether the function must also do it the variant's way: variant 1 in loops, variant 7 by the fused kernel.
-    paper : int, default 0
-        Which problems: any number but 0 asks the same with other numbers and lengths, as an exam does.
+    exam : int, default 0
+        Which problems: any number but 0 asks the same with other numbers and lengths, so that nobody knows them.
     seconds : float, default 10
         How long it may take; a `Submission` is given the same again to load, the cells of a notebook twice that.
     memory : int, default 2 GiB
@@ -71,43 +80,74 @@ def check(
     >>> bool(check(VARIANTS[2], 2))
     True
     """
-    get_variant(variant)
+    asked = Exam(variant, exam)
     if not isinstance(fn, Submission) and not callable(fn):
         raise TypeError(f"check: fn must be a function; got {type(fn).__name__}. Pass it without calling it.")
     name = fn.name if isinstance(fn, Submission) else str(getattr(fn, "__name__", type(fn).__name__))
+    outcome = run_exam(fn, asked, isolated=isolated, rules=rules, seconds=seconds, memory=memory)
+    report = _report(name, asked, outcome)
+    return replace(report, has_no_rules=True) if rules and not rules_of(variant).rules else report
+
+
+def run_exam(
+    fn: Callable | Submission, exam: Exam, *, isolated: bool, rules: bool, seconds: float, memory: int
+) -> Outcome:
+    """Ask a function every question of an exam, in this process or in another.
+
+    Parameters
+    ----------
+    fn : callable or Submission
+        The function; a `Submission` is always run isolated.
+    exam : Exam
+        The problems.
+    isolated, rules, seconds, memory
+        As in `check`.
+
+    Returns
+    -------
+    outcome : Outcome
+        The answers, and what else happened.
+    """
     if isolated or isinstance(fn, Submission):
-        outcome = run_isolated(fn, variant, paper=paper, rules=rules, seconds=seconds, memory=memory)
-        report = _report(name, variant, paper, outcome.answers, outcome.printed, outcome.counts, outcome.trouble)
-        return replace(report, remarks=outcome.remarks)
-    answers, printed = run_all(fn, situations(variant, paper), seconds)
-    counts = None
-    if rules:
-        from .sandbox.rules import watch
-
-        with unharmed(), alarm(seconds):
-            counts = watch(fn, variant)
-    return _report(name, variant, paper, answers, printed, counts)
+        return run_isolated(fn, exam, rules=rules, seconds=seconds, memory=memory)
+    answers, printed = run_all(fn, exam.problems, seconds)
+    if not rules:
+        return Outcome(answers, printed)
+    counts = [{"failed": 1}, {"failed": 1}]
+    with unharmed(), contextlib.suppress(TimeIsUp), alarm(seconds):
+        counts = watch(fn, exam)
+    return Outcome(answers, printed, counts)
 
 
-def _report(
-    name: str,
-    variant: int,
-    paper: int,
-    answers: list[Answer],
-    printed: int,
-    counts: list[dict[str, int]] | None,
-    trouble: str = "",
-) -> Report:
-    from .diagnosis.search import diagnose  # here: the catalogue is not needed for a function that is right
-    from .sandbox.rules import broken_rules, watched_problems
-
-    questions = situations(variant, paper)
-    e = Evidence(variant, {s.title: answer for s, answer in zip(questions, answers, strict=True)}, paper)
+def _report(name: str, exam: Exam, outcome: Outcome) -> Report:
+    answers = {s.key: answer for s, answer in zip(exam.problems, outcome.answers, strict=True)}
+    e = Evidence(exam, answers)
     findings, parts = judge(e)
-    if trouble:  # there are no answers: no credit, and nothing to compare
+    if outcome.trouble:  # there are no answers: no credit, and nothing to compare
         parts = {part: (0.0, worth) for part, (_, worth) in parts.items()}
-        return Report(name, variant, parts, tuple(findings), trouble=trouble, paper=paper)
-    named = diagnose(e, findings) if findings else ()
-    answered = [answers[i].error is None for i in watched_problems(variant)] if counts else []
-    rules = tuple(broken_rules(variant, counts, answered)) if counts else ()
-    return Report(name, variant, parts, tuple(findings), named, printed, rules, paper)
+        return Report(name, exam, parts, tuple(findings), trouble=outcome.trouble, remarks=outcome.remarks)
+    return Report(
+        name,
+        exam,
+        parts,
+        tuple(findings),
+        _named(e, findings),
+        outcome.printed,
+        _broken_rules(e, outcome.counts),
+        remarks=outcome.remarks,
+    )
+
+
+def _named(e: Evidence, findings: Sequence[Finding]) -> tuple[Mistake, ...]:
+    if not findings:
+        return ()
+    from .diagnosis.search import diagnose  # here: the catalogue is not needed for a function that is right
+
+    return diagnose(e, findings)
+
+
+def _broken_rules(e: Evidence, counts: list[dict[str, int]] | None) -> tuple[Broken, ...]:
+    if not counts:
+        return ()
+    answered = [e.answer(s).error is None for s in watched_problems(e.exam)]
+    return tuple(find_broken(e.exam, counts, answered))

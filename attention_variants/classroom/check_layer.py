@@ -10,20 +10,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from .check import check
-from .contract.clauses import Evidence, Finding, Missing, numbers
-from .contract.problems import REAL, Situation, situations
-from .misconceptions.layer import LAYER_MISTAKES, LayerMistake
+from . import grading_scheme
+from .check import check, run_exam
+from .contract.answer import Answer
+from .contract.evidence import Breach, Evidence, Finding, Missing, first_row, row
+from .contract.problems import REAL, Exam, Problem
+from .contract.reference import far_from_the_layer
+from .misconceptions import Mistake, of_the_layer
 from .report import Report
 from .sandbox import adapters
-from .sandbox.parent import Submission, run_isolated
-from .sandbox.rules import READY_MADE
-from .sandbox.run import Answer, run_all
+from .sandbox.limits import MEMORY, SECONDS_OF_A_LAYER
+from .sandbox.rules import READY_MADE_RULES
+from .sandbox.submission import Submission
 
-#: How much of the score the projections are worth; the rest goes to the heads.
-OF_PROJECTIONS = 0.4
-
-_PART = "projections"
+#: The variant that a layer is around, when its projections do nothing.
+HEADS = 6
 
 
 def check_layer(
@@ -31,11 +32,11 @@ def check_layer(
     *,
     isolated: bool = False,
     rules: bool = False,
-    paper: int = 0,
-    seconds: float = 20.0,
-    memory: int = 2 * 1024**3,
+    exam: int = 0,
+    seconds: float = SECONDS_OF_A_LAYER,
+    memory: int = MEMORY,
 ) -> Report:
-    """Hold a module against what `MultiHeadAttention` promises, and say what is wrong in words.
+    """Hold a module against what `MultiHeadAttention` guarantees, and say what is wrong in words.
 
     First its projections are made to do nothing: what is left must be multi-head attention, and is checked as variant 6
     is. Then it gets the weights of the real layer, and must make of real sentences what that makes of them.
@@ -49,7 +50,7 @@ def check_layer(
         Run it in a process of its own, as `check` does.
     rules : bool, default False
         Whether ready-made attention is forbidden.
-    paper : int, default 0
+    exam : int, default 0
         Which problems its heads get, as in `check`.
     seconds : float, default 20
         How long it may take, for the heads and again for the sentences.
@@ -78,25 +79,25 @@ def check_layer(
     name = layer.name if isinstance(layer, Submission) else str(getattr(layer, "__name__", layer))
     heads = check(
         _asked_by(adapters.heads_alone, layer),
-        6,
+        HEADS,
         isolated=isolated,
         rules=rules,
-        paper=paper,
+        exam=exam,
         seconds=seconds,
         memory=memory,
     )
+    real = Exam(HEADS, REAL)
     asked = _asked_by(adapters.with_real_weights, layer)
-    answers = _answers(asked, isolated=isolated, seconds=seconds, memory=memory)
-    findings, kept = _judge(answers)
-    parts = {part: (share, worth * (1 - OF_PROJECTIONS)) for part, (share, worth) in heads.parts.items()}
+    answers = run_exam(asked, real, isolated=isolated, rules=False, seconds=seconds, memory=memory).answers
+    findings = _judge(real, answers)
     return replace(
         heads,
         name=name,
-        parts=parts | {_PART: (kept, OF_PROJECTIONS)},
+        parts=grading_scheme.with_projections(heads.parts, 1 - len(findings) / len(real.problems)),
         findings=(*heads.findings, *findings),
         misconceptions=_named(answers, findings) or heads.misconceptions,
-        broken_rules=tuple(rule for rule in heads.broken_rules if rule in READY_MADE),
-        goal="the layer MultiHeadAttention",
+        broken_rules=tuple(broken for broken in heads.broken_rules if broken.rule in READY_MADE_RULES),
+        is_layer=True,
     )
 
 
@@ -107,75 +108,65 @@ def _asked_by(adapter: Callable, layer: Callable[..., nn.Module] | Submission) -
     return replace(layer, adapter=adapter.__name__)
 
 
-def _answers(fn: Callable | Submission, *, isolated: bool, seconds: float, memory: int) -> list[Answer]:
-    questions = situations(6, REAL)
-    if isolated or isinstance(fn, Submission):
-        return run_isolated(fn, 6, paper=REAL, rules=False, seconds=seconds, memory=memory).answers
-    return run_all(fn, questions, seconds)[0]
-
-
-def _judge(answers: list[Answer]) -> tuple[list[Finding], float]:
-    """What is wrong on real sentences, and on how many of them all is right."""
-    questions = situations(6, REAL)
-    e = Evidence(6, {s.title: answer for s, answer in zip(questions, answers, strict=True)}, REAL)
+def _judge(exam: Exam, answers: list[Answer]) -> list[Finding]:
+    """What is wrong on real sentences: one finding for each on which anything is."""
+    e = Evidence(exam, {s.key: answer for s, answer in zip(exam.problems, answers, strict=True)})
     findings = []
-    for s, expected in zip(questions, _expected("MultiHeadAttention"), strict=True):
+    for s, expected in zip(exam.problems, _expected(None), strict=True):
         try:
-            lines = _differences(e.full(s), expected)
+            breach = _difference(e.full(s), expected)
         except Missing as missing:
-            lines = [str(missing)]
-        if lines:
-            promise = "with the real layer's weights it does what the real layer does"
-            findings.append(Finding(_PART, promise, s, tuple(lines)))
-    return findings, 1 - len(findings) / len(questions)
+            breach = missing.breach
+        if breach is not None:
+            part = grading_scheme.PROJECTIONS
+            findings.append(Finding(breach.code, part, "as_the_real_layer", s, breach.numbers))
+    return findings
 
 
-def _differences(found: tuple[np.ndarray, np.ndarray], expected: tuple[np.ndarray, np.ndarray]) -> list[str]:
+def _difference(found: tuple[np.ndarray, np.ndarray], expected: tuple[np.ndarray, np.ndarray]) -> Breach | None:
     """Where output or weights are not those of the real layer, the weights first."""
     for name, x, y in reversed(list(zip(("output", "weights"), found, expected, strict=True))):
-        wrong = ~np.isclose(x, y, rtol=1e-3, atol=1e-4)  # NaN is wrong
+        wrong = far_from_the_layer(x, y)
         if wrong.any():
-            row = tuple(np.argwhere(wrong)[0][:-1])
-            return [
-                f"{name} of the real layer: {int(wrong.sum())} of {wrong.size} numbers differ, first in "
-                f"{name}{''.join(f'[{i}]' for i in row)}:",
-                f"  found     {numbers(x[row])}",
-                f"  expected  {numbers(y[row])}",
-            ]
-    return []
+            at = first_row(wrong)
+            rows = {"found": row(x[at]), "expected": row(y[at])}
+            numbers = {"name": name, "wrong": int(wrong.sum()), "of": wrong.size, "at": at, **rows}
+            return Breach("other_numbers_of_the_layer", numbers)
+    return None
 
 
-def _named(answers: list[Answer], findings: list[Finding]) -> tuple[LayerMistake, ...]:
+def _named(answers: list[Answer], findings: list[Finding]) -> tuple[Mistake, ...]:
     """The mistake that gives what was given on every sentence."""
     if not findings or any(answer.context is None or answer.weights is None for answer in answers):
         return ()
     pairs = [(answer.context, answer.weights) for answer in answers]
-    for mistake in LAYER_MISTAKES.values():
+    for mistake in of_the_layer().values():
         if all(_same(pair, wrong) for pair, wrong in zip(pairs, _expected(mistake.name), strict=True)):
             return (mistake,)
     return ()
 
 
 def _same(found: tuple, expected: tuple[np.ndarray, np.ndarray]) -> bool:
-    return all(x.shape == y.shape for x, y in zip(found, expected, strict=True)) and not _differences(found, expected)
+    shapes = all(x.shape == y.shape for x, y in zip(found, expected, strict=True))
+    return shapes and _difference(found, expected) is None
 
 
 @lru_cache
-def _expected(name: str) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """What the real layer makes of the sentences, or would with a mistake."""
+def _expected(name: str | None) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """What the real layer makes of the sentences, or would with the mistake of this name."""
     from attention_variants.lab.examples import load_example
     from attention_variants.model import MultiHeadAttention
 
-    made: type[MultiHeadAttention] = LAYER_MISTAKES[name].layer if name in LAYER_MISTAKES else MultiHeadAttention
+    made: type[MultiHeadAttention] = MultiHeadAttention if name is None else of_the_layer()[name].layer
     layer = made(384, 12)
     layer.load_state_dict(load_example("Dog bites").layer.state_dict())
     layer = layer.double().eval()
 
-    def ask(s: Situation) -> tuple[np.ndarray, np.ndarray]:
+    def ask(s: Problem) -> tuple[np.ndarray, np.ndarray]:
         mask = None if s.mask is None else torch.from_numpy(s.mask)
         with torch.no_grad():
             output, weights = layer(*(torch.from_numpy(x) for x in (s.q, s.k, s.v)), mask)
         assert weights is not None
         return output.numpy(), weights.numpy()
 
-    return tuple(ask(s) for s in situations(6, REAL))
+    return tuple(ask(s) for s in Exam(HEADS, REAL).problems)

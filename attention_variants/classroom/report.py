@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
@@ -11,13 +13,16 @@ from rich.text import Text
 
 from attention_variants.variants import get_variant
 
-from .contract.clauses import Finding
+from . import grading_scheme, wording
+from .contract.answer import Failure
+from .contract.evidence import Finding
+from .contract.problems import Exam
+from .sandbox.rules import Broken
 
 if TYPE_CHECKING:
-    from .diagnosis.search import Named
-    from .misconceptions.layer import LayerMistake
+    from .misconceptions import Mistake
 
-#: So many broken promises are told; more would not be read.
+#: So many broken guarantees are told; more would not be read.
 TOLD = 3
 
 
@@ -29,75 +34,70 @@ class Report:
     ----------
     name : str
         The function that was checked.
-    variant : int
-        The variant whose contract it should keep.
+    exam : Exam
+        Which problems it was given, and of which variant.
     parts : dict
         Part of the contract to (how much of it is kept, 0 to 1; what it is worth, all together 1).
     findings : tuple of Finding
-        The promises that were not kept, each with the smallest problem that shows it.
-    misconceptions : tuple
+        The guarantees that were not kept, each with the smallest problem that shows it.
+    misconceptions : tuple of Mistake
         What it looks like: none, one or two, each with ``name``, ``explanation`` and ``hint``.
     printed : int
         How many characters the function printed while it was checked; they are not shown.
-    broken_rules : tuple of str
+    broken_rules : tuple of Broken
         What it did that the variant forbids, if that was asked for.
-    paper : int
-        Which problems it was given.
-    goal : str
-        What it should be, if that is not simply a variant.
-    trouble : str
+    is_layer : bool
+        Whether it should be the layer, and not simply a variant.
+    trouble : Failure or None
         Why there was nothing to judge, if so: there is no such function, or its process ended.
     remarks : tuple of str
         What else happened to a `Submission`, such as cells of a notebook that were passed over.
+    has_no_rules : bool
+        Whether rules were asked for, and the variant has none of its own.
     """
 
     name: str
-    variant: int
+    exam: Exam
     parts: dict[str, tuple[float, float]]
     findings: tuple[Finding, ...] = ()
-    misconceptions: tuple[Named | LayerMistake, ...] = ()
+    misconceptions: tuple[Mistake, ...] = ()
     printed: int = 0
-    broken_rules: tuple[str, ...] = field(default=())
-    paper: int = 0
-    goal: str = ""
-    trouble: str = ""
+    broken_rules: tuple[Broken, ...] = ()
+    is_layer: bool = False
+    trouble: Failure | None = None
     remarks: tuple[str, ...] = ()
+    has_no_rules: bool = False
+
+    @property
+    def variant(self) -> int:
+        """The variant whose contract it should keep."""
+        return self.exam.variant
 
     @property
     def passed(self) -> bool:
-        """Whether every promise was kept, and every rule that was asked for."""
+        """Whether every guarantee was kept, and every rule that was asked for."""
         return not self.findings and not self.broken_rules and not self.trouble
 
     @property
     def score(self) -> float:
-        """Between 0 and 1: what the kept parts of the contract are worth.
-
-        Half of it if a rule is broken, and nothing for attention that somebody else has written.
-        """
-        from .sandbox.rules import READY_MADE
-
-        if set(self.broken_rules) & set(READY_MADE):
-            return 0.0
-        score = sum(kept * worth for kept, worth in self.parts.values())
-        return round(score / 2 if self.broken_rules else score, 3)
+        """Between 0 and 1: what the kept parts of the contract are worth, less for a broken rule."""
+        return grading_scheme.score(self.parts, [broken.rule for broken in self.broken_rules])
 
     @property
-    def looks_like(self) -> Named | LayerMistake | None:
+    def looks_like(self) -> Mistake | None:
         """The first of the misconceptions, if any."""
         return self.misconceptions[0] if self.misconceptions else None
 
     @property
     def failed(self) -> str | None:
-        """The smallest problem that shows what is wrong, if anything is."""
-        return self._first.situation.title if self.findings else None
+        """The smallest problem that shows what is wrong, in words, if anything is."""
+        return wording.title(self._first.problem) if self.findings else None
 
     @property
-    def situations(self) -> tuple[str, ...]:
-        """The problems that it solved."""
-        from .contract.problems import situations
-
-        unsolved = {finding.situation.title for finding in self.findings}
-        return tuple(s.title for s in situations(self.variant, self.paper) if s.title not in unsolved)
+    def solved(self) -> tuple[str, ...]:
+        """The problems that it solved, in words."""
+        unsolved = {finding.problem.key for finding in self.findings}
+        return tuple(wording.title(s) for s in self.exam.problems if s.key not in unsolved)
 
     def __bool__(self) -> bool:
         return self.passed
@@ -105,107 +105,123 @@ class Report:
     @property
     def _first(self) -> Finding:
         """The finding to begin with: that of the smallest problem, with numbers if there are any."""
-        from .contract.problems import situations
-
-        order = {s.title: i for i, s in enumerate(situations(self.variant, self.paper))}
+        order = {s.key: i for i, s in enumerate(self.exam.problems)}
         last = len(order)
-        return min(self.findings, key=lambda f: (order.get(f.situation.title, last), f.part != "the same answer"))
+        return min(self.findings, key=lambda f: (order.get(f.problem.key, last), f.part != grading_scheme.SAME_ANSWER))
 
     @property
     def not_written(self) -> bool:
         """Whether there is no code yet."""
-        return (
-            not self.trouble
-            and bool(self.findings)
-            and self._first.lines[0].startswith("it raised NotImplementedError")
-        )
+        if self.trouble or not self.findings or self._first.code != "raised":
+            return False
+        return Failure(self._first.code, self._first.numbers["exception"]).is_not_written
+
+    # ------------------------------------------------------------------------------------------ in words
 
     def lines(self) -> list[str]:
         """The report as lines of text, the verdict first."""
-        right = get_variant(self.variant).__name__
-        does = yet = self.goal or f"{right} (variant {self.variant})"
-        if self.name == right:
-            does, yet = f"variant {self.variant}", f"right (variant {self.variant})"
+        goal = self._goal()
         if self.passed:
-            return [f"{self.name} computes what {does} does.", *self._kept(), *self._notes()]
+            return [_say("right", name=self.name, goal=goal), *self._kept(), *self._notes()]
+        if not self.is_layer and self.name == get_variant(self.variant).__name__:
+            goal = _say("right_variant", variant=self.variant)
         if self.not_written:
-            return [
-                f"{self.name} is not yet {yet}.",
-                "Nothing is written there yet: it raises NotImplementedError.",
-            ]
-        verdict = f"{self.name} is not yet {yet}: score {self.score:.2f} of 1."
+            return [_say("not_written", name=self.name, goal=goal), _say("nothing_written")]
+        verdict = _say("not_right", name=self.name, goal=goal, score=self.score)
         if self.trouble:
-            return [verdict, f"There is nothing to judge: {self.trouble}", *self._notes()]
+            return [verdict, _say("trouble", trouble=wording.failure(self.trouble)), *self._notes()]
         return [verdict, *self._found(), *self._looks_like(), *self._rules(), *self._kept(), *self._notes()]
+
+    def _goal(self) -> str:
+        """What it should be."""
+        if self.is_layer:
+            return _say("layer")
+        function = get_variant(self.variant).__name__
+        if self.name == function:
+            return _say("variant", variant=self.variant)
+        return _say("named_variant", function=function, variant=self.variant)
 
     def _found(self) -> list[str]:
         if not self.findings:
             return []
         first = self._first
-        lines = [f"It first fails with {first.situation.title}.", f"given {first.situation.given()}", *first.lines]
-        told = {first.lines}
+        found = wording.lines(first)
+        lines = [
+            _say("first", problem=wording.title(first.problem)),
+            _say("given", given=wording.given(first.problem)),
+            *found,
+        ]
+        told = {tuple(found)}
         for finding in self.findings:
-            if finding.lines in told or finding.part == "the same answer" or len(told) > TOLD:
+            found = wording.lines(finding)
+            if tuple(found) in told or finding.part == grading_scheme.SAME_ANSWER or len(told) > TOLD:
                 continue
-            told.add(finding.lines)
-            where = "" if finding.situation is first.situation else f", with {finding.situation.title}"
-            lines.append(f"{finding.part}{where}: {finding.lines[0]}")
-            lines += finding.lines[1:]
+            told.add(tuple(found))
+            also = "also" if finding.problem is first.problem else "also_with"
+            part, problem = wording.PARTS[finding.part], wording.title(finding.problem)
+            lines += [_say(also, part=part, problem=problem, line=found[0]), *found[1:]]
         return lines
 
     def _looks_like(self) -> list[str]:
         lines = []
-        for word, named in zip(("This looks like", "And like"), self.misconceptions, strict=False):
-            lines.append(f"{word} {named.name.replace('_', ' ')}. {named.explanation}")
-            lines.append(f"Think about: {named.hint}")
+        for template, named in zip(("looks_like", "and_like"), self.misconceptions, strict=False):
+            lines.append(_say(template, mistake=wording.mistake(named.name), explanation=named.explanation))
+            lines.append(_say("hint", hint=named.hint))
         return lines
 
     def _rules(self) -> list[str]:
-        return [f"Against the rules of this variant: {words}" for words in self.broken_rules]
+        return [_say("rule", rule=wording.rule(broken)) for broken in self.broken_rules]
 
     def _kept(self) -> list[str]:
         """The parts of the contract on one line each for those with something to do, together for the others."""
-        kept = [part for part, (share, _) in self.parts.items() if share == 1.0]
-        partly = [f"{part} {share:.0%}" for part, (share, _) in self.parts.items() if share < 1.0]
-        lines = [f"kept: {', '.join(kept)}"] if kept else []
-        return lines + ([f"to do: {', '.join(partly)}"] if partly else [])
+        kept = [wording.PARTS[part] for part, (share, _) in self.parts.items() if share == 1.0]
+        partly = [
+            _say("part_kept", part=wording.PARTS[part], kept=share)
+            for part, (share, _) in self.parts.items()
+            if share < 1.0
+        ]
+        lines = [_say("kept", parts=", ".join(kept))] if kept else []
+        return lines + ([_say("to_do", parts=", ".join(partly))] if partly else [])
 
     def _notes(self) -> list[str]:
-        printed = [f"(It printed {self.printed} characters, which are left out here.)"] if self.printed else []
-        return [*printed, *self.remarks]
+        printed = [_say("printed", printed=self.printed)] if self.printed else []
+        return [*printed, *self._remarks()]
+
+    def _remarks(self) -> list[str]:
+        function = get_variant(self.variant).__name__
+        return [*self.remarks, *[wording.no_rules(self.variant, function)] * self.has_no_rules]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as numbers, words, lists and dicts, ready for JSON.
+        """The report as codes, numbers, words, lists and dicts, ready for JSON.
 
         Returns
         -------
-        report : dict
+        told : dict
+            What is a number or a code, beside the words for it: "lines" of a finding, "words" of a part.
         """
-        from .diagnosis.search import as_dict
-
         return {
             "name": self.name,
             "variant": self.variant,
-            "goal": self.goal,
+            "exam": self.exam.number,
+            "goal": _say("layer") if self.is_layer else "",
             "passed": self.passed,
             "score": self.score,
-            "parts": {part: {"kept": kept, "worth": worth} for part, (kept, worth) in self.parts.items()},
-            "findings": [
-                {
-                    "part": finding.part,
-                    "promise": finding.promise,
-                    "situation": finding.situation.title,
-                    "given": finding.situation.given(),
-                    "lines": list(finding.lines),
-                }
-                for finding in self.findings
+            "parts": {
+                part: {"kept": kept, "worth": worth, "words": wording.PARTS[part]}
+                for part, (kept, worth) in self.parts.items()
+            },
+            "findings": [_finding(finding) for finding in self.findings],
+            "misconceptions": [
+                {"name": named.name, "explanation": named.explanation, "hint": named.hint}
+                for named in self.misconceptions
             ],
-            "misconceptions": [as_dict(named) for named in self.misconceptions],  # type: ignore[arg-type]
             "first": self.findings.index(self._first) if self.findings else None,
             "not_written": self.not_written,
-            "broken_rules": list(self.broken_rules),
-            "trouble": self.trouble,
-            "remarks": list(self.remarks),
+            "broken_rules": [wording.rule(broken) for broken in self.broken_rules],
+            "broken_rule_codes": [str(broken.rule) for broken in self.broken_rules],
+            "trouble": wording.failure(self.trouble) if self.trouble else "",
+            "trouble_code": self.trouble.kind if self.trouble else "",
+            "remarks": self._remarks(),
             "printed": self.printed,
             "text": str(self),
         }
@@ -219,6 +235,33 @@ class Report:
         return Panel(Group(*map(Text, rest)), title=Text(verdict), title_align="left", border_style=style)
 
     def _repr_html_(self) -> str:
-        from .grading.pages import report_html
+        from .report_html import report_html  # here: a terminal needs no jinja2
 
-        return report_html(self)
+        return report_html(self.to_dict())
+
+
+def _say(key: str, **fields: Any) -> str:
+    return wording.say(wording.REPORT[key], **fields)
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "part": finding.part,
+        "part_words": wording.PARTS[finding.part],
+        "guarantee": finding.guarantee,
+        "problem": finding.problem.key,
+        "numbers": _in_json(finding.numbers),
+        "title": wording.title(finding.problem),
+        "given": wording.given(finding.problem),
+        "lines": wording.lines(finding),
+    }
+
+
+def _in_json(x: Any) -> Any:
+    """Plain values as JSON has them: it has no tuples, and neither NaN nor infinity."""
+    if isinstance(x, Mapping):
+        return {name: _in_json(value) for name, value in x.items()}
+    if isinstance(x, tuple):
+        return [_in_json(value) for value in x]
+    return str(x) if isinstance(x, float) and not math.isfinite(x) else x

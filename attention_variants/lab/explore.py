@@ -30,8 +30,20 @@ from attention_variants.variants._check import check_mask_dtype
 
 from .code.trace import trace
 from .examples import list_examples, load_example
-from .plots.colors import BLOCKED, COLORS, INK, OPPOSITES
-from .plots.plot import _LABEL, _LINE, _TICK, _TITLE, _draw, _label_columns, _label_rows, _longest, _style, _text
+from .measure.reference import WEIGHTS_OF_A_MODEL
+from .plots.axes import (
+    LABEL_SIZE,
+    LINE_HEIGHT,
+    TICK_SIZE,
+    TITLE_SIZE,
+    draw_map,
+    label_columns,
+    label_rows,
+    longest_label,
+    style_colorbar,
+    tick_texts,
+)
+from .plots.colors import BLOCKED, COLORS, GRID, INK, OPPOSITES, PAGE_QUIET
 from .table import html_table, plain_text, rich_table
 from .web import view as web
 
@@ -46,7 +58,6 @@ _MOST_TOKENS = 40
 MOST_BYTES = 2_000_000
 _DPI = 96
 _THICKEST = 10.0  # points: how thick the line of a weight of 1 is
-_QUIET = "#57606A"
 _WORKED = ("q·k", "score", "exp", "sum", "weight")  # the steps from a product to a weight, as the table names them
 
 
@@ -495,7 +506,7 @@ def _view(example: Explorable, label: str, query: int | str | None) -> _View:
     exps = (scores - largest[..., None]).exp().masked_fill(~allowed, 0.0)  # (H, T, T)
     sums = exps.sum(dim=-1)
     expected = exps / sums.clamp(min=1e-300)[..., None]
-    if not torch.allclose(expected.float(), weights, rtol=0.0, atol=1e-3):  # NaN is close to nothing
+    if not torch.allclose(expected.float(), weights, rtol=0.0, atol=WEIGHTS_OF_A_MODEL):  # NaN is close to nothing
         raise ValueError(
             f"explore: the weights of {label!r} must be the softmax of its q and k, q k^T / sqrt(d_k), by rows; they "
             f"are not. If a mask blocks cells, the example must have it as its mask, True = may attend."
@@ -587,12 +598,12 @@ def _exponent(score: float, largest: float) -> str:
 
 def _pitch(view: _View) -> float:
     """Return how high a row is, in inches: of a long sentence as low as can be read."""
-    return min(max(3.0 / len(view.tokens), _LINE), 0.36)
+    return min(max(3.0 / len(view.tokens), LINE_HEIGHT), 0.36)
 
 
 def _head(view: _View) -> float:
     """Return how much stands above the map, in inches: its labels, upright if columns are narrow, and a word."""
-    return 0.3 + _longest(_short_tokens(view)) * (0.75 if _pitch(view) >= 1.5 * _LINE else 1.0)
+    return 0.3 + longest_label(_short_tokens(view)) * (0.75 if _pitch(view) >= 1.5 * LINE_HEIGHT else 1.0)
 
 
 def _short_tokens(view: _View) -> list[str]:
@@ -617,25 +628,27 @@ def _draw_view(figure: Figure, view: _View, numbers: CellNumbers, query: int, ke
         return figure.add_axes((left / width, bottom / height, wide / width, high / height), label=label)
 
     tokens, side, bottom = _short_tokens(view), pitch * T, 1.75
-    labels = 0.4 + _longest(tokens)  # inches to the left of the map
+    labels = 0.4 + longest_label(tokens)  # inches to the left of the map
     lines = min(width - 0.15 - 0.3 - labels - side - 0.85, 3.9)
     _draw_lines(axes("lines", 0.15, bottom, lines, side), view, numbers.head, query)
     ax = axes("map", 0.15 + lines + 0.3 + labels, bottom, side, side)
-    image = _draw(ax, view.weights[numbers.head].double().numpy(), "weights", view.blocked)
-    _label_rows(ax, "query", tokens, T, pitch)
-    _label_columns(ax, "key", tokens, T, pitch)
+    image = draw_map(ax, view.weights[numbers.head].double().numpy(), "weights", view.blocked)
+    label_rows(ax, "query", tokens, T, pitch)
+    label_columns(ax, "key", tokens, T, pitch)
     frame: dict[str, Any] = {"fill": False, "zorder": 3, "clip_on": False}
     ax.add_patch(Rectangle((-0.5, query - 0.5), T, 1, edgecolor=COLORS["q"], linewidth=2, **frame))
     ax.add_patch(Rectangle((key - 0.5, query - 0.5), 1, 1, edgecolor=INK, linewidth=1.5, **frame))
     scale = ax.inset_axes((1 + 0.15 / side, 0.0, 0.12 / side, 1.0))
-    _style(
+    style_colorbar(
         figure.colorbar(image, cax=scale, ticks=[0, 0.5, 1]),
         "weight, hatched: blocked" if view.blocked.any() else "weight",
     )
 
-    style: dict[str, Any] = {"fontsize": _LABEL, "color": INK, "va": "center"}
+    style: dict[str, Any] = {"fontsize": LABEL_SIZE, "color": INK, "va": "center"}
     title = f"{_cut(view.label, 90)}   (head {numbers.head} of 0–{view.num_heads - 1})"
-    figure.text(0.15 / width, 1 - 0.2 / height, _text([title], range(1))[0], fontsize=_TITLE, color=INK, va="center")
+    figure.text(
+        0.15 / width, 1 - 0.2 / height, tick_texts([title], range(1))[0], fontsize=TITLE_SIZE, color=INK, va="center"
+    )
     for row, (label, x, tensor) in enumerate(
         [
             (f"q of {_cut(numbers.query, 16)}", numbers.q, "q"),
@@ -652,13 +665,13 @@ def _draw_view(figure: Figure, view: _View, numbers: CellNumbers, query: int, ke
         ax.set(xlim=(-0.6, view.d_k - 0.4), ylim=(-limit, limit), xticks=[], yticks=[])
         ax.axhline(0.0, color=INK, linewidth=0.6)
         for spine in ax.spines.values():
-            spine.set(color="#D9D9D9", linewidth=0.6)
-        figure.text(1.6 / width, (low + 0.18) / height, _text([label], range(1))[0], ha="right", **style)
+            spine.set(color=GRID, linewidth=0.6)
+        figure.text(1.6 / width, (low + 0.18) / height, tick_texts([label], range(1))[0], ha="right", **style)
     for row, (name, how, number) in enumerate(numbers._rows()):
         y = (1.2 - 0.26 * row) / height
         figure.text(5.9 / width, y, name, ha="right", **style)
         figure.text(6.65 / width, y, number, ha="right", weight="bold", **style)
-        figure.text(6.8 / width, y, how, **style | {"color": _QUIET, "fontsize": _TICK})
+        figure.text(6.8 / width, y, how, **style | {"color": PAGE_QUIET, "fontsize": TICK_SIZE})
     return figure
 
 
@@ -670,10 +683,10 @@ def _draw_lines(ax: Axes, view: _View, head: int, query: int) -> None:
     names = _short_tokens(view)
     inches = ax.get_position().width * _size(view)[0]
     letters = max(
-        1.15 * _longest(names) + 0.1, 0.45
+        1.15 * longest_label(names) + 0.1, 0.45
     )  # inches: the letters here are a little larger than those of the map
     left, right = letters / inches, 1 - (letters + 0.4) / inches
-    names = _text(names, range(T))
+    names = tick_texts(names, range(T))
     t = np.linspace(0, 1, 40)
     bend = t * t * (3 - 2 * t)
     curves = [np.column_stack([left + (right - left) * t, query + (j - query) * bend]) for j in range(T)]
@@ -687,7 +700,11 @@ def _draw_lines(ax: Axes, view: _View, head: int, query: int) -> None:
         mine = {"weight": "bold", "color": INK} if i == query else {"color": INK}
         ax.text(left - 0.02, i, name, ha="right", va="center", fontsize=size, **mine)  # type: ignore[arg-type]
         ax.text(right + 0.02, i, name, va="center", fontsize=size, color=INK)
-        ax.text(1, i, f"{weight:.2f}", ha="right", va="center", fontsize=size, color=INK if weight >= 0.005 else _QUIET)
+        ax.text(
+            1, i, f"{weight:.2f}", ha="right", va="center", fontsize=size, color=INK if weight >= 0.005 else PAGE_QUIET
+        )
     ax.add_patch(Rectangle((0.0, query - 0.5), left, 1, fill=False, edgecolor=COLORS["q"], linewidth=2, clip_on=False))
     for x, text, side in ((left - 0.02, "query", "right"), (right + 0.02, "key", "left"), (1.0, "weight", "right")):
-        ax.annotate(text, (x, 1), (0, 4), "axes fraction", "offset points", ha=side, fontsize=_LABEL, color=_QUIET)
+        ax.annotate(
+            text, (x, 1), (0, 4), "axes fraction", "offset points", ha=side, fontsize=LABEL_SIZE, color=PAGE_QUIET
+        )

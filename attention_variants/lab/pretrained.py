@@ -149,7 +149,8 @@ class Reading:
         import matplotlib.pyplot as plt
         from matplotlib.collections import LineCollection
 
-        from .plots.plot import _draw, _handles, _legend_below, _style
+        from .plots.axes import draw_map, legend_below, legend_handles, style_colorbar
+        from .plots.colors import FRAME
 
         L, H, T, _ = self.weights.shape
         # side by side: (L, H, T, T) -> (L, T, H, T) -> (L * T, H * T)
@@ -158,17 +159,17 @@ class Reading:
 
         width = 10.0 if H >= 6 else 4.0 + H
         figure, ax = plt.subplots(figsize=(width, (width - 1.6) * L / H + 0.7), layout="constrained")
-        image = _draw(ax, array, "weights", blocked)
+        image = draw_map(ax, array, "weights", blocked)
         across = [((-0.5, T * i - 0.5), (H * T - 0.5, T * i - 0.5)) for i in range(1, L)]
         down = [((T * j - 0.5, -0.5), (T * j - 0.5, L * T - 0.5)) for j in range(1, H)]
-        ax.add_collection(LineCollection([*across, *down], colors="#8C8C8C", linewidths=0.8), autolim=False)
+        ax.add_collection(LineCollection([*across, *down], colors=FRAME, linewidths=0.8), autolim=False)
         ax.set_xticks([T * (h + 0.5) - 0.5 for h in range(H)], labels=[str(h) for h in range(H)])
         ax.set_yticks([T * (layer + 0.5) - 0.5 for layer in range(L)], labels=[str(layer) for layer in range(L)])
         ax.set(xlabel="head", ylabel="layer")
         ax.xaxis.set_label_position("top")
         ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, labelsize=9)
-        _style(figure.colorbar(image, ax=ax, fraction=0.046, pad=0.02, aspect=30, ticks=[0, 0.5, 1]), "weight")
-        _legend_below(figure, _handles(["weights"], [array], [blocked]))
+        style_colorbar(figure.colorbar(image, ax=ax, fraction=0.046, pad=0.02, aspect=30, ticks=[0, 0.5, 1]), "weight")
+        legend_below(figure, legend_handles(["weights"], [array], [blocked]))
         return figure
 
     def __repr__(self) -> str:
@@ -456,7 +457,9 @@ def pretrained(name: str | PathLike[str] = _MINILM, *, variant: int | None = 7) 
     try:
         import transformers  # noqa: F401 - whether it is there
     except ImportError as error:
-        raise ImportError(f"pretrained needs the transformers library ({error}): pip install transformers") from error
+        raise ImportError(
+            f'pretrained needs the transformers library ({error}): pip install "attention-variants[pretrained]"'
+        ) from error
 
     name = fspath(name)
     with _quiet(), torch.random.fork_rng(devices=[]):  # a caller's random numbers stay as they were seeded

@@ -7,7 +7,6 @@ come with the package were made by ``make dates``.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -69,7 +68,7 @@ def date_model(*, seed: int = 0, variant: int = 7) -> Transformer:
             len(SOURCE_CHARACTERS) + 1,
             len(TARGET_CHARACTERS) + 3,
             **_SIZES,
-            dropout=0.0,  # every step draws anew, so there is little to learn by heart
+            dropout=0.0,  # every step draws anew, so there is little to memorise
             max_len=MAX_SOURCE,
             variant=variant,
         )
@@ -311,7 +310,8 @@ def about_date_model(path: Path | str | None = None) -> dict[str, Any]:
     metadata = _read(path)[1]
     if "about" not in metadata:
         raise ValueError(f"{path.name} does not say how it was trained: `save_date_model` did not write it.")
-    return json.loads(metadata["about"])
+    about: dict[str, Any] = json.loads(metadata["about"])
+    return about
 
 
 def _answer(model: Transformer, questions: Sequence[str]) -> list[str]:
@@ -347,7 +347,7 @@ def _keep(
     beside = path.with_name(f"{path.name}.new")
     parts = {"settings": settings, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "losses": losses}
     torch.save(parts, beside)
-    os.replace(beside, path)
+    beside.replace(path)
 
 
 def _resume(path: Path, settings: dict[str, Any], model: Transformer, optimizer: torch.optim.Optimizer) -> list[float]:
@@ -366,7 +366,8 @@ def _resume(path: Path, settings: dict[str, Any], model: Transformer, optimizer:
     _check_fit(model, kept["model"], path)
     model.load_state_dict(kept["model"])
     optimizer.load_state_dict(kept["optimizer"])
-    return kept["losses"]
+    losses: list[float] = kept["losses"]
+    return losses
 
 
 def _check_fit(model: Transformer, tensors: Mapping[str, Tensor], path: Path) -> None:

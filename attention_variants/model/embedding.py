@@ -13,7 +13,8 @@ def positional_encoding(T: int, d_model: int) -> Float[Tensor, "T d_model"]:
     """Give each position its own vector of sines and cosines.
 
     ``PE[t, 2i] = sin(t / 10000^(2i / d_model))`` and ``PE[t, 2i + 1] = cos(t / 10000^(2i / d_model))``: each pair of
-    columns is the hand of a clock, the first turning by one radian a position, each further pair more slowly.
+    columns is a point on a circle, which moves on by one radian per position in the first pair, and by less in each
+    further pair.
 
     Parameters
     ----------
@@ -107,4 +108,5 @@ class PositionalEncoding(nn.Module):
         T, max_len = x.shape[-2], len(self.encoding)
         if T > max_len:
             raise ValueError(f"PositionalEncoding: at most {max_len} positions, its max_len; got {T}.")
-        return self.dropout(x + self.encoding[:T].to(x))  # (..., T, d_model) + (T, d_model)
+        encoded: Tensor = self.dropout(x + self.encoding[:T].to(x))  # (..., T, d_model) + (T, d_model)
+        return encoded

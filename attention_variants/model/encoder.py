@@ -5,8 +5,9 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from .convert import check_class, copy_around_attention
 from .layer import MultiHeadAttention
-from .stack import Stack, check_class, copy_around_attention
+from .stack import Stack
 from .sublayers import AddNorm, FeedForward
 
 

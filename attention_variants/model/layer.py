@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from attention_variants.variants import get_variant
 from attention_variants.variants._check import check_inputs
 
+from . import convert
 from .lift import lift
 
 
@@ -203,22 +204,7 @@ class MultiHeadAttention(nn.Module):
         ValueError
             If the module has ``add_bias_kv`` or ``add_zero_attn``, which change what attention computes.
         """
-        if not isinstance(module, nn.MultiheadAttention):
-            raise TypeError(f"from_torch takes a torch.nn.MultiheadAttention; got {type(module).__name__}.")
-        if module.bias_k is not None or module.bias_v is not None or module.add_zero_attn:
-            raise ValueError("from_torch: add_bias_kv and add_zero_attn add keys of their own; this layer has none.")
-        if module.in_proj_weight is not None:
-            weights = module.in_proj_weight.chunk(3)
-        else:
-            weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
-        biases = (None, None, None) if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
-        return cls._from_weights(
-            (*zip(weights, biases, strict=True), (module.out_proj.weight, module.out_proj.bias)),
-            num_heads=module.num_heads,
-            dropout=module.dropout,
-            variant=variant,
-            training=module.training,
-        )
+        return cls._of(convert.from_torch(module), variant)
 
     @classmethod
     def from_bert(cls, attention: Any, *, variant: int = 7) -> MultiHeadAttention:
@@ -246,27 +232,7 @@ class MultiHeadAttention(nn.Module):
         ValueError
             If it adds relative positions to its scores.
         """
-        try:
-            bert, dense = attention.self, attention.output.dense
-            projections = (bert.query, bert.key, bert.value, dense)
-            num_heads, dropout = bert.num_attention_heads, bert.dropout.p
-            is_bert = type(bert).__name__.startswith("Bert")
-            positions = getattr(bert, "position_embedding_type", None) or "absolute"
-        except AttributeError:
-            is_bert = False
-        if not is_bert:
-            raise TypeError(
-                f"from_bert takes a BertAttention, model.encoder.layer[i].attention; got {type(attention).__name__}."
-            )
-        if positions != "absolute":
-            raise ValueError(f"from_bert: this model adds {positions} positions to its scores; this layer does not.")
-        return cls._from_weights(
-            tuple((linear.weight, linear.bias) for linear in projections),
-            num_heads=num_heads,
-            dropout=dropout,
-            variant=variant,
-            training=attention.training,
-        )
+        return cls._of(convert.from_bert(attention), variant)
 
     @classmethod
     def from_gpt2(cls, attention: Any, *, variant: int = 7) -> MultiHeadAttention:
@@ -293,46 +259,16 @@ class MultiHeadAttention(nn.Module):
         ValueError
             If it scales its scores by anything but 1 / sqrt(d_k).
         """
-        try:
-            # Conv1D keeps its weight as (in, out), and queries, keys and values packed side by side.
-            weights = attention.c_attn.weight.T.chunk(3)
-            biases = attention.c_attn.bias.chunk(3)
-            output = (attention.c_proj.weight.T, attention.c_proj.bias)
-            num_heads, dropout = attention.num_heads, attention.attn_dropout.p
-            plain_scale = attention.scale_attn_weights and not attention.scale_attn_by_inverse_layer_idx
-            is_self_attention = not attention.is_cross_attention
-        except AttributeError as error:
-            raise TypeError(
-                f"from_gpt2 takes a GPT2Attention, model.h[i].attn; got {type(attention).__name__} ({error})."
-            ) from None
-        if not is_self_attention:
-            raise TypeError("from_gpt2 takes the self-attention, model.h[i].attn; got a cross-attention.")
-        if not plain_scale:
-            raise ValueError("from_gpt2: this model scales its scores by something other than 1 / sqrt(d_k).")
-        return cls._from_weights(
-            (*zip(weights, biases, strict=True), output),
-            num_heads=num_heads,
-            dropout=dropout,
-            variant=variant,
-            training=attention.training,
-        )
+        return cls._of(convert.from_gpt2(attention), variant)
 
     @classmethod
-    def _from_weights(
-        cls,
-        pairs: tuple[tuple[Tensor, Tensor | None], ...],
-        *,
-        num_heads: int,
-        dropout: float,
-        variant: int,
-        training: bool,
-    ) -> MultiHeadAttention:
-        """Make a layer of the (weight, bias) of w_q, w_k, w_v and w_o."""
-        q_weight, q_bias = pairs[0]
-        layer = cls(len(q_weight), num_heads, dropout=dropout, bias=q_bias is not None, variant=variant)
-        layer.to(device=q_weight.device, dtype=q_weight.dtype)
+    def _of(cls, weights: convert.AttentionWeights, variant: int) -> MultiHeadAttention:
+        """Make a layer with copies of the weights."""
+        w_q, b_q = weights.pairs[0]
+        layer = cls(len(w_q), weights.num_heads, dropout=weights.dropout, bias=b_q is not None, variant=variant)
+        layer.to(device=w_q.device, dtype=w_q.dtype)
         with torch.no_grad():
-            for name, (weight, bias) in zip(("w_q", "w_k", "w_v", "w_o"), pairs, strict=True):
+            for name, (weight, bias) in zip(("w_q", "w_k", "w_v", "w_o"), weights.pairs, strict=True):
                 linear = getattr(layer, name)
                 if weight.shape[1] != linear.in_features:  # kdim and vdim of nn.MultiheadAttention
                     linear = nn.Linear(weight.shape[1], len(weight), bias is not None, weight.device, weight.dtype)
@@ -340,7 +276,7 @@ class MultiHeadAttention(nn.Module):
                 linear.weight.copy_(weight)
                 if bias is not None:
                     linear.bias.copy_(bias)
-        return layer.train(training)
+        return layer.train(weights.training)
 
 
 def _boolean(mask: Tensor | None) -> Tensor | None:

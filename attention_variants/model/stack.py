@@ -1,4 +1,4 @@
-"""What encoder and decoder have in common: a stack of layers with a last norm, and how PyTorch's weights are taken."""
+"""What encoder and decoder have in common: a stack of layers with a last norm."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from .sublayers import AddNorm
+from .convert import check_class
 
 
 class Stack(nn.Module):
@@ -54,20 +54,3 @@ class Stack(nn.Module):
         stack.layers.extend(layers)
         stack.norm = nn.Identity() if module.norm is None else deepcopy(module.norm)
         return stack.train(module.training)
-
-
-def check_class(module: object, wanted: type[nn.Module]) -> None:
-    """Refuse what has other parts, or the same parts for another use."""
-    if not isinstance(module, wanted):
-        raise TypeError(f"from_torch takes a torch.nn.{wanted.__name__}; got {type(module).__name__}.")
-
-
-def copy_around_attention(ours: Any, theirs: Any) -> None:
-    """Copy what stands around the attentions of a layer: the feed-forward network, and each Add & Norm in order."""
-    network = ours.feed_forward
-    network.w_1, network.w_2 = deepcopy(theirs.linear1), deepcopy(theirs.linear2)
-    network.dropout, network.activation = deepcopy(theirs.dropout), deepcopy(theirs.activation)
-    add_norms = [child for child in ours.children() if isinstance(child, AddNorm)]
-    for i, add_norm in enumerate(add_norms, start=1):
-        add_norm.norm = deepcopy(getattr(theirs, f"norm{i}"))
-        add_norm.dropout = deepcopy(getattr(theirs, f"dropout{i}"))

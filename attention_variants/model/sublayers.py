@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class FeedForward(nn.Module):
-    """Two matrix products with a bend between them, for each position on its own: ``w_2(activation(w_1(x)))``.
+    """Two matrix products and a function between them, for each position on its own: ``w_2(activation(w_1(x)))``.
 
     Parameters
     ----------
@@ -40,14 +40,15 @@ class FeedForward(nn.Module):
     def forward(self, x: Float[Tensor, "*batch T d_model"]) -> Float[Tensor, "*batch T d_model"]:
         """Compute; no position sees another."""
         hidden = self.activation(self.w_1(x))  # (..., T, d_model) -> (..., T, d_ff)
-        return self.w_2(self.dropout(hidden))  # (..., T, d_ff) -> (..., T, d_model)
+        output: Tensor = self.w_2(self.dropout(hidden))  # (..., T, d_ff) -> (..., T, d_model)
+        return output
 
 
 class AddNorm(nn.Module):
     """Add what a sub-layer computed to what entered it, and bring the sum to one scale.
 
-    Post-norm, as in the paper, is ``norm(x + sublayer(x))``; pre-norm is ``x + sublayer(norm(x))``, which leaves a
-    straight way for the gradients through a deep stack. Both read the same in a layer::
+    Post-norm, as in the paper, is ``norm(x + sublayer(x))``; pre-norm is ``x + sublayer(norm(x))``, in
+    which the gradients of a deep stack reach its first layer through sums alone. Both read the same in a layer::
 
         x = add_norm(x, sublayer(add_norm.entrance(x)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -167,11 +168,12 @@ class Transformer(nn.Module):
         )
         if not need_weights:
             return logits, None
-        return logits, Weights(encoder_weights, *map(list, zip(*decoder_weights, strict=True)))
+        decoder, cross = zip(*decoder_weights, strict=True)  # of each layer a pair
+        return logits, Weights(_tensors(encoder_weights), _tensors(decoder), _tensors(cross))
 
     def encode(
         self, source: Int[Tensor, "B T_s"], *, need_weights: bool = False
-    ) -> tuple[Float[Tensor, "B T_s d_model"], list]:
+    ) -> tuple[Float[Tensor, "B T_s d_model"], list[Tensor | None]]:
         """Read the source: make the vectors that the decoder looks at.
 
         Parameters
@@ -189,7 +191,8 @@ class Transformer(nn.Module):
             Those of each layer; None unless ``need_weights``.
         """
         x = self.position(self.source_embedding(source))  # (B, T_s) -> (B, T_s, d_model)
-        return self.encoder(x, self.mask(source), need_weights=need_weights)
+        memory, weights = self.encoder(x, self.mask(source), need_weights=need_weights)
+        return memory, weights
 
     def decode(
         self,
@@ -199,7 +202,7 @@ class Transformer(nn.Module):
         *,
         is_causal: bool = True,
         need_weights: bool = False,
-    ) -> tuple[Float[Tensor, "B T_t target_vocab"], list]:
+    ) -> tuple[Float[Tensor, "B T_t target_vocab"], list[tuple[Tensor | None, Tensor | None]]]:
         """Predict the next token at every position of the target, from what `encode` made of the source.
 
         Parameters
@@ -233,3 +236,8 @@ class Transformer(nn.Module):
     def mask(self, tokens: Int[Tensor, "B T"]) -> Bool[Tensor, "B 1 1 T"]:
         """True where there is a token, False on padding; for all heads and all queries."""
         return (tokens != self.pad)[:, None, None, :]
+
+
+def _tensors(weights: Iterable[Tensor | None]) -> list[Tensor]:
+    """List the weights of a call that asked for them: no layer leaves them out."""
+    return [one for one in weights if one is not None]

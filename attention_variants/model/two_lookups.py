@@ -1,9 +1,9 @@
-"""A task that needs two look-ups at once, and what one head makes of it.
+"""A task that needs two look-ups at once, and how one head fails at it.
 
 A row of digits is given, and two places in it. The answer is the digit at the first place and the digit at the second,
-in this order. A layer of attention sees the two places as one query, and reads both answers off what it brings home,
-by a matrix. With two heads, each can look at one place. One head has one row of weights, so both answers are read
-off one mixture. If the first place weighs more, its digit wins in both; if both weigh the same, nothing tells which was
+in this order. A layer of attention gets the two places as one query, and a matrix makes both answers of its
+output. With two heads, each can attend to one place. One head has one row of weights, so both answers are made of one
+weighted sum. If the first place weighs more, its digit wins in both; if both weigh the same, nothing tells which was
 first.
 """
 
@@ -36,12 +36,13 @@ class _TwoLookups(nn.Module):
         query = self.first(wanted[:, :1]) + self.second(wanted[:, 1:])  # (B, 1, d_model): both places in one vector
         key = self.digit(digits) + self.place.weight  # (B, T_k, d_model)
         found, _ = self.attention(query, key, need_weights=False)  # (B, 1, d_model)
-        return self.output(found).view(-1, 2, _DIGITS)
+        logits: Tensor = self.output(found)  # (B, 1, d_model) -> (B, 1, 2 * digits)
+        return logits.view(-1, 2, _DIGITS)
 
 
 @dataclass(frozen=True, eq=False)
 class TwoLookups:
-    """What became of one training.
+    """The result of one training.
 
     Attributes
     ----------

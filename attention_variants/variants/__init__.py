@@ -1,12 +1,55 @@
 """The seven variants of attention: read these first, in order.
 
-Each is one function on one page, cumulative: it keeps everything before it and adds one thing.
-All compute ``softmax(q k^T / sqrt(d_k)) v`` and return ``(context, weights)``.
+Each is one function on one page. Each keeps everything of the one before it and adds one thing.
+
+The contract
+------------
+What holds for all seven stands here once; a page says what is its own.
+
+**Inputs.** ``q`` holds a query for each of T_q positions that look, ``k`` a key and ``v`` a value for each of T_k
+positions that can be looked at. Queries and keys are d_k wide, values d_v; from variant 5 on all three are d_model
+wide and hold the heads side by side, each of d_k = d_model / num_heads columns. "..." stands for any leading (batch)
+dimensions, from variant 3 on. They must be the same in q, k and v: a silent broadcast hides mistakes.
+
+**Result.** ``(context, weights)``, where ``context = softmax(q k^T / sqrt(d_k)) v`` (Vaswani et al., 2017, "Attention
+Is All You Need", section 3.2, arXiv:1706.03762) and the weights are the softmax, which runs over the keys: no weight
+is less than 0, and those of a query sum to 1. Large scores do no harm as long as the dtype can hold them (in variant
+1, which divides by sqrt(d_k) last, the dtype must hold q k^T too: a limit only in float16, whose largest number is
+65504).
+
+**Mask.** Boolean, True = may attend, from variant 4 on. It broadcasts to the shape of the weights; without one, every
+query may attend to every key. The weight of a blocked key is exactly 0. From variant 5 on, a mask of shape (T_q, T_k)
+holds for all heads, and one of shape (B, T_q, T_k) is an error, because B could be batch or heads: write (B, 1, T_q,
+T_k).
+
+**A query with no key**, because the mask blocks them all or T_k is 0, has context 0, weights 0 and gradients 0.
+
+**NaN.** A NaN in q, k or v reaches every row that uses it. So does a NaN in a blocked value in variants 4 to 6
+(``0 * NaN`` is NaN); in variant 7, a NaN in a blocked key or value may.
+
+**Dtype, device and gradients** pass through: float16, bfloat16, float32 or float64, one dtype and one device for q, k
+and v. The tensors that came in are never changed.
+
+**Errors** say what came, what was expected and, where a later variant can do it, which one. ``TypeError``: q, k or v
+is not a floating-point tensor, their dtypes differ, or the mask is not boolean. ``ValueError``: devices differ,
+shapes do not fit, the mask does not broadcast or is ambiguous, num_heads does not divide d_model, dropout_p is not a
+probability.
 """
 
 from __future__ import annotations
 
-from ._registry import VARIANTS, Variant, describe_variant, get_variant, register, takes, unregister, variants_that_take
+from ._registry import (
+    CAPABILITIES,
+    VARIANTS,
+    Attention,
+    Variant,
+    describe_variant,
+    get_variant,
+    register,
+    takes,
+    unregister,
+    variants_that_take,
+)
 from .v1_loops import attention_loops
 from .v2_matmul import attention_matmul
 from .v3_batched import attention_batched
@@ -17,7 +60,9 @@ from .v7_fused import fused_kernel, multihead_attention_fused
 from .v7_tiled import attention_tiled
 
 __all__ = [
+    "CAPABILITIES",
     "VARIANTS",
+    "Attention",
     "Variant",
     "attention_batched",
     "attention_loops",

@@ -17,37 +17,22 @@ def attention_loops(
 ) -> tuple[Float[Tensor, "T_q d_v"], Float[Tensor, "T_q T_k"]]:
     """Scaled dot-product attention, one number at a time.
 
-    ``softmax(q k^T / sqrt(d_k)) v``: every query is compared with every key, the comparisons become
-    weights that sum to 1, and the context is the sum of the values by those weights.
+    - ``scores = q k^T / sqrt(d_k)``: every query is compared with every key;
+    - ``weights = softmax(scores)``: the scores of each query become weights that sum to 1;
+    - ``context = weights v``: for each query, the sum of the values by these weights.
+
+    Vaswani et al. (2017), equation 1, arXiv:1706.03762. Contract and errors: `attention_variants.variants`.
 
     Parameters
     ----------
     q : Tensor of shape (T_q, d_k)
-        One query for each position that looks.
     k : Tensor of shape (T_k, d_k)
-        One key for each position that can be looked at; T_k may differ from T_q.
     v : Tensor of shape (T_k, d_v)
-        The value that each key hands over.
 
     Returns
     -------
     context : Tensor of shape (T_q, d_v)
-        For each query, the weighted sum of the values. 0 if there is no key (T_k = 0).
     weights : Tensor of shape (T_q, T_k)
-        How much each query takes from each key: at least 0, each row sums to 1.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the inputs are not floating point, do not share dtype and device, or do not fit these shapes.
-
-    Notes
-    -----
-    A NaN passes through to every row that uses it.
-
-    References
-    ----------
-    Vaswani et al. (2017), "Attention Is All You Need", section 3.2.1, equation 1. arXiv:1706.03762
     """
     check_inputs(1, q, k, v)
     (T_q, d_k), (T_k, d_v) = q.shape, v.shape
@@ -55,11 +40,12 @@ def attention_loops(
     scores = q.new_zeros(T_q, T_k)
     for i in range(T_q):
         for j in range(T_k):
-            scores[i, j] = (q[i] / math.sqrt(d_k)) @ k[j]  # (d_k) @ (d_k) -> one number
+            scores[i, j] = q[i] @ k[j] / math.sqrt(d_k)  # (d_k) @ (d_k) -> one number
 
     weights = torch.zeros_like(scores)
     for i in range(T_q):
-        exp = torch.exp(scores[i] - max(scores[i], default=0))  # the largest becomes exp(0): no overflow
+        largest = max(scores[i], default=0)  # 0 if there is no key
+        exp = torch.exp(scores[i] - largest)  # the largest becomes exp(0) = 1: no overflow
         weights[i] = exp / exp.sum()
 
     context = v.new_zeros(T_q, d_v)

@@ -17,36 +17,21 @@ def attention_matmul(
 ) -> tuple[Float[Tensor, "T_q d_v"], Float[Tensor, "T_q T_k"]]:
     """Scaled dot-product attention as two matrix products with a softmax between them.
 
+    The queries are divided by sqrt(d_k) before the product, not the scores after it: the result is the same, there are
+    fewer numbers to divide if T_k > d_k, and in float16 the product does not overflow before it is divided.
+
+    Vaswani et al. (2017), equation 1, arXiv:1706.03762. Contract and errors: `attention_variants.variants`.
+
     Parameters
     ----------
     q : Tensor of shape (T_q, d_k)
-        One query for each position that looks.
     k : Tensor of shape (T_k, d_k)
-        One key for each position that can be looked at; T_k may differ from T_q.
     v : Tensor of shape (T_k, d_v)
-        The value that each key hands over.
 
     Returns
     -------
     context : Tensor of shape (T_q, d_v)
-        For each query, the weighted sum of the values. 0 if there is no key (T_k = 0).
     weights : Tensor of shape (T_q, T_k)
-        How much each query takes from each key: at least 0, each row sums to 1.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the inputs are not floating point, do not share dtype and device, or do not fit these shapes.
-
-    Notes
-    -----
-    The queries are divided by sqrt(d_k) before the product, not the scores after it: the result is the
-    same, it touches fewer numbers, and in float16 the product does not overflow before it is scaled.
-    A NaN passes through to every row that uses it.
-
-    References
-    ----------
-    Vaswani et al. (2017), "Attention Is All You Need", section 3.2.1, equation 1. arXiv:1706.03762
     """
     check_inputs(2, q, k, v)
     d_k = q.shape[-1]

@@ -21,44 +21,22 @@ def multihead_attention_loop(
 ) -> tuple[Float[Tensor, "*batch T_q d_model"], Float[Tensor, "*batch {num_heads} T_q T_k"]]:
     """Multi-head attention as a loop: each head attends on its own columns.
 
-    Head h owns columns h*d_k to (h+1)*d_k of q, k and v, where d_k = d_model / num_heads.
+    Head h owns columns h*d_k to (h+1)*d_k of q, k and v.
+    Vaswani et al. (2017), section 3.2.2, arXiv:1706.03762. Contract and errors: `attention_variants.variants`.
 
     Parameters
     ----------
     q : Tensor of shape (..., T_q, d_model)
-        The queries of all heads, side by side.
-    k : Tensor of shape (..., T_k, d_model)
-        The keys of all heads; T_k may differ from T_q.
-    v : Tensor of shape (..., T_k, d_model)
-        The values of all heads.
+    k, v : Tensor of shape (..., T_k, d_model)
     mask : boolean Tensor that broadcasts to (..., num_heads, T_q, T_k), optional
-        True = may attend. (T_q, T_k) holds for all; one mask per batch item needs its head axis,
-        (B, 1, T_q, T_k). By default every query may attend to every key.
+        True = may attend. One mask per batch item needs an axis for the heads: (B, 1, T_q, T_k).
     num_heads : int, default 1
-        The number of heads; d_model must be divisible by it.
+        It divides d_model into d_k = d_model / num_heads columns for each head.
 
     Returns
     -------
     context : Tensor of shape (..., T_q, d_model)
-        The contexts of all heads, side by side. 0 where no key is allowed.
     weights : Tensor of shape (..., num_heads, T_q, T_k)
-        The weights of each head: exactly 0 where blocked; a row sums to 1, or is 0 throughout if no
-        key is allowed.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If q, k and v are not floating point, do not share dtype, device and leading dimensions, or do
-        not fit these shapes; if the mask is not boolean, does not broadcast or is ambiguous; if
-        num_heads does not divide d_model.
-
-    Notes
-    -----
-    A NaN passes through to every row that uses it, and a NaN in a blocked value does too (0 * NaN is NaN).
-
-    References
-    ----------
-    Vaswani et al. (2017), "Attention Is All You Need", section 3.2.2. arXiv:1706.03762
     """
     check_inputs(5, q, k, v, mask, num_heads)
     *batch, T_q, d_model = q.shape

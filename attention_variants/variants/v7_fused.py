@@ -26,54 +26,32 @@ def multihead_attention_fused(
 ) -> tuple[Float[Tensor, "*batch T_q d_model"], Float[Tensor, "*batch {num_heads} T_q T_k"] | None]:
     """Multi-head attention by PyTorch's fused kernel.
 
-    The kernel visits the keys block by block and keeps only running sums (``attention_tiled`` shows
-    how), so that without weights the memory grows with T, not with T_q x T_k.
+    The kernel visits the keys block by block and keeps only running sums (`attention_tiled` shows how), so that without
+    weights the memory grows with T, not with T_q x T_k.
+    Vaswani et al. (2017), section 3.2.2, arXiv:1706.03762; Dao et al. (2022), "FlashAttention", section 3,
+    arXiv:2205.14135. Contract and errors: `attention_variants.variants`.
 
     Parameters
     ----------
     q : Tensor of shape (..., T_q, d_model)
-        The queries of all heads, side by side.
-    k : Tensor of shape (..., T_k, d_model)
-        The keys of all heads; T_k may differ from T_q.
-    v : Tensor of shape (..., T_k, d_model)
-        The values of all heads.
+    k, v : Tensor of shape (..., T_k, d_model)
     mask : boolean Tensor that broadcasts to (..., num_heads, T_q, T_k), optional
-        True = may attend. (T_q, T_k) holds for all; one mask per batch item needs its head axis,
-        (B, 1, T_q, T_k). By default every query may attend to every key.
+        True = may attend. One mask per batch item needs an axis for the heads: (B, 1, T_q, T_k).
     num_heads : int, default 1
-        The number of heads; d_model must be divisible by it.
+        It divides d_model into d_k = d_model / num_heads columns for each head.
     dropout_p : float, default 0.0
-        The probability with which a weight is dropped before it meets the values (the others are
-        scaled up by 1 / (1 - dropout_p)). It acts on every call: pass 0 in evaluation.
+        The probability of dropping a weight before it meets the values (the others are divided by 1 - dropout_p).
+        It acts on every call: pass 0 in evaluation.
     need_weights : bool, default True
         Whether to compute the weights too, which takes the T_q x T_k matrix that the kernel avoids.
     is_causal : bool, default False
-        The same as a causal mask aligned top-left (query i may attend to keys 0 to i, whatever T_q
-        and T_k are), without building it; combines with ``mask``.
+        As a causal mask aligned top-left, which is not built: query i may attend to keys 0 to i. Combines with mask.
 
     Returns
     -------
     context : Tensor of shape (..., T_q, d_model)
-        The contexts of all heads, side by side. 0 where no key is allowed.
     weights : Tensor of shape (..., num_heads, T_q, T_k), or None
-        The weights of each head before dropout: exactly 0 where blocked; a row sums to 1, or is 0
-        throughout if no key is allowed. None unless ``need_weights``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If q, k and v are not floating point, do not share dtype, device and leading dimensions, or do
-        not fit these shapes; if the mask is not boolean, does not broadcast or is ambiguous; if
-        num_heads does not divide d_model; if dropout_p is not a probability.
-
-    Notes
-    -----
-    A NaN passes through to every row that uses it, and so may a NaN in a blocked key or value (0 * NaN is NaN).
-
-    References
-    ----------
-    - Vaswani et al. (2017), "Attention Is All You Need", section 3.2.2. arXiv:1706.03762
-    - Dao et al. (2022), "FlashAttention", section 3. arXiv:2205.14135
+        Before dropout. None unless need_weights.
     """
     check_inputs(7, q, k, v, mask, num_heads, dropout_p)
     *batch, T_q, d_model = q.shape

@@ -20,39 +20,29 @@ def attention_tiled(
 ) -> tuple[Float[Tensor, "*batch T_q d_v"], None]:
     """Scaled dot-product attention, one block of keys at a time, by an online softmax.
 
-    Keeps three things for each query: the largest score so far, the sum of the exponentials so far and
-    the context so far. When a block brings a larger score, sum and context are corrected by
-    ``exp(old maximum - new maximum)``. At no time is more than (T_q, block_size) of the scores in memory.
+    Three things are kept for each query: the largest score so far, the sum of the exponentials so far and the context
+    so far. When a block brings a larger score, sum and context are corrected by ``exp(old maximum - new maximum)``. At
+    no time are more than T_q x block_size scores in memory.
+    Milakov and Gimelshein (2018), "Online normalizer calculation for softmax", algorithm 3, arXiv:1805.02867;
+    Dao et al. (2022), "FlashAttention", algorithm 1, arXiv:2205.14135.
+    Contract and errors: `attention_variants.variants`.
 
     Parameters
     ----------
     q : Tensor of shape (..., T_q, d_k)
-        One query for each position that looks.
     k : Tensor of shape (..., T_k, d_k)
-        One key for each position that can be looked at.
     v : Tensor of shape (..., T_k, d_v)
-        The value that each key hands over.
     mask : boolean Tensor that broadcasts to (..., T_q, T_k), optional
         True = may attend.
     block_size : int, default 4
-        How many keys to look at in one go.
+        How many keys to look at in one go; a ValueError if less than 1.
 
     Returns
     -------
     context : Tensor of shape (..., T_q, d_v)
-        The same as ``attention_masked`` gives.
+        The same as that of `attention_masked`.
     weights : None
-        They never exist in one piece: that is the point.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As ``attention_masked``; and if block_size is less than 1.
-
-    References
-    ----------
-    - Milakov and Gimelshein (2018), "Online normalizer calculation for softmax", algorithm 3. arXiv:1805.02867
-    - Dao et al. (2022), "FlashAttention", algorithm 1. arXiv:2205.14135
+        They never exist in one piece.
     """
     check_inputs(4, q, k, v, mask, caller="attention_tiled")
     if block_size < 1:

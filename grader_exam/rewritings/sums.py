@@ -1,5 +1,5 @@
 """Mistakes in the weighted sum and with the batch, in another hand."""
-# ruff: noqa: D103
+# ruff: noqa: D103, PERF401
 # mypy: ignore-errors
 
 from __future__ import annotations

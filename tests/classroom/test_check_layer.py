@@ -10,8 +10,7 @@ from torch import nn
 
 import attention_variants as av
 from attention_variants.classroom.check import Submission
-from attention_variants.classroom.misconceptions import MISCONCEPTIONS
-from attention_variants.classroom.misconceptions.layer import LAYER_MISTAKES
+from attention_variants.classroom.misconceptions import MISCONCEPTIONS, of_the_layer
 
 
 class Base(nn.Module):
@@ -58,13 +57,13 @@ def test_a_right_layer_passes(layer):
     report = av.check_layer(layer)
     assert report, report
     assert report.score == 1
-    assert av.check_layer(layer, paper=5)
+    assert av.check_layer(layer, exam=5)
     assert str(report).startswith(f"{layer.__name__} computes what the layer MultiHeadAttention does.")
 
 
-@pytest.mark.parametrize("name", LAYER_MISTAKES)
+@pytest.mark.parametrize("name", of_the_layer())
 def test_each_mistake_of_a_layer_is_named(name):
-    mistake = LAYER_MISTAKES[name]
+    mistake = MISCONCEPTIONS[name]
     report = av.check_layer(mistake.layer)
     assert not report
     assert 0 < report.score < 0.8
@@ -84,7 +83,7 @@ class InAnotherHand(ByEinsum):
 
 
 def test_a_mistake_in_another_hand_is_named_too():
-    assert av.check_layer(InAnotherHand).looks_like is LAYER_MISTAKES["values_projected_as_keys"]
+    assert av.check_layer(InAnotherHand).looks_like is MISCONCEPTIONS["values_projected_as_keys"]
 
 
 class WrongScale(Base):
@@ -173,7 +172,7 @@ class Layer(nn.Module):
 def test_a_submission_is_run_in_another_process():
     assert av.check_layer(Submission(SOURCE, "Layer"), rules=True)
     report = av.check_layer(Submission(SOURCE.replace("self.w_o((", "(("), "Layer"))
-    assert report.looks_like is LAYER_MISTAKES["no_output_projection"]
+    assert report.looks_like is MISCONCEPTIONS["no_output_projection"]
     assert report.name == "Layer"
     report = av.check_layer(Submission(SOURCE, "Layers"))
     assert not report

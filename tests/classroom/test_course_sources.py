@@ -1,4 +1,4 @@
-"""The sources of the course say what the code says; points, shapes and the judge."""
+"""The sources of the course say what the code says; points, shapes and the grader."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from nbgrader.utils import compute_checksum
 
 import attention_variants as av
 from attention_variants.classroom.check import Submission
-from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+from attention_variants.classroom.misconceptions import with_code
 from attention_variants.classroom.nbgrader.plain_code import plain_code
-from attention_variants.classroom.nbgrader.points import check_shapes, expected_shapes, grade, grade_shapes
-from attention_variants.classroom.nbgrader.preprocessors import Judge, code_to_repair, evaluate
+from attention_variants.classroom.nbgrader.points import grade, grade_shapes
+from attention_variants.classroom.nbgrader.preprocessors import GradeCells, code_to_repair, evaluate
+from attention_variants.classroom.nbgrader.shapes import check_shapes, expected_shapes
 
 SOURCE = Path(__file__).parents[2] / "classroom" / "source"
 NOTEBOOKS = {int(folder.name[0]): folder / f"{folder.name}.ipynb" for folder in SOURCE.iterdir()}
@@ -67,7 +68,7 @@ def test_no_notebook_breaks_a_mistake_that_an_assignment_asks_for():
 
 
 def test_the_code_to_repair_carries_no_word_of_its_mistake():
-    for name, mistake in MISCONCEPTIONS.items():
+    for name, mistake in with_code().items():
         for variant in mistake.functions:
             if mistake.changes[variant] != "by hand" and not callable(mistake.changes[variant]):
                 code = code_to_repair(name, variant)
@@ -95,9 +96,9 @@ def test_each_assignment_has_all_its_parts(number):
     assert set(parts) <= set(cells)
     hidden = [c.source for c in cells.values() if "BEGIN HIDDEN TESTS" in c.source]
     assert len(hidden) == 2
-    papers = [int(paper) for source in hidden for paper in re.findall(r"paper=(\d+)", source)]
-    assert len(set(papers)) == 2
-    assert 0 not in papers
+    exams = [int(exam) for source in hidden for exam in re.findall(r"exam=(\d+)", source)]
+    assert len(set(exams)) == 2
+    assert 0 not in exams
     by_hand = [c for c in cells.values() if c.cell_type == "markdown" and c.metadata.nbgrader.grade]
     assert len(by_hand) >= 2
     for c in by_hand:
@@ -184,7 +185,7 @@ def test_shapes_that_cannot_be_had_give_nothing():
         assert grade_shapes(Submission(nothing, "shapes"), 2, points=2) == 0
 
 
-# ------------------------------------------------------------------------------------------------------ the judge
+# ------------------------------------------------------------------------------------------------------ the grader
 
 
 def points_cell(source: str, grade_id: str = "points", **more) -> NotebookNode:
@@ -202,30 +203,28 @@ def solution_cell(source: str) -> NotebookNode:
     return cell
 
 
-GRADE = (
-    "from attention_variants.classroom.nbgrader.points import grade\n\ngrade(attention_matmul, 2, points=4, paper=5)"
-)
+GRADE = "from attention_variants.classroom.nbgrader.points import grade\n\ngrade(attention_matmul, 2, points=4, exam=5)"
 
 
-def test_the_judge_runs_nothing_of_a_student_in_its_own_process(monkeypatch):
+def test_the_grader_runs_nothing_of_a_student_in_its_own_process(monkeypatch):
     monkeypatch.setattr("attention_variants.classroom.nbgrader.preprocessors.seen", [], raising=False)
     mark = "import attention_variants.classroom.nbgrader.preprocessors as p\np.seen.append(1)\n"
     right = plain_code(inspect.getsource(av.attention_matmul))
     nb = nbformat.v4.new_notebook(cells=[solution_cell(f"import math, torch\n{mark}{right}"), points_cell(GRADE)])
-    judged, _ = Judge().preprocess(nb, {})
+    judged, _ = GradeCells().preprocess(nb, {})
     from attention_variants.classroom.nbgrader import preprocessors
 
     assert preprocessors.seen == []
     (output,) = judged.cells[1].outputs
-    assert output.data["text/plain"] == "0.0"  # there, the mark does not exist, and the cell fails
+    assert output.data["text/plain"] == "4.0"  # there, something that does nothing stands in the module's place
     assert judged.cells[1].execution_count == 1
 
 
-def test_the_judge_fills_in_points_and_the_report():
+def test_the_grader_fills_in_points_and_the_report():
     right = "import math, torch\n" + plain_code(inspect.getsource(av.attention_matmul))
     for source, points in ((right, "4.0"), (right.replace("dim=-1", "dim=-2"), None)):
         nb = nbformat.v4.new_notebook(cells=[solution_cell(source), points_cell(GRADE)])
-        (output,) = Judge().preprocess(nb, {})[0].cells[1].outputs
+        (output,) = GradeCells().preprocess(nb, {})[0].cells[1].outputs
         assert output.output_type == "execute_result"
         assert (output.data["text/plain"] == points) == (points is not None)
         assert ("softmax over queries" in output.data["text/html"]) == (points is None)
@@ -242,7 +241,7 @@ def test_the_judge_fills_in_points_and_the_report():
 def test_a_forged_cell_is_not_run(change):
     cell = points_cell("99.0", grade_id="mine")
     change(cell)
-    assert Judge().preprocess(nbformat.v4.new_notebook(cells=[cell]), {})[0].cells[0].outputs == []
+    assert GradeCells().preprocess(nbformat.v4.new_notebook(cells=[cell]), {})[0].cells[0].outputs == []
 
 
 def test_a_name_that_a_cell_does_not_know_is_the_student_s():

@@ -1,12 +1,22 @@
 """check(..., isolated=True): whatever a submission does, it gains nothing and harms nothing."""
 
+import importlib
 import math
+import os
+import pkgutil
+import sys
 
 import pytest
 import torch
 
 import attention_variants as av
+from attention_variants import classroom
 from attention_variants.classroom.check import Submission
+from attention_variants.classroom.sandbox import processes
+from attention_variants.classroom.sandbox.ends import End, How
+from attention_variants.classroom.sandbox.job import ANSWERED
+from attention_variants.classroom.sandbox.lock import is_closed
+from attention_variants.classroom.sandbox.parent import read_value
 
 HEAD = """
 import atexit, ctypes, gc, os, signal, subprocess, sys, tempfile, threading, time, math
@@ -40,7 +50,7 @@ def wrong_here(q, k, v):
     return weights @ v, weights
 
 
-@pytest.mark.parametrize("variant", range(1, 8))
+@pytest.mark.parametrize("variant", av.VARIANTS)
 def test_a_function_can_be_handed_over(variant):
     assert av.check(av.VARIANTS[variant], variant, isolated=True)
 
@@ -55,7 +65,22 @@ def test_a_function_of_a_notebook_can_be_handed_over():
     pytest.importorskip("cloudpickle")
     report = av.check(closure, 2, isolated=True)
     assert not report  # the width is not always 4
-    assert report.situations[0] == "as many queries as keys"
+    assert report.solved[0] == "as many queries as keys"
+
+
+@pytest.mark.parametrize(("scale", "passes"), [("math.sqrt(q.shape[-1])", True), ("1", False)])
+def test_without_cloudpickle_a_function_goes_over_as_its_source(scale, passes, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)  # as where it is not installed
+    path = tmp_path / "cell.py"  # the function stands indented in it, as in an `if` of a notebook
+    path.write_text(
+        "if True:\n    def answer(q, k, v):\n"
+        f"        weights = torch.softmax(q @ k.mT / {scale}, dim=-1)\n        return weights @ v, weights\n"
+    )
+    names = {"__name__": "__main__", "math": math, "torch": torch}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    report = av.check(names["answer"], 2, isolated=True)
+    assert bool(report) is passes
+    assert [named.name for named in report.misconceptions] == ([] if passes else ["no_scale"])
 
 
 #: Every one of them is wrong, and tries to be taken for right.
@@ -73,7 +98,8 @@ answer = wrong
 import attention_variants as av
 from attention_variants import variants
 for number in range(1, 8):
-    variants.VARIANTS[number] = wrong
+    variants.unregister(number)
+    variants.register(wrong, number=number, adds="")
 av.check = lambda *a, **k: True
 av.attention_matmul = variants.attention_matmul = wrong
 answer = wrong
@@ -82,10 +108,6 @@ answer = wrong
 from attention_variants.classroom import report
 report.Report.passed = property(lambda self: True)
 report.Report.score = property(lambda self: 1.0)
-answer = wrong
-""",
-    "the judging is imported": """
-from attention_variants.classroom import family
 answer = wrong
 """,
     "the process ends with 0": """
@@ -99,24 +121,24 @@ def answer(q, k, v):
     "a forged report on standard output": """
 print('{"passed": true, "score": 1.0}', flush=True)
 def answer(q, k, v):
-    os.write(1, b'"ended"' + bytes([10]))
+    os.write(1, b'"by_itself"' + bytes([10]))
     os.write(2, b"passed")
     return wrong(q, k, v)
 """,
     "a forged reply on every pipe": """
 for number in range(3, 64):
     try:
-        os.write(number, b'"ended"' + bytes([10]))
+        os.write(number, b'"by_itself"' + bytes([10]))
     except OSError:
         pass
 answer = wrong
 """,
-    "a forged reply in the pipes of its nursery": """
+    "a forged reply in the pipes of the fork server": """
 for number in range(3, 64):
     try:
         with open(f"/proc/{os.getppid()}/fd/{number}", "wb", buffering=0) as pipe:
             os.set_blocking(pipe.fileno(), False)
-            pipe.write(b'REPLY' + bytes([10]))
+            pipe.write(b'\\xff' + bytes([10]))
     except OSError:
         pass
 answer = wrong
@@ -191,7 +213,7 @@ sys.settrace(lambda *a: None)
 threading.settrace(lambda *a: None)
 answer = wrong
 """,
-    "the nursery is stopped": """
+    "the fork server is stopped": """
 def answer(q, k, v):
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(1)
@@ -280,6 +302,77 @@ def test_what_a_notebook_of_the_course_calls_costs_nobody_the_grade(line):
     assert not report.remarks
 
 
+# ------------------------------------------------------------------------------------------ what is closed to them
+
+#: Every module of the classroom, and the names in it.
+MODULES = {
+    found.name: sorted(vars(importlib.import_module(found.name)))
+    for found in pkgutil.walk_packages(classroom.__path__, f"{classroom.__name__}.")
+    if not found.name.endswith("preprocessors")  # it needs nbgrader
+}
+
+READ_ALL = """
+import importlib
+found = {name: bool(getattr(importlib.import_module(name), "__file__", None)) for name in NAMES}
+"""
+
+#: Modules need not be imported to be found.
+IN_MEMORY = """
+import gc, types
+files = [(x.__name__, getattr(x, "__file__", None)) for x in gc.get_objects() if isinstance(x, types.ModuleType)]
+found = {name: True for name, file in files if file and name.startswith(CLASSROOM)}
+"""
+
+#: Asks everything that can be had from any module for the answer: by the question, and by the numbers.
+ASK_ALL = """
+import importlib
+from attention_variants.classroom.contract.problems import Exam
+
+def answers(q, k, v):
+    questions = [s for number in range(3) for s in Exam(2, number).problems if s.q.shape == tuple(q.shape)]
+    for module, names in NAMES.items():
+        module = importlib.import_module(module)
+        for thing in (getattr(module, name, None) for name in names):
+            if callable(thing) and not str(getattr(thing, "__module__", "")).startswith(OURS):
+                for arguments in ((q, k, v), *((s,) for s in questions if np.allclose(s.q, q))):
+                    try:
+                        context, weights = thing(*arguments)
+                        yield torch.as_tensor(context, dtype=q.dtype), torch.as_tensor(weights, dtype=q.dtype)
+                    except BaseException:
+                        pass
+
+def answer(q, k, v):
+    for context, weights in answers(q, k, v):
+        if weights.shape == (len(q), len(k)) and torch.allclose(weights.sum(-1), torch.ones(len(q)), atol=1e-3):
+            return context, weights
+    return wrong(q, k, v)
+"""
+
+
+def with_names(code, names):
+    # the variants are open to all, and a call of them is seen by the rules; the sandbox knows no answer
+    return f"NAMES = {names!r}\nOURS = ('attention_variants.variants', '{classroom.__name__}.sandbox')\n{code}"
+
+
+def test_a_module_is_closed_unless_the_submission_itself_needs_it():
+    open_to_them = read_value(Submission(with_names(READ_ALL, list(MODULES)), "found"))
+    needed = {"contract", "contract.problems", "contract.answer", "sandbox"}
+    for name in MODULES:
+        inside = name.removeprefix(f"{classroom.__name__}.")
+        assert open_to_them[name] == (inside in needed or inside.startswith("sandbox.")), name
+
+
+def test_no_closed_module_is_in_memory():
+    loaded = read_value(Submission(f"CLASSROOM = {classroom.__name__!r}\n{IN_MEMORY}", "found"))
+    assert f"{classroom.__name__}.contract.problems" in loaded
+    assert not [name for name in loaded if is_closed(name)]
+
+
+def test_no_module_of_the_classroom_gives_an_answer_away():
+    report = judged(with_names(ASK_ALL, MODULES), seconds=20.0)
+    assert [named.name for named in report.misconceptions] == ["no_scale"]
+
+
 @pytest.mark.parametrize("trick", TRICKS)
 def test_a_trick_gains_nothing(trick):
     report = judged(TRICKS[trick])
@@ -288,10 +381,53 @@ def test_a_trick_gains_nothing(trick):
     assert report.name == "answer"
 
 
-@pytest.mark.parametrize("reply", ['["elsewhere", "ended"]', '"ended"', "[", "\\xff"])
-def test_a_forged_reply_harms_nobody_else(reply):
-    assert not judged(TRICKS["a forged reply in the pipes of its nursery"].replace("REPLY", reply))
-    assert judged("answer = right")
+FORGED = {
+    "without a folder": b'"by_itself"',
+    "no JSON": b"[",
+    "no text": b"\xff",
+    "an end that there is not": b'["here", "with full marks", null]',
+}
+
+
+@pytest.fixture
+def pipe():
+    """A pipe, as to the fork server: where its replies are read, and where they are written."""
+    ours, theirs = os.pipe()
+    yield ours, theirs
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.parametrize("reply", FORGED)
+def test_a_reply_that_the_fork_server_cannot_have_written_means_that_it_is_lost(reply, pipe):
+    os.write(pipe[1], FORGED[reply] + b"\n")
+    with pytest.raises((OSError, ValueError, TypeError)):  # what `ForkServer` takes for "lost"
+        processes.read_reply(pipe[0], "here", 5.0)
+
+
+def test_a_reply_to_another_job_is_passed_over(pipe):
+    os.write(pipe[1], b'["elsewhere", "by_itself", null]\n["here", "signal", 9]\n')
+    assert processes.read_reply(pipe[0], "here", 5.0) == How(End.SIGNAL, 9)
+
+
+def test_a_fork_server_that_was_halted_holds_nobody_up(pipe):
+    with pytest.raises(TimeoutError):
+        processes.read_reply(pipe[0], "here", 0.01)
+
+
+def test_a_job_whose_server_is_lost_is_done_once_more_and_finds_no_answers(tmp_path, monkeypatch):
+    ends = [How(End.LOST), How(End.BY_ITSELF)]
+    server = processes.ForkServer()
+    monkeypatch.setattr(server, "_do", lambda *_: ends.pop(0))
+    (tmp_path / ANSWERED).write_text("forged")
+    assert server.do(tmp_path, 1.0, False) == How(End.BY_ITSELF)
+    assert not (tmp_path / ANSWERED).exists()
+    ends = [How(End.LOST), How(End.LOST)]
+    assert server.do(tmp_path, 1.0, False) == How(End.LOST)
+
+
+def test_a_forged_reply_harms_nobody_else():
+    assert not judged(TRICKS["a forged reply in the pipes of the fork server"])
     assert judged("answer = right")
 
 
@@ -302,14 +438,14 @@ def test_after_all_tricks_the_right_one_still_passes():
 
 #: What is broken, and what is said about it.
 BROKEN = {
-    "a loop without end": ("def answer(q, k, v):\n    while True: pass", "did not finish within 1 seconds"),
+    "a loop without end": ("def answer(q, k, v):\n    while True: pass", "did not finish within 0.4 seconds"),
     "a loop that catches everything": (
         "def answer(q, k, v):\n    while True:\n        try:\n            while True: pass\n"
         "        except BaseException: pass",
-        "did not finish within 1 seconds",
+        "did not finish within 0.4 seconds",
     ),
-    "a loop while loading": ("while True: pass", "did not finish within 1 seconds"),
-    "sleep": ("def answer(q, k, v):\n    time.sleep(60)", "did not finish within 1 seconds"),
+    "a loop while loading": ("while True: pass", "did not finish within 0.4 seconds"),
+    "sleep": ("def answer(q, k, v):\n    time.sleep(60)", "did not finish within 0.4 seconds"),
     "too much memory": ("def answer(q, k, v):\n    return torch.zeros(10**11), None", "memory"),
     "too much memory, in Python": ("def answer(q, k, v):\n    return [0] * 10**10", "MemoryError"),
     "recursion": ("def answer(q, k, v):\n    return answer(q, k, v)", "RecursionError"),
@@ -329,7 +465,7 @@ BROKEN = {
 @pytest.mark.parametrize("what", BROKEN)
 def test_broken_code_is_told_what_happened(what):
     body, words = BROKEN[what]
-    report = judged(body, seconds=1.0, memory=512 * 1024**2)
+    report = judged(body, seconds=0.4 if "did not finish" in words else 2.0, memory=512 * 1024**2)
     assert not report
     assert report.score < 0.3
     assert any(word in str(report) for word in words.split("|")), str(report)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import itertools
 import re
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +17,24 @@ import torch
 from torch import Tensor
 
 import attention_variants as av
-from attention_variants.classroom.misconceptions import MISCONCEPTIONS, Misconception, rewrite
-from attention_variants.classroom.misconceptions._misconception import alike
+from attention_variants.classroom.diagnosis.slips import SLIPS
+from attention_variants.classroom.misconceptions import (
+    MISCONCEPTIONS,
+    THEMES,
+    Mistake,
+    of_the_layer,
+    rewrite,
+    with_code,
+)
+from attention_variants.classroom.misconceptions._mistake import alike
+from attention_variants.classroom.wording import FOUND
 from attention_variants.model.masks import causal_mask, padding_mask
 from attention_variants.variants import VARIANTS
 
 B, T_Q, T_K, H, D_K = 2, 4, 6, 3, 5  # no two alike, and in one situation
 D_ALIKE = 3  # all: whatever axis is taken for another, it fits
 TOLERANCE = 1e-4
-NAMED = [(mistake, variant) for mistake in MISCONCEPTIONS.values() for variant in mistake.variants]
+NAMED = [(mistake, variant) for mistake in with_code().values() for variant in mistake.variants]
 IDS = [f"{variant}-{mistake.name}" for mistake, variant in NAMED]
 
 
@@ -200,7 +211,7 @@ def dropped(variant: int, function) -> tuple[dict[str, Any], ...]:
 DROPOUT = Situation("dropout", (), tags=frozenset({"dropout", "T_q differs from T_k"}))
 
 
-def where_it_differs(mistake: Misconception, variant: int) -> list[tuple[Situation, set[str]]]:
+def where_it_differs(mistake: Mistake, variant: int) -> list[tuple[Situation, set[str]]]:
     every = [*situations(variant), DROPOUT] if variant == 7 else situations(variant)
     both = zip(every, outcomes(variant, mistake.name), outcomes(variant, None), strict=True)
     return [(situation, parts) for situation, x, y in both if (parts := parts_that_differ(x, y))]
@@ -213,8 +224,8 @@ def test_there_are_enough_over_all_seven_variants():
     assert len(MISCONCEPTIONS) >= 65
     assert {variant for _, variant in NAMED} == set(VARIANTS)
     for variant in VARIANTS:
-        assert sum(variant in mistake.variants for mistake in MISCONCEPTIONS.values()) >= 20, variant
-    order = [mistake.variant for mistake in MISCONCEPTIONS.values()]
+        assert sum(variant in mistake.variants for mistake in with_code().values()) >= 20, variant
+    order = [mistake.variant for mistake in with_code().values()]
     assert order == sorted(order), "the order of the staircase"
 
 
@@ -233,7 +244,7 @@ def test_those_of_the_notebooks_show_in_their_variant():
     assert {name: MISCONCEPTIONS[name].variant for name in shown} == shown
 
 
-@pytest.mark.parametrize("mistake", MISCONCEPTIONS.values(), ids=MISCONCEPTIONS)
+@pytest.mark.parametrize("mistake", with_code().values(), ids=with_code())
 def test_an_entry_says_what_a_student_needs(mistake):
     assert re.fullmatch("[a-z0-9_]+", mistake.name)
     assert len(set(mistake.variants)) == len(mistake.variants) >= 1
@@ -253,12 +264,75 @@ def test_an_entry_says_what_a_student_needs(mistake):
     assert mistake.name in repr(mistake)
 
 
+@pytest.mark.parametrize("mistake", [m for m in MISCONCEPTIONS.values() if not m.variants], ids=lambda one: one.name)
+def test_a_name_without_code_of_a_variant_says_what_a_student_needs(mistake):
+    assert re.fullmatch("[a-zA-Z0-9_]+", mistake.name)
+    assert 30 <= len(mistake.explanation) <= 130
+    assert 30 <= len(mistake.hint) <= 130
+    assert mistake.explanation[-1] == "."
+    assert mistake.hint[-1] in ".?)"
+    with pytest.raises(ValueError, match=r"with_code\(\)"):
+        _ = mistake.function
+    assert bool(mistake.forward) == (mistake.name in of_the_layer())
+
+
+CLASSROOM = Path(av.__file__).parent / "classroom"
+
+
+def names_in(source: str) -> set[str]:
+    """The names that code of the diagnosis gives: keys of the catalogue, what is returned, what stands in tables."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "MISCONCEPTIONS":
+            found |= strings(node.slice)
+        elif isinstance(node, ast.FunctionDef) and "str" in ast.unparse(node.returns or node):
+            returns = (one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value is not None)
+            found |= set().union(*map(strings, returns))
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
+            found |= set().union(*map(strings, [*filter(None, node.value.keys), *node.value.values]))
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Tuple):
+            rows = [row.elts for row in node.value.elts if isinstance(row, ast.Tuple)]
+            found |= set().union(*(strings(row[0]) | strings(row[-1]) for row in rows))
+    return {name for name in found if name.count("_") > 1 or name in MISCONCEPTIONS}
+
+
+def strings(node: ast.AST) -> set[str]:
+    return {leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant) and isinstance(leaf.value, str)}
+
+
+#: Codes that stand in the same tables.
+CODES = set(FOUND) | {code.rpartition("_")[0] for code in FOUND}
+
+
+def test_every_name_that_a_report_can_say_is_in_the_catalogue():
+    diagnosis = CLASSROOM / "diagnosis"
+    by_name = {path.stem: names_in(path.read_text(encoding="utf-8")) for path in diagnosis.glob("*.py")}
+    named = {slip.name for slip in SLIPS}
+    for module in ("suspicions", "shapes", "search"):
+        assert by_name[module], module
+        assert by_name[module] - CODES <= set(MISCONCEPTIONS), module
+        named |= by_name[module]
+    assert set(MISCONCEPTIONS) <= named | set(with_code()) | set(of_the_layer()), "a name that nothing can say"
+
+
+def test_words_about_a_mistake_stand_in_one_place():
+    """A mistake is made, and its explanation and hint are written, in the catalogue and nowhere else."""
+    for path in CLASSROOM.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        made = [node for node in calls if getattr(node.func, "id", getattr(node.func, "attr", "")) == "Mistake"]
+        keywords = [keyword for node in calls for keyword in node.keywords if keyword.arg in ("explanation", "hint")]
+        worded = [keyword for keyword in keywords if not isinstance(keyword.value, ast.Attribute | ast.Name)]
+        assert path.parent.name == "misconceptions" or not (made or worded), path
+    assert sum(len(theme) for theme in THEMES.values()) == len(MISCONCEPTIONS)
+
+
 def test_no_two_say_the_same():
     for part in ("name", "explanation"):
         assert len({getattr(mistake, part) for mistake in MISCONCEPTIONS.values()}) == len(MISCONCEPTIONS)
 
 
-@pytest.mark.parametrize("mistake", MISCONCEPTIONS.values(), ids=MISCONCEPTIONS)
+@pytest.mark.parametrize("mistake", with_code().values(), ids=with_code())
 def test_a_hint_does_not_give_the_line_away(mistake):
     hint = mistake.hint.replace(" ", "")
     for variant in mistake.variants:
@@ -330,7 +404,7 @@ def test_no_two_are_the_same_function(variant):
 def test_a_change_that_no_longer_fits_is_an_error_that_says_so():
     with pytest.raises(ValueError, match="'no such line' does not stand in attention_matmul"):
         rewrite(VARIANTS[2], "wrong", ("dim=-1", "dim=0"), ("no such line", ""))
-    mistake = Misconception("wrong", "", "", "", "common", alike((2, 3), ("k.T", "k")))
+    mistake = Mistake("wrong", "", "", changes=alike((2, 3), ("k.T", "k")))
     assert callable(mistake.functions[2])
     with pytest.raises(ValueError, match=r"'k\.T' does not stand in attention_batched"):
         _ = mistake.functions[3]
@@ -372,7 +446,7 @@ def test_by_hand_variant_7_is_variant_6_with_its_options():
 
 
 def test_functions_are_a_mapping_made_as_asked_for():
-    mistake = Misconception("wrong", "", "", "", "common", alike((2, 3), ("softmax", "log_softmax")))
+    mistake = Mistake("wrong", "", "", changes=alike((2, 3), ("softmax", "log_softmax")))
     assert list(mistake.functions) == [2, 3]
     assert len(mistake.functions) == 2
     assert 4 not in mistake.functions

@@ -3,21 +3,22 @@
 import pytest
 
 import attention_variants as av
-from attention_variants.classroom.diagnosis.search import function_of
-from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+from attention_variants.classroom.contract.problems import Exam
+from attention_variants.classroom.diagnosis.fit import function_of
+from attention_variants.classroom.misconceptions import MISCONCEPTIONS, with_code
 from grader_exam.program import SLIPS, TWO, make
 from grader_exam.rewritings import REWRITINGS
 
 #: Each entry in one of its variants, in turn: all of them take minutes.
 ENTRIES = [
     (name, sorted(mistake.functions)[i % len(mistake.functions)])
-    for i, (name, mistake) in enumerate(MISCONCEPTIONS.items())
+    for i, (name, mistake) in enumerate(with_code().items())
 ]
 
 
 @pytest.mark.parametrize(("name", "variant"), ENTRIES)
 def test_each_mistake_fails_and_is_named(name, variant):
-    report = av.check(function_of(MISCONCEPTIONS[name], variant), variant)
+    report = av.check(function_of(MISCONCEPTIONS[name], Exam(variant)), variant)
     assert not report
     assert 0 <= report.score < 1
     assert [named.name for named in report.misconceptions] == [name]
@@ -32,7 +33,7 @@ def test_each_mistake_is_named_in_another_hand(one):
 
 
 def test_each_mistake_is_written_in_another_hand():
-    assert {one.entry for one in REWRITINGS} == set(MISCONCEPTIONS)
+    assert {one.entry for one in REWRITINGS} == set(with_code())
     assert all(one.variant in MISCONCEPTIONS[one.entry].variants for one in REWRITINGS)
 
 

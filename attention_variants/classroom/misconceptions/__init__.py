@@ -1,23 +1,52 @@
-"""Mistakes that people really make, each ready to be run: the only place where wrong code lives.
+"""All words that a student reads about a mistake, by theme; and, for many, wrong code that is ready to be run.
 
-A mistake is written down as what it changes in the source of the right variant. So it cannot drift away from
-it, and ``diff(variant, mistake.function)`` shows just the lines that are wrong. They stand by theme: the scores, the
-softmax, the weighted sum, the batch, masks, heads, the fused kernel, and what a contract promises beside numbers.
+Every name that a report can say stands here with its explanation and its hint, and nowhere else. Many have code: what
+the mistake changes in the source of the right variant. So it cannot drift away from it, and
+``diff(variant, mistake.function)`` shows just the lines that are wrong. They stand by theme: the scores, the softmax,
+the weighted sum, the batch, masks, heads, the fused kernel, what a contract asks beside numbers, and the layer.
 """
 
 from __future__ import annotations
 
-from . import batch, contract, fused, heads, masks, scores, softmax, weighted_sum
-from ._misconception import Misconception, rewrite
+from . import batch, contract, fused, heads, layer, masks, scores, softmax, weighted_sum
+from ._mistake import Mistake, rewrite
 
-__all__ = ["MISCONCEPTIONS", "Misconception", "rewrite"]
+__all__ = ["MISCONCEPTIONS", "THEMES", "Mistake", "of_the_layer", "rewrite", "with_code"]
 
-_BY_THEME = (scores, softmax, weighted_sum, batch, masks, heads, fused, contract)
-
-#: The mistakes by name, in the order of the staircase: by the variant that shows them best.
-MISCONCEPTIONS: dict[str, Misconception] = {
-    mistake.name: mistake
-    for mistake in sorted(
-        (mistake for theme in _BY_THEME for mistake in theme.MISTAKES), key=lambda mistake: mistake.variant
-    )
+#: The mistakes by theme.
+THEMES: dict[str, tuple[Mistake, ...]] = {
+    theme.__name__.rsplit(".", 1)[-1].replace("_", " "): theme.MISTAKES
+    for theme in (scores, softmax, weighted_sum, batch, masks, heads, fused, contract, layer)
 }
+
+
+def _place(mistake: Mistake) -> int:
+    return mistake.variant if mistake.variants else 1000
+
+
+#: All mistakes by name, in the order of the staircase: by the variant that shows them best, then those without code.
+MISCONCEPTIONS: dict[str, Mistake] = {
+    mistake.name: mistake for mistake in sorted((mistake for theme in THEMES.values() for mistake in theme), key=_place)
+}
+
+
+def with_code() -> dict[str, Mistake]:
+    """The mistakes that have wrong code of a variant.
+
+    Returns
+    -------
+    mistakes : dict
+        Name to mistake, each with ``variants``, ``functions`` and ``function``.
+    """
+    return {name: mistake for name, mistake in MISCONCEPTIONS.items() if mistake.variants}
+
+
+def of_the_layer() -> dict[str, Mistake]:
+    """The mistakes that have wrong code of the layer.
+
+    Returns
+    -------
+    mistakes : dict
+        Name to mistake, each with a ``layer``.
+    """
+    return {name: mistake for name, mistake in MISCONCEPTIONS.items() if mistake.forward}

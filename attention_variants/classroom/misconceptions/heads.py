@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._misconception import Misconception, alike, by_hand, mask_becomes
+from ._mistake import Mistake, alike, by_hand, mask_becomes
 
 _SPLIT_Q = ".view(*batch, T_q, num_heads, d_k).transpose(-3, -2)"
 _SPLIT_K = ".view(*batch, T_k, num_heads, d_k).transpose(-3, -2)"
@@ -15,7 +15,7 @@ _LOOP_MASKS = ".unbind(-3)"
 _STACK = "weights = torch.stack(weights_of_heads, dim=-3)"
 
 MISTAKES = (
-    Misconception(
+    Mistake(
         name="heads_averaged",
         explanation="The contexts of the heads are averaged and not set side by side: the output is one head wide.",
         hint="Should what one head found be told apart from what another found?",
@@ -25,7 +25,7 @@ MISTAKES = (
         | alike((6,), (f"{_MERGE}*batch, T_q, d_model)", "context.mean(dim=-3)"))
         | by_hand(),
     ),
-    Misconception(
+    Mistake(
         name="heads_summed",
         explanation="The contexts of the heads are added up and not set side by side: the output is one head wide.",
         hint="How wide is the context of one head, and how wide is that of all?",
@@ -35,7 +35,7 @@ MISTAKES = (
         | alike((6,), (f"{_MERGE}*batch, T_q, d_model)", "context.sum(dim=-3)"))
         | by_hand(),
     ),
-    Misconception(
+    Mistake(
         name="heads_interleaved_in_the_merge",
         explanation="The contexts are stacked along a new last axis: the columns of the heads come out interleaved.",
         hint="Which columns of the context belong to the first head, by the contract and by your code?",
@@ -45,7 +45,7 @@ MISTAKES = (
         | alike((6,), (_MERGE, "context.movedim(-3, -1).reshape("))
         | by_hand(),
     ),
-    Misconception(
+    Mistake(
         name="every_hth_column_to_a_head",
         explanation="The columns are dealt out one by one, like cards, where a head should own a block of them.",
         hint="Number the columns of q and write down which ones the second head gets.",
@@ -65,7 +65,7 @@ MISTAKES = (
         )
         | by_hand(),
     ),
-    Misconception(
+    Mistake(
         name="every_head_reads_the_first_columns",
         explanation="All heads read the columns of the first: they find the same, over and over.",
         hint="Are the weights of two heads different, and should they be?",
@@ -81,7 +81,7 @@ MISTAKES = (
         )
         | by_hand(),
     ),
-    Misconception(
+    Mistake(
         name="heads_in_reverse",
         explanation="Each head's context is put before those of the heads already done: they come out in reverse.",
         hint="Which head's columns stand first in the context?",
@@ -89,7 +89,7 @@ MISTAKES = (
         seen="common",
         changes=alike((5,), ("contexts.append(context)", "contexts.insert(0, context)")),
     ),
-    Misconception(
+    Mistake(
         name="last_head_left_out",
         explanation="The loop over the heads stops one early: the context lacks the last head's columns.",
         hint="How many times does your loop run when there are two heads?",
@@ -97,7 +97,7 @@ MISTAKES = (
         seen="common",
         changes=alike((5,), ("for q, k, v, mask in heads:", "for q, k, v, mask in list(heads)[:-1]:")),
     ),
-    Misconception(
+    Mistake(
         name="number_of_heads_ignored",
         explanation="The number of heads is accepted and forgotten: one wide head does all the work.",
         hint="How many maps of weights come back when you ask for two heads?",
@@ -105,7 +105,7 @@ MISTAKES = (
         seen="common",
         changes=alike((5, 6), (_SHAPES.strip(), f"{_SHAPES.strip()}\n    num_heads = 1")) | by_hand(),
     ),
-    Misconception(
+    Mistake(
         name="weights_averaged_over_heads",
         explanation="The weights come back averaged over the heads, as nn.MultiheadAttention returns them by default.",
         hint="How many maps of weights does the contract promise for one sequence?",
@@ -117,7 +117,7 @@ MISTAKES = (
         | alike((6,), ("return context, weights", "return context, weights.mean(dim=-3)"))
         | by_hand(),
     ),
-    Misconception(
+    Mistake(
         name="weights_of_the_last_head",
         explanation="What comes back is whatever the loop left in its variable: the weights of the last head.",
         hint="After the loop, whose weights does the name still hold?",
@@ -131,7 +131,7 @@ MISTAKES = (
             ),
         ),
     ),
-    Misconception(
+    Mistake(
         name="weights_stacked_before_the_batch",
         explanation="The weights are stacked along a new first axis: with a batch, heads and sequences change places.",
         hint="Where does the axis of the heads stand in (..., num_heads, T_q, T_k)?",
@@ -139,7 +139,7 @@ MISTAKES = (
         seen="common",
         changes=alike((5,), ("torch.stack(weights_of_heads, dim=-3)", "torch.stack(weights_of_heads, dim=0)")),
     ),
-    Misconception(
+    Mistake(
         name="mask_for_the_first_head_alone",
         explanation="The first head is masked and the others see everything.",
         hint="Look at the map of every head under a causal mask.",
@@ -152,7 +152,7 @@ MISTAKES = (
         )
         | by_hand(),
     ),
-    Misconception(
+    Mistake(
         name="mask_of_the_first_head_for_all",
         explanation="Every head is masked like the first, even where each has a mask of its own.",
         hint="The mask may have an axis for the heads, and what does your code do with it?",
@@ -162,7 +162,7 @@ MISTAKES = (
         | alike((6,), mask_becomes("mask[..., :1, :, :] if mask.ndim > 2 else mask"))
         | by_hand(),
     ),
-    Misconception(
+    Mistake(
         name="view_without_transpose",
         explanation="The shape is right, the numbers are not: a head gets whole tokens, not columns of each token.",
         hint="Number the entries of a small q and follow one token through the split: does it stay one row?",
@@ -182,7 +182,7 @@ MISTAKES = (
             ),
         ),
     ),
-    Misconception(
+    Mistake(
         name="merge_without_transpose",
         explanation="The heads are merged while their axis stands before the tokens: a row mixes several tokens.",
         hint="The split swapped two axes, so what must happen before the last two are joined?",
@@ -193,7 +193,7 @@ MISTAKES = (
         )
         | alike((5,), ("torch.cat(contexts, dim=-1)", "torch.cat(contexts, dim=-2).reshape(*batch, T_q, d_model)")),
     ),
-    Misconception(
+    Mistake(
         name="merge_swaps_the_wrong_axes",
         explanation="Before the merge the last two axes are swapped, and those are the tokens and the columns.",
         hint="Name the axes of the context before the merge, and say which two must become neighbours.",
@@ -205,7 +205,7 @@ MISTAKES = (
             (_MERGE_COMMENT, "(..., H, T_q, d_k) -> (..., H, d_k, T_q) -> (..., T_q, d_model)"),
         ),
     ),
-    Misconception(
+    Mistake(
         name="heads_attend_to_heads",
         explanation="The split leaves the heads after the tokens: at each position the heads look at one another.",
         hint="A product of matrices runs over the last two axes, and which ones are these in your q?",
@@ -221,7 +221,7 @@ MISTAKES = (
         )
         | by_hand(),
     ),
-    Misconception(
+    Mistake(
         name="heads_and_width_exchanged",
         explanation="The split counts d_k heads of width num_heads, where it should be the other way round.",
         hint="How many heads are there along the axis of the heads after your split?",
@@ -234,7 +234,7 @@ MISTAKES = (
         )
         | by_hand(),
     ),
-    Misconception(
+    Mistake(
         name="mask_repeated_in_the_wrong_order",
         explanation="The masks are repeated for the heads in the wrong order: heads get the mask of another sequence.",
         hint="Write down the masks of two sequences for two heads, in the order in which the heads are counted.",
@@ -247,5 +247,125 @@ MISTAKES = (
             ),
         )
         | by_hand(),
+    ),
+    # Known by what they compute (a knob of `diagnosis.knobs`) or by what they break, without code of their own.
+    Mistake(
+        name="columns_off_by_one",
+        explanation="A head's columns begin one too late: it owns h * d_k to (h + 1) * d_k.",
+        hint="Number the entries of a small q and follow one token through the split. Which columns does head 0 get?",
+    ),
+    Mistake(
+        name="values_split_by_view",
+        explanation="q and k are split into heads rightly, v is not: it misses its transpose.",
+        hint="Number the entries of a small q and follow one token through the split. Which columns does head 0 get?",
+    ),
+    Mistake(
+        name="values_interleaved",
+        explanation="q and k are split into heads rightly, v takes every H-th column.",
+        hint="Number the entries of a small q and follow one token through the split. Which columns does head 0 get?",
+    ),
+    Mistake(
+        name="heads_not_split",
+        explanation="The heads are not split: every head compares whole vectors of width d_model.",
+        hint="Number the entries of a small q and follow one token through the split. Which columns does head 0 get?",
+    ),
+    Mistake(
+        name="head_one_column_short",
+        explanation="A head's scores leave out the last of its columns: it owns d_k of them.",
+        hint="Number the entries of a small q and follow one token through the split. Which columns does head 0 get?",
+    ),
+    Mistake(
+        name="values_of_the_first_head",
+        explanation="Every head sums up the values of the first head.",
+        hint="Number the entries of a small q and follow one token through the split. Which columns does head 0 get?",
+    ),
+    Mistake(
+        name="keys_of_the_first_head",
+        explanation="Every head compares with the keys of the first head.",
+        hint="Number the entries of a small q and follow one token through the split. Which columns does head 0 get?",
+    ),
+    Mistake(
+        name="queries_of_the_first_head",
+        explanation="Every head asks with the queries of the first head.",
+        hint="Number the entries of a small q and follow one token through the split. Which columns does head 0 get?",
+    ),
+    Mistake(
+        name="values_of_the_wrong_head",
+        explanation="A head sums up the values of another head.",
+        hint="Number the entries of a small q and follow one token through the split. Which columns does head 0 get?",
+    ),
+    Mistake(
+        name="keys_of_the_wrong_head",
+        explanation="A head compares with the keys of another head.",
+        hint="Number the entries of a small q and follow one token through the split. Which columns does head 0 get?",
+    ),
+    Mistake(
+        name="keys_split_by_view",
+        explanation="q and v are split into heads rightly, k is not: it misses its transpose.",
+        hint="Number the entries of a small q and follow one token through the split. Which columns does head 0 get?",
+    ),
+    Mistake(
+        name="queries_split_by_view",
+        explanation="k and v are split into heads rightly, q is not: it misses its transpose.",
+        hint="Number the entries of a small q and follow one token through the split. Which columns does head 0 get?",
+    ),
+    Mistake(
+        name="first_head_repeated",
+        explanation="Every head's place holds the context of the first head.",
+        hint="Undo the split step by step: which axes were swapped, and which were joined?",
+    ),
+    Mistake(
+        name="last_head_repeated",
+        explanation="Every head's place holds the context of the last head.",
+        hint="Undo the split step by step: which axes were swapped, and which were joined?",
+    ),
+    Mistake(
+        name="returned_weights_of_other_heads",
+        explanation="The weights returned belong to the heads in another order.",
+        hint="Each head decides for itself: the weights keep their head axis.",
+    ),
+    Mistake(
+        name="returned_weights_of_the_first_head",
+        explanation="The weights of the first head are returned for all.",
+        hint="Each head decides for itself: the weights keep their head axis.",
+    ),
+    Mistake(
+        name="returned_weights_of_the_last_head",
+        explanation="The weights of the last head are returned for all.",
+        hint="Each head decides for itself: the weights keep their head axis.",
+    ),
+    Mistake(
+        name="returned_after_the_first_head",
+        explanation="Only the first head comes back: the function returns before the loop over the heads has ended.",
+        hint="How far is the return indented?",
+    ),
+    Mistake(
+        name="heads_never_merged",
+        explanation="The contexts of the heads come back on an axis of their own; they belong side by side in one row.",
+        hint="How many axes does the context have, and how wide is one row of it when all heads are done?",
+    ),
+    Mistake(
+        name="heads_below_each_other",
+        explanation=(
+            "The contexts of the heads are put below each other, as more tokens or items; they belong side by side."
+        ),
+        hint="Along which axis do the columns of the heads follow one another?",
+    ),
+    Mistake(
+        name="weights_with_the_heads_elsewhere",
+        explanation="The weights have their axis of heads behind the queries; it stands before the queries and keys.",
+        hint="In which order do the axes of (..., num_heads, T_q, T_k) stand?",
+    ),
+    Mistake(
+        name="weights_of_the_heads_joined",
+        explanation=(
+            "The weights of the heads are joined along an axis that is there already; heads need an axis of their own."
+        ),
+        hint="What is the difference between joining tensors along an axis and stacking them on a new one?",
+    ),
+    Mistake(
+        name="last_head_alone",
+        explanation="Only the last head comes back: each round of the loop replaces what the one before it had made.",
+        hint="Where are the contexts of the heads kept while the loop goes on?",
     ),
 )

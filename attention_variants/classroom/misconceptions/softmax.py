@@ -7,19 +7,21 @@ import math
 import torch
 from torch import Tensor
 
-from ._misconception import CLEAR_ALWAYS, SOFTMAX, Changes, Misconception, alike, by_hand
+from ._mistake import CLEAR_ALWAYS, SOFTMAX, Changes, Mistake, alike, by_hand
 
-_EXP = "torch.exp(scores[i] - max(scores[i], default=0))  # the largest becomes exp(0): no overflow"
+_LARGEST = "largest = max(scores[i], default=0)  # 0 if there is no key"
+_STABLE = "torch.exp(scores[i] - largest)  # the largest becomes exp(0) = 1: no overflow"
+_EXP = f"""\
+        {_LARGEST}
+        exp = {_STABLE}
+"""
+_ROW = f"""\
+{_EXP}        weights[i] = exp / exp.sum()
+"""
 _LOOP = f"""\
     weights = torch.zeros_like(scores)
     for i in range(T_q):
-        exp = {_EXP}
-        weights[i] = exp / exp.sum()
-"""
-_ROW = f"""\
-        exp = {_EXP}
-        weights[i] = exp / exp.sum()
-"""
+{_ROW}"""
 
 
 def _softmax(loops: tuple[str, str], matrices: str) -> dict:
@@ -69,49 +71,55 @@ _DOWN_THE_COLUMNS: Changes = (
         """\
     weights = torch.zeros_like(scores)
     for j in range(T_k):
-        exp = torch.exp(scores[:, j] - max(scores[:, j], default=0))
+        largest = max(scores[:, j], default=0)
+        exp = torch.exp(scores[:, j] - largest)
         weights[:, j] = exp / exp.sum()
 """,
     ),
 )
 
 MISTAKES = (
-    Misconception(
+    Mistake(
         name="no_max_subtraction",
         explanation="The softmax is taken as the formula has it: exp of a large score overflows, inf / inf is NaN.",
         hint="Softmax stays the same when one number is taken from every score of a row, and which number helps?",
         shows="only for scores above 88 (float32)",
         seen="https://github.com/pytorch/executorch/pull/18407",
-        changes=_softmax((_EXP, "torch.exp(scores[i])"), _by_hand("torch.exp(scores)")),
+        changes=_softmax((_EXP, "        exp = torch.exp(scores[i])\n"), _by_hand("torch.exp(scores)")),
     ),
-    Misconception(
+    Mistake(
         name="maximum_of_everything",
         explanation="One maximum is taken from all rows: every exp of a row far below it is 0, and gives 0 / 0.",
         hint="What becomes of a row whose scores are all a thousand lower than those of another row?",
         shows="only for scores that differ by more than 100 between rows, and in the gradients for a query with no key",
         seen="common",
-        changes=_softmax((_EXP, "torch.exp(scores[i] - scores.max())"), _by_hand("torch.exp(scores - scores.max())")),
+        changes=_softmax(
+            (_EXP, "        exp = torch.exp(scores[i] - scores.max())\n"), _by_hand("torch.exp(scores - scores.max())")
+        ),
     ),
-    Misconception(
+    Mistake(
         name="maximum_starts_at_zero",
         explanation="The search for the maximum starts at 0, above all negative scores: a row of them gives 0 / 0.",
         hint="What is the largest of three negative numbers, and does your code say the same?",
         shows="only for rows in which all scores are far below 0",
         seen="https://github.com/flashinfer-ai/flashinfer/issues/4267",
         changes=_softmax(
-            (_EXP, "torch.exp(scores[i] - max([0, *scores[i]]))"),
+            (_EXP, "        exp = torch.exp(scores[i] - max([0, *scores[i]]))\n"),
             _by_hand("torch.exp(scores - scores.amax(dim=-1, keepdim=True).clamp(min=0))"),
         ),
     ),
-    Misconception(
+    Mistake(
         name="scores_clamped",
         explanation="The scores are clamped so that exp does not overflow: all large scores become one and the same.",
         hint="Are the scores 100 and 200 equally good, and do they get equal weights in your code?",
         shows="only for scores above 80",
         seen="common",
-        changes=_softmax((_EXP, "torch.exp(scores[i].clamp(max=80.0))"), _by_hand("torch.exp(scores.clamp(max=80.0))")),
+        changes=_softmax(
+            (_EXP, "        exp = torch.exp(scores[i].clamp(max=80.0))\n"),
+            _by_hand("torch.exp(scores.clamp(max=80.0))"),
+        ),
     ),
-    Misconception(
+    Mistake(
         name="softmax_over_queries",
         explanation="The softmax runs down the columns: the weights of each key, not of each query, sum to 1.",
         hint="Each query shares out a total of 1, so along which axis of (T_q, T_k) do its shares lie?",
@@ -121,7 +129,7 @@ MISTAKES = (
         | {1: _DOWN_THE_COLUMNS}
         | _of_matrices((3, 4, 5, 6), _over("dim=-2)  # over the queries")),
     ),
-    Misconception(
+    Mistake(
         name="softmax_over_everything",
         explanation="The softmax runs over the whole matrix: all its weights together sum to 1, and a row to less.",
         hint="How much does one query give away in all, and how much do three queries?",
@@ -132,7 +140,7 @@ MISTAKES = (
             "torch.softmax(scores.flatten(-2), dim=-1).view_as(scores)",
         ),
     ),
-    Misconception(
+    Mistake(
         name="one_denominator_for_all",
         explanation="The exponentials are divided by the sum of them all, and not each by the sum of its own row.",
         hint="How many sums are there in the softmax of a matrix with three rows?",
@@ -143,7 +151,7 @@ MISTAKES = (
             "(exp := torch.exp(scores - scores.amax(dim=-1, keepdim=True))) / exp.sum()",
         ),
     ),
-    Misconception(
+    Mistake(
         name="softmax_twice",
         explanation="The softmax is taken of what is a softmax already: the weights come out nearly even.",
         hint="Count how often the exponential is taken on the way from a score to its weight.",
@@ -154,7 +162,7 @@ MISTAKES = (
             "torch.softmax(torch.softmax(scores, dim=-1), dim=-1)",
         ),
     ),
-    Misconception(
+    Mistake(
         name="log_softmax_for_softmax",
         explanation="The logarithm of the weights is taken for the weights: they are negative and sum to anything.",
         hint="Can a share of the whole be negative?",
@@ -162,7 +170,7 @@ MISTAKES = (
         seen="common",
         changes=_softmax(("exp / exp.sum()", "torch.log(exp / exp.sum())"), "torch.log_softmax(scores, dim=-1)"),
     ),
-    Misconception(
+    Mistake(
         name="sigmoid_for_softmax",
         explanation="A sigmoid squeezes each score between 0 and 1 on its own, so that a row does not sum to 1.",
         hint="Should a key's weight depend on the scores of the other keys?",
@@ -170,7 +178,7 @@ MISTAKES = (
         seen="common",
         changes=_softmax((_ROW, "        weights[i] = torch.sigmoid(scores[i])\n"), "torch.sigmoid(scores)"),
     ),
-    Misconception(
+    Mistake(
         name="all_on_the_largest",
         explanation="The key with the largest score takes everything: a choice, through which no gradient flows.",
         hint="What does the soft in softmax stand for?",
@@ -181,7 +189,7 @@ MISTAKES = (
             "torch.zeros_like(scores).scatter(-1, scores.argmax(dim=-1, keepdim=True), 1.0)",
         ),
     ),
-    Misconception(
+    Mistake(
         name="no_softmax",
         explanation="The scores weigh the values as they are: they may be negative, and a row sums to anything.",
         hint="Which step of the formula turns numbers of any size into shares of a whole?",
@@ -189,7 +197,7 @@ MISTAKES = (
         seen="common",
         changes=_softmax((_ROW, "        weights[i] = scores[i]\n"), "scores"),
     ),
-    Misconception(
+    Mistake(
         name="divided_by_the_sum_of_scores",
         explanation="The scores are divided by their sum: a row sums to 1, but scores of both signs give wild weights.",
         hint="What are your weights for the scores 1 and -1?",
@@ -199,7 +207,7 @@ MISTAKES = (
             (_ROW, "        weights[i] = scores[i] / scores[i].sum()\n"), "scores / scores.sum(dim=-1, keepdim=True)"
         ),
     ),
-    Misconception(
+    Mistake(
         name="divided_by_the_length",
         explanation="The row of scores is brought to length 1: its squares sum to 1, and the weights do not.",
         hint="To normalise can mean several things, so what exactly must be 1 here?",
@@ -210,7 +218,7 @@ MISTAKES = (
             "scores / scores.norm(dim=-1, keepdim=True)",
         ),
     ),
-    Misconception(
+    Mistake(
         name="no_denominator",
         explanation="The exponentials are not divided by their sum, so that a row sums to more than 1.",
         hint="A softmax has a numerator and what else?",
@@ -218,18 +226,18 @@ MISTAKES = (
         seen="common",
         changes=_softmax(("exp / exp.sum()", "exp"), "torch.exp(scores - scores.amax(dim=-1, keepdim=True))"),
     ),
-    Misconception(
+    Mistake(
         name="base_of_two",
         explanation="Powers of two are taken in place of powers of e: the weights come out too even.",
         hint="Fast kernels use base 2 too, but what do they multiply the scores by first?",
         shows="always, from two keys on",
         seen="common",
         changes=_softmax(
-            (_EXP, "torch.exp2(scores[i] - max(scores[i], default=0))"),
+            (_STABLE, "torch.exp2(scores[i] - largest)"),
             _by_hand("torch.exp2(scores - scores.amax(dim=-1, keepdim=True))"),
         ),
     ),
-    Misconception(
+    Mistake(
         name="denominator_carried_on",
         explanation="The sum of the exponentials is not set back between the queries: later rows sum to less and less.",
         hint="What do the first row and the last row of your weights sum to?",
@@ -241,7 +249,7 @@ MISTAKES = (
             ("weights[i] = exp / exp.sum()", "total = total + exp.sum()\n        weights[i] = exp / total"),
         ),
     ),
-    Misconception(
+    Mistake(
         name="normalised_before_the_end",
         explanation="Each exponential is divided by the sum so far: the first key always gets a weight of 1.",
         hint="How many scores of a row must be known before its first weight can be?",
@@ -249,7 +257,7 @@ MISTAKES = (
         seen="common",
         changes=alike((1,), ("exp / exp.sum()", "exp / exp.cumsum(dim=0)")),
     ),
-    Misconception(
+    Mistake(
         name="running_sums_not_corrected",
         explanation="A new maximum turns up on the way, and what was summed against the old one is left as it is.",
         hint="Two exponentials were measured against different maxima: what makes them comparable?",
@@ -257,7 +265,7 @@ MISTAKES = (
         seen="common",
         changes={1: running_sums_not_corrected},
     ),
-    Misconception(
+    Mistake(
         name="keepdim_forgotten",
         explanation="The row sums lose their axis and divide the columns: broadcasting pairs a sum with a wrong row.",
         hint="Write down the shapes on both sides of the division, aligned at the right.",
@@ -268,7 +276,7 @@ MISTAKES = (
             (SOFTMAX, "(exp := torch.exp(scores - scores.amax(dim=-1, keepdim=True))) / exp.sum(dim=-1)"),
         ),
     ),
-    Misconception(
+    Mistake(
         name="softmax_over_the_batch",
         explanation="The softmax runs over the first axis, and that is the batch: the sequences share out the weight.",
         hint="What did the first axis hold before the batch arrived, and what does it hold now?",
@@ -276,12 +284,43 @@ MISTAKES = (
         seen="https://github.com/PetrochukM/PyTorch-NLP/issues/2",
         changes=_of_matrices((3, 4, 5, 6), _over("dim=0)  # over the batch")),
     ),
-    Misconception(
+    Mistake(
         name="softmax_over_heads",
         explanation="The softmax runs over the heads: they compete with each other, and a row does not sum to 1.",
         hint="Name the four axes of the scores and say which one a query shares its weight along.",
         shows="always, unless T_k = 1 and there is one head",
         seen="common",
         changes=_of_matrices((6,), _over("dim=-3)  # over the heads")),
+    ),
+    # Known by what they compute (a knob of `diagnosis.knobs`) or by what they break, without code of their own.
+    Mistake(
+        name="softmin",
+        explanation="The softmax has the wrong sign: the least similar key gets the most.",
+        hint="Each query shares out a total of 1. Along which axis of the weights do its shares lie?",
+    ),
+    Mistake(
+        name="relu_not_exp",
+        explanation="Negative scores become 0 in place of a small exponential.",
+        hint="Each query shares out a total of 1. Along which axis of the weights do its shares lie?",
+    ),
+    Mistake(
+        name="first_query_left_out",
+        explanation="The loop over the queries begins one late: the first row of the weights stays 0.",
+        hint="Which rows of the weights does your loop fill when there are three queries?",
+    ),
+    Mistake(
+        name="minimum_for_maximum",
+        explanation="The smallest score is taken off and not the largest: exp of what is left overflows.",
+        hint="Which of the scores of a row must become exp(0), so that none is larger?",
+    ),
+    Mistake(
+        name="softmax_over_axis_1",
+        explanation="The softmax runs over axis 1, which does not hold the keys here.",
+        hint="Each query shares out a total of 1. Along which axis of the weights do its shares lie?",
+    ),
+    Mistake(
+        name="epsilon_in_the_denominator",
+        explanation="Something small is added to the sum of the exponentials: rows sum to a little less than 1.",
+        hint="After the maximum is taken off, how small can the sum of the exponentials of a row become?",
     ),
 )

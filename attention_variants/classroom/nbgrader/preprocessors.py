@@ -1,4 +1,4 @@
-"""What the course adds to nbgrader: what students get to repair, and a judge that never runs their code in its process.
+"""What the course adds to nbgrader: code to repair, and grading that runs no student's code in its own process.
 
 ``classroom/nbgrader_config.py`` puts both in their places.
 """
@@ -16,7 +16,7 @@ from nbgrader import utils  # type: ignore[import-untyped]
 from nbgrader.preprocessors import ClearSolutions, NbGraderPreprocessor  # type: ignore[import-untyped]
 
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
-from attention_variants.classroom.sandbox.parent import Submission
+from attention_variants.classroom.sandbox.submission import Submission
 
 from .plain_code import plain_code, without_comments
 from .points import Points
@@ -78,7 +78,7 @@ def code_to_repair(name: str, variant: int, called: str = "attention_to_repair")
     return without_comments(plain_code(inspect.getsource(function), called))
 
 
-class Judge(NbGraderPreprocessor):
+class GradeCells(NbGraderPreprocessor):
     """Fill in the outputs of the cells that give points, in place of a kernel that runs the whole notebook.
 
     Such a cell comes from the lecturer's source. It is run here, with a `Submission` for every name that it does not
@@ -86,7 +86,7 @@ class Judge(NbGraderPreprocessor):
     """
 
     def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
-        """Judge one notebook.
+        """Grade one notebook.
 
         Parameters
         ----------

@@ -6,34 +6,42 @@ there and arrays back. If the process takes too long, or too much memory, or end
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import inspect
 import json
-import os
 import pickle
-import select
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
-import time
+import textwrap
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from attention_variants.classroom.contract.problems import Situation, situations
-from attention_variants.classroom.grading.read import Submission
+from attention_variants.classroom.contract.answer import Answer, Failure
+from attention_variants.classroom.contract.problems import Exam, Problem
+from attention_variants.variants import VARIANTS
 
-from .run import Answer
-
-#: More than this is not read from a child.
-LARGEST_ANSWERS = 64 * 1024**2
+from . import processes, wording
+from .ends import How
+from .job import ANSWERED, PICKLE, Job
+from .limits import (
+    GRACE,
+    LARGEST_ANSWERS,
+    MEMORY,
+    MOST_ENTRIES,
+    OF_A_NAME,
+    OF_TROUBLE,
+    OF_WORDS,
+    SECONDS,
+    seconds_to_load,
+)
+from .registered import described
+from .submission import Submission
 
 
 @dataclass
@@ -48,7 +56,7 @@ class Outcome:
         How many characters were printed.
     counts : list of dict or None
         The operations, if they were to be counted.
-    trouble : str
+    trouble : Failure or None
         Why there are no answers at all, if there are none.
     remarks : tuple of str
         What else happened, such as cells that were passed over.
@@ -57,23 +65,19 @@ class Outcome:
     answers: list[Answer]
     printed: int = 0
     counts: list[dict[str, int]] | None = None
-    trouble: str = ""
+    trouble: Failure | None = None
     remarks: tuple[str, ...] = ()
 
 
-def run_isolated(
-    fn: Callable | Submission, variant: int, *, paper: int = 0, rules: bool, seconds: float, memory: int
-) -> Outcome:
-    """Ask a function every question of a variant, in another process.
+def run_isolated(fn: Callable | Submission, exam: Exam, *, rules: bool, seconds: float, memory: int) -> Outcome:
+    """Ask a function every question of an exam, in another process.
 
     Parameters
     ----------
     fn : callable or Submission
         What to run. A function must be importable there or picklable by cloudpickle; a `Submission` always works.
-    variant : int
-        1 to 7.
-    paper : int
-        Which problems.
+    exam : Exam
+        The problems.
     rules : bool
         Whether its operations are counted too.
     seconds : float
@@ -86,20 +90,16 @@ def run_isolated(
     outcome : Outcome
         The answers; where none came, each says why.
     """
-    folder = Path(tempfile.mkdtemp(prefix="attention-check-"))
-    try:
-        loading = 0.0
-        if isinstance(fn, Submission):
-            loading = 2 * seconds if fn.cells else seconds
-        _write_job(folder, fn, variant, paper=paper, rules=rules, seconds=seconds, loading=loading, memory=memory)
-        draws = isinstance(fn, Submission) and "matplotlib" in fn.source
-        how = _do(folder, loading + seconds + 1.0, draws)
-        return _read(folder, situations(variant, paper), how, seconds)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with _folder() as folder:
+        code = _code(folder, fn)  # before the time is fixed: code takes time to load, a pickle next to none
+        loading = 0.0 if code is None else seconds_to_load(seconds, bool(code.cells))
+        limits = {"seconds": seconds, "loading": loading, "memory": memory}
+        job = _write_job(folder, code, exam.variant, exam=exam.number, rules=rules, **limits)
+        how = processes.do(folder, loading + seconds + GRACE, code is not None and _draws(code))
+        return _read(folder, job, how, exam.problems)
 
 
-def read_value(submission: Submission, *, seconds: float = 10.0, memory: int = 2 * 1024**3) -> Any:
+def read_value(submission: Submission, *, seconds: float = SECONDS, memory: int = MEMORY) -> Any:
     """Run what was handed in, in another process, and hand back what a name in it stands for.
 
     Parameters
@@ -117,31 +117,57 @@ def read_value(submission: Submission, *, seconds: float = 10.0, memory: int = 2
         As JSON has it: a tuple is a list, ``...`` is "...", and what JSON lacks is a dict with its "text". None, too,
         if there is no such name.
     """
+    limits = {"seconds": seconds, "loading": seconds, "memory": memory}
+    with _folder() as folder:
+        _write_job(folder, submission, min(VARIANTS), value=True, **limits)
+        processes.do(folder, seconds + GRACE, _draws(submission))
+        try:
+            return _arrays(folder / ANSWERED)[0]["value"]
+        except Exception:  # no file, or not one that we wrote
+            return None
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for one job, gone when it is done, whatever it holds then."""
     folder = Path(tempfile.mkdtemp(prefix="attention-check-"))
     try:
-        limits = {"paper": 0, "rules": False, "seconds": seconds, "loading": seconds, "memory": memory}
-        _write_job(folder, submission, 1, value=True, **limits)
-        _do(folder, seconds + 1.0, "matplotlib" in submission.source)
-        return _arrays(folder / "answers.npz")[0]["value"]
-    except Exception:  # no file, or not one that we wrote
-        return None
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_job(folder: Path, fn: Callable | Submission, variant: int, **limits: Any) -> None:
-    path = [os.path.abspath(entry) for entry in sys.path]  # the other process stands elsewhere
-    job: dict[str, Any] = {"variant": variant, "path": path, "name": None, "file": None, "value": False, **limits}
-    if not isinstance(fn, Submission):
-        try:
-            (folder / "function.pickle").write_bytes(_pickled(fn))
-        except Exception:
-            fn = _source_of(fn)
+def _draws(code: Submission) -> bool:
+    """Whether it looks as if it needs matplotlib."""
+    return "matplotlib" in code.source
+
+
+def _code(folder: Path, fn: Callable | Submission) -> Submission | None:
+    """The code that goes to the other process; None if the function goes there as a pickle."""
     if isinstance(fn, Submission):
-        job |= {"name": fn.name, "file": fn.file, "notebook": bool(fn.cells), "cells": fn.cells or (fn.source,)}
-        job["adapter"] = fn.adapter
-        job["path"] = [*path, *filter(None, [fn.folder])]
-    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        return fn
+    try:
+        (folder / PICKLE).write_bytes(_pickled(fn))
+    except Exception:
+        return _source_of(fn)
+    return None
+
+
+def _write_job(folder: Path, code: Submission | None, variant: int, **limits: Any) -> Job:
+    path = [str(Path(entry).absolute()) for entry in sys.path]  # the other process stands elsewhere
+    job = Job(variant=variant, variants=described(), path=path, **limits)
+    if code is not None:
+        job = replace(
+            job,
+            name=code.name,
+            file=code.file,
+            cells=code.cells or (code.source,),
+            notebook=bool(code.cells),
+            adapter=code.adapter,
+            path=[*path, *filter(None, [code.folder])],
+        )
+    job.write(folder)
+    return job
 
 
 def _pickled(fn: Callable) -> bytes:
@@ -159,137 +185,58 @@ def _source_of(fn: Callable) -> Submission:
         source = inspect.getsource(fn)
     except (OSError, TypeError) as error:
         raise TypeError(
-            "check: this function cannot be handed to another process; pass a Submission, its source and name."
+            "check: this function cannot be handed to another process; pip install cloudpickle, or pass a Submission, "
+            "its source and name."
         ) from error
-    return Submission("import math\nimport torch\nimport torch.nn.functional as F\n" + source, fn.__name__)
-
-
-# ------------------------------------------------------------------------------------------ the other process
-
-
-class _Nursery:
-    """A process that has loaded PyTorch and forks a child for each job; started when first needed."""
-
-    def __init__(self) -> None:
-        self.process: subprocess.Popen | None = None
-        self.lock = threading.Lock()
-
-    def do(self, folder: Path, seconds: float, draws: bool) -> str:
-        """Have a job done; once more, if the nursery is lost: an earlier job may have left something that ends it."""
-        with self.lock:
-            how = self._do(folder, seconds, draws)
-            if how == "lost":
-                (folder / "answers.npz").unlink(missing_ok=True)
-                how = self._do(folder, seconds, draws)
-            return how
-
-    def _do(self, folder: Path, seconds: float, draws: bool) -> str:
-        if self.process is None or self.process.poll() is not None:
-            self.stop()
-            self.process = _start("nursery")
-        process = self.process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write((json.dumps([str(folder), seconds, draws]) + "\n").encode())
-            process.stdin.flush()
-            # A job that kills its nursery, or halts it, or writes rubbish to it, must not hold us up.
-            return _reply(process.stdout.fileno(), str(folder), seconds + 60.0)
-        except (OSError, ValueError, TypeError) as error:
-            self.stop()
-            return "time" if isinstance(error, TimeoutError) else "lost"
-
-    def stop(self) -> None:
-        if self.process is not None:
-            with contextlib.suppress(OSError):
-                self.process.kill()
-            self.process.wait()
-            for pipe in (self.process.stdin, self.process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
-            self.process = None
-
-
-def _reply(pipe: int, folder: str, seconds: float) -> str:
-    """What the nursery says of this job; a reply that names another one is not meant for us."""
-    end, read = time.monotonic() + seconds, b""
-    while True:
-        ready, _, _ = select.select([pipe], [], [], max(0.0, end - time.monotonic()))
-        if not ready:
-            raise TimeoutError
-        more = os.read(pipe, 65536)
-        if not more:
-            raise OSError("the nursery is gone")
-        *lines, read = (read + more).split(b"\n")
-        for line in lines:
-            of, how = json.loads(line)
-            if of == folder:
-                return str(how)
-        if len(read) > 65536:
-            raise OSError("the nursery does not write that")
-
-
-def _start(*arguments: str) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_HOME), *filter(None, sys.path)])}
-    environment["MPLBACKEND"] = "Agg"  # a figure opens no window
-    for display in ("DISPLAY", "WAYLAND_DISPLAY"):
-        environment.pop(display, None)
-    return subprocess.Popen(
-        [sys.executable, "-m", f"{__package__}.child", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        start_new_session=True,
-    )
-
-
-_HOME = Path(__file__).parents[3]
-_NURSERY = _Nursery()
-atexit.register(_NURSERY.stop)
-
-
-def _do(folder: Path, seconds: float, draws: bool) -> str:
-    if sys.platform == "linux":
-        return _NURSERY.do(folder, seconds, draws)
-    process = _start(str(folder))
-    try:
-        process.communicate(timeout=seconds + 60.0)  # PyTorch itself may take long to load
-        return "ended"
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return "time"
+    head = "import math\nimport torch\nimport torch.nn.functional as F\n"
+    return Submission(head + textwrap.dedent(source), fn.__name__)
 
 
 # ------------------------------------------------------------------------------------------- what came back
 
 
-def _read(folder: Path, questions: tuple[Situation, ...], how: str, seconds: float) -> Outcome:
-    reasons = {
-        "time": f"TimeIsUp: it did not finish within {seconds:g} seconds",
-        "ended": "Ended: the process ended before the function had returned (exit, or os._exit?)",
-        "signal 24": f"TimeIsUp: it did not finish within {seconds:g} seconds",
-        "signal 25": "Ended: it wrote more into a file than it may",
-    }
-    reason = reasons.get(how, f"Ended: the process was stopped ({how})")
-    nothing = [Answer(error=reason) for _ in questions]
+def _read(folder: Path, job: Job, how: How, questions: tuple[Problem, ...]) -> Outcome:
+    reason = how.failure(job.seconds)
+    unanswered = Answer(error=reason)
     try:
-        told, arrays = _arrays(folder / "answers.npz")
-        remarks = tuple(str(remark)[:1000] for remark in told["remarks"][:10])
-        if told["load"] is not None:
-            trouble = str(told["load"])[:2000]
-            return Outcome([Answer(error=f"Ended: {trouble}") for _ in questions], trouble=trouble, remarks=remarks)
+        told, arrays = _arrays(folder / ANSWERED)
+        stops = [_stop(stop) for stop in told["stops"]]
+        if told["missing"] is not None:
+            trouble = wording.what_is_there(_missing(told["missing"]), stops, job.notebook)[:OF_TROUBLE]
+        elif told["failed"] is not None:
+            trouble = str(told["failed"])[:OF_TROUBLE]
+        else:
+            trouble = ""
+        if trouble:
+            not_loaded = Failure("not_loaded", message=trouble)
+            return Outcome([Answer(error=not_loaded) for _ in questions], trouble=not_loaded)
+        remarks = tuple(wording.what_was_passed_over(stops, job.notebook))
         answers = [_answer(i, said, arrays) for i, said in enumerate(told["answers"][: len(questions)])]
         printed = int(told["printed"])
         counts = told["counts"]
         if counts is not None:
             counts = [{str(name): int(n) for name, n in count.items()} for count in counts[:2]]
     except Exception:  # no file, or not one that we wrote: whatever it says, there is no answer in it
-        return Outcome(nothing, trouble=reason.partition(": ")[2])
-    answers += nothing[len(answers) :]
+        return Outcome([unanswered for _ in questions], trouble=reason)
+    answers += [unanswered for _ in questions[len(answers) :]]
     return Outcome(answers, printed, counts, remarks=remarks)
+
+
+def _missing(told: dict[str, Any]) -> dict[str, Any]:
+    """What was looked for, checked: another process has written it."""
+    others = [str(other)[:OF_A_NAME] for other in told["others"][:MOST_ENTRIES]]
+    return {"kind": str(told["kind"]), "name": str(told["name"]), "others": others, "type": _words(told["type"])}
+
+
+def _stop(told: dict[str, Any]) -> dict[str, Any]:
+    """Where it stopped, checked: another process has written it."""
+    cell, line = (None if told[name] is None else int(told[name]) for name in ("cell", "line"))
+    seconds = None if told["seconds"] is None else float(told["seconds"])
+    return {"cell": cell, "line": line, "seconds": seconds, "error": _words(told["error"])}
+
+
+def _words(x: Any) -> str | None:
+    return None if x is None else str(x)[:OF_WORDS]
 
 
 def _arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -302,24 +249,18 @@ def _arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _answer(i: int, said: dict[str, Any], arrays: dict[str, np.ndarray]) -> Answer:
-    def words(x: Any) -> str | None:
-        return None if x is None else str(x)[:1000]
-
     def group(name: str) -> dict[str, np.ndarray]:
         start = f"{i}/{name}/"
         return {key[len(start) :]: _real(x) for key, x in arrays.items() if key.startswith(start)}
 
     context, weights = (arrays.get(f"{i}/{name}") for name in ("context", "weights"))
-    return Answer(
-        error=words(said["error"]),
-        returned=words(said["returned"]),
+    return Answer.from_said(
+        said,
         context=None if context is None else _real(context),
         weights=None if weights is None else _real(weights),
-        kinds={str(name): str(kind)[:100] for name, kind in said["kinds"].items()},
         after=group("after"),
         again=group("again"),
         gradients=group("gradients"),
-        no_gradient=words(said["no_gradient"]),
     )
 
 

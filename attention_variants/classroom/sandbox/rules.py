@@ -1,155 +1,153 @@
-"""Which operations run while a function is called? The rules of a variant are held by watching, not by reading code.
+"""The rules of a variant: what must be done its own way, held by watching what runs (`watch`), not by reading code.
 
-A torch function mode sees the calls as they are written (``F.scaled_dot_product_attention``), a dispatch mode what
-they come down to (``aten.bmm``). What a rule counts is compared between a small problem and a larger one: code without
-a loop over heads makes as many products for four heads as for two.
+`RULES` says which variant has which. What a rule counts is compared between a small problem and a larger one: code
+without a loop over heads makes as many products for four heads as for two. A variant that has no entry there has no
+rules of its own; that it must not be ready-made holds for all.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum, auto
 
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from attention_variants.classroom.contract.problems import Exam, Problem
+from attention_variants.variants import describe_variant
 
-from attention_variants.classroom.contract.problems import Situation, situations
-from attention_variants.variants import VARIANTS, attention_tiled
-
-from .run import TimeIsUp, call, tensors
-
-#: Products of matrices, and of their rows, as PyTorch's inner operations are called.
-PRODUCTS = frozenset("mm bmm addmm baddbmm mv dot vdot addmv addbmm".split())
-WHOLE = frozenset("mm bmm addmm baddbmm addbmm".split())
-
-#: What is said of work that was left to somebody else's attention, whatever the variant.
-READY_MADE = (
-    "it calls a variant of this library; write the steps yourself.",
-    "it calls a ready-made layer, nn.MultiheadAttention; write the steps yourself.",
-)
+from .watch import PRODUCTS, watched
 
 
-class _Calls(TorchFunctionMode):
-    """Counts what is called, by name."""
+class Rule(StrEnum):
+    """What a rule asks for; `wording.RULES` says it to the student."""
 
-    def __init__(self, counts: Counter[str]) -> None:
-        super().__init__()
-        self.counts = counts
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(getattr(function, "__name__", function))
-        self.counts["call " + name] += 1
-        result = function(*args, **(kwargs or {}))
-        if name == "scaled_dot_product_attention":
-            self.counts["numbers from the kernel"] += result.numel()
-        return result
-
-
-class _Operations(TorchDispatchMode):
-    """Counts what runs, by name, and notes whole matrices."""
-
-    def __init__(self, counts: Counter[str]) -> None:
-        super().__init__()
-        self.counts = counts
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled here, and PyTorch's compiler takes a second to load
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
-        name = function.__name__.split(".")[0].strip("_")
-        self.counts[name] += 1
-        self.counts["operations"] += 1
-        shape = tuple(result.shape) if isinstance(result, Tensor) else ()
-        if name in WHOLE or (name == "mul" and len(shape) == 3):
-            self.counts["whole product"] += min(shape[-2:], default=0) > 1
-        if name in ("softmax", "log_softmax"):
-            self.counts["softmax of whole"] += len(shape) > 1 and shape[-2] > 1
-        return result
+    NOT_THE_LIBRARY = auto()
+    NOT_A_READY_LAYER = auto()
+    ANSWERS_WHEN_WATCHED = auto()
+    NO_WHOLE_PRODUCT = auto()
+    NO_WHOLE_SOFTMAX = auto()
+    NO_KERNEL = auto()
+    KERNEL = auto()
+    CONTEXT_OF_THE_KERNEL = auto()
+    HEADS_IN_TURN = auto()
+    NO_LOOP_OVER_QUERIES = auto()
+    NO_LOOP_OVER_BATCH = auto()
+    NO_LOOP_OVER_HEADS = auto()
 
 
-def watched(fn: Callable, s: Situation) -> Counter[str]:
-    """Count the operations of one call; what it raises is left aside, for the contract speaks of it."""
-    counts: Counter[str] = Counter()
-    inputs = tensors(s)
-    try:
-        with _library(counts), _Operations(counts), _Calls(counts):
-            call(fn, s, inputs)
-    except (TimeIsUp, KeyboardInterrupt):
-        raise
-    except BaseException:
-        counts["failed"] += 1
-    return counts
+#: Hold for every variant: attention that somebody else has written is no work.
+READY_MADE_RULES = (Rule.NOT_THE_LIBRARY, Rule.NOT_A_READY_LAYER)
 
 
-@contextmanager
-def _library(counts: Counter[str]) -> Iterator[None]:
-    """Notice calls of the variants themselves: each checks its inputs first."""
-    functions = [*VARIANTS.values(), attention_tiled]
-    modules = list({sys.modules[function.__module__]: None for function in functions if _checks_inputs(function)})
-    checks = [module.check_inputs for module in modules]
+@dataclass(frozen=True)
+class RulesOfOne:
+    """The rules of one variant.
 
-    def noticed(*args: Any, **options: Any) -> None:
-        counts["library"] += 1
-        checks[0](*args, **options)
+    Attributes
+    ----------
+    rules : tuple of Rule
+        What must be done its own way.
+    small, large : str
+        The problems between which its operations are compared; the larger one has more of what it must not loop over.
+    """
 
-    for module in modules:
-        module.check_inputs = noticed  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        for module, check in zip(modules, checks, strict=True):
-            module.check_inputs = check  # type: ignore[attr-defined]
+    rules: tuple[Rule, ...] = ()
+    small: str = "fewer_queries"
+    large: str = "all_different"
 
 
-def _checks_inputs(function: Callable) -> bool:
-    """Whether a variant stands in a module that imports the common check; one that was registered later may not."""
-    return hasattr(sys.modules.get(function.__module__), "check_inputs")
+_ITEMS = {"small": "square", "large": "two_batch_axes"}
+
+#: The one place that says which variant has which rules, by the name of its function.
+RULES: dict[str, RulesOfOne] = {
+    "attention_loops": RulesOfOne((Rule.NO_WHOLE_PRODUCT, Rule.NO_WHOLE_SOFTMAX, Rule.NO_KERNEL)),
+    "attention_matmul": RulesOfOne((Rule.NO_KERNEL, Rule.NO_LOOP_OVER_QUERIES)),
+    "attention_batched": RulesOfOne((Rule.NO_KERNEL, Rule.NO_LOOP_OVER_BATCH), **_ITEMS),
+    "attention_masked": RulesOfOne((Rule.NO_KERNEL, Rule.NO_LOOP_OVER_BATCH), **_ITEMS),
+    "multihead_attention_loop": RulesOfOne((Rule.NO_KERNEL, Rule.HEADS_IN_TURN)),
+    "multihead_attention": RulesOfOne((Rule.NO_KERNEL, Rule.NO_LOOP_OVER_HEADS), large="three_heads"),
+    "multihead_attention_fused": RulesOfOne((Rule.KERNEL, Rule.CONTEXT_OF_THE_KERNEL), large="no_weights"),
+}
 
 
-def watch(fn: Callable, variant: int) -> list[dict[str, int]]:
+@dataclass(frozen=True)
+class Broken:
+    """A rule that was broken.
+
+    Attributes
+    ----------
+    rule : Rule
+        Which.
+    numbers : tuple of int
+        How many operations a small and a larger problem took, if the rule compares them.
+    of_products : bool
+        Whether these are products of matrices alone.
+    """
+
+    rule: Rule
+    numbers: tuple[int, ...] = ()
+    of_products: bool = False
+
+
+def rules_of(variant: int) -> RulesOfOne:
+    """Look up the rules of a variant.
+
+    Parameters
+    ----------
+    variant : int
+        Its number.
+
+    Returns
+    -------
+    rules : RulesOfOne
+        None of them, if the variant has no entry in `RULES`; `wording.no_rules` says so.
+    """
+    return RULES.get(describe_variant(variant).name, RulesOfOne())
+
+
+def watched_problems(exam: Exam) -> tuple[Problem, Problem]:
+    """Find the two problems that `watch` gives.
+
+    Parameters
+    ----------
+    exam : Exam
+        Of the variant.
+
+    Returns
+    -------
+    small, large : Problem
+        They are the same two in every exam.
+    """
+    asked = rules_of(exam.variant)
+    return exam[asked.small], exam[asked.large]
+
+
+def watch(fn: Callable, exam: Exam) -> list[dict[str, int]]:
     """Count the operations of a function on two problems, a small one and a larger one.
 
     Parameters
     ----------
     fn : callable
         The function.
-    variant : int
-        1 to 7.
+    exam : Exam
+        Of the variant; always the one numbered 0 is looked at, for how many operations a problem takes is not random.
 
     Returns
     -------
     counts : list of dict
         For the small and for the larger problem.
     """
-    return [dict(watched(fn, s)) for s in _two(variant)]
+    return [dict(watched(fn, s)) for s in watched_problems(Exam(exam.variant))]
 
 
-def _two(variant: int) -> tuple[Situation, Situation]:
-    by_title = {s.title: s for s in situations(variant)}
-    small, large = "2 queries and 3 keys", "all lengths different"
-    if variant in (3, 4):
-        small, large = "as many queries as keys", "two batch dimensions"
-    elif variant == 6:
-        large = "three heads"
-    elif variant == 7:
-        large = "need_weights=False"
-    return by_title[small], by_title[large]
-
-
-def broken_rules(variant: int, counts: Sequence[dict[str, int]], answered: Sequence[bool]) -> list[str]:
-    """Say which rules of a variant were broken.
+def find_broken(exam: Exam, counts: Sequence[dict[str, int]], answered: Sequence[bool]) -> list[Broken]:
+    """Find which rules of a variant were broken.
 
     Parameters
     ----------
-    variant : int
-        1 to 7.
+    exam : Exam
+        Of the variant.
     counts : sequence of dict
         What `watch` counted.
     answered : sequence of bool
@@ -157,58 +155,78 @@ def broken_rules(variant: int, counts: Sequence[dict[str, int]], answered: Seque
 
     Returns
     -------
-    rules : list of str
-        Sentences for the student; empty if all is well.
+    broken : list of Broken
+        Empty if all is well.
     """
     small, large = (Counter(x) for x in counts)
     failed = bool(small["failed"]), bool(large["failed"])
     if any(failed):
         hides = any(f and a for f, a in zip(failed, answered, strict=True))
-        return ["it fails when its operations are watched, and only then."] if hides else []
-    both = small + large
-    broken = [READY_MADE[0]] if both["library"] else []
-    if both["call multi_head_attention_forward"] or both["call _native_multi_head_attention"]:
-        broken.append(READY_MADE[1])
-    fused = any("scaled_dot_product" in name for name in both)
-    if variant == 1:
-        if both["whole product"]:
-            broken.append("it multiplies whole matrices; here each score is computed for one query and one key.")
-        if both["softmax of whole"]:
-            broken.append("it takes the softmax of a whole matrix; here it is taken of one row at a time.")
-    if variant < 7 and fused:
-        broken.append("it calls the fused kernel, scaled_dot_product_attention; that is variant 7.")
-    if variant == 7 and not fused:
-        broken.append("it never calls the fused kernel, scaled_dot_product_attention.")
-    elif variant == 7 and large["numbers from the kernel"] < math.prod(_two(7)[1].context_shape):
-        broken.append("what it returns is not the context that the fused kernel computes.")
-    products = [sum(x[name] for name in PRODUCTS) for x in (small, large)]
-    if variant == 5 and products[1] <= products[0]:
-        broken.append("it takes all heads in one product; here they come one after the other. At once is variant 6.")
-    if variant in (2, 3, 4, 6):
-        over = {2: "queries or keys", 3: "the batch", 4: "the batch", 6: "heads"}[variant]
-        few, many = (x["operations"] for x in (small, large))
-        more = [("products of matrices", products[0], products[1])] if products[1] > products[0] else []
-        if many > 1.5 * few + 4:  # some more are no loop
-            more.append(("operations", few, many))
-        for what, once, then in more[:1]:
-            broken.append(
-                f"a larger problem takes more {what} ({once}, then {then}): there is a loop, perhaps over {over}."
-            )
-    return broken
+        return [Broken(Rule.ANSWERS_WHEN_WATCHED)] if hides else []
+    numbers_of_context = math.prod(watched_problems(Exam(exam.variant))[1].context_shape)
+    rules = (*READY_MADE_RULES, *rules_of(exam.variant).rules)
+    found = (_TESTS[rule](rule, small, large, numbers_of_context) for rule in rules)
+    return [broken for broken in found if broken is not None]
 
 
-def watched_problems(variant: int) -> tuple[int, int]:
-    """Find the places of the two problems that `watch` gives, which are the same in every paper.
+# ------------------------------------------------------------------------------------------- how each rule is tested
 
-    Parameters
-    ----------
-    variant : int
-        1 to 7.
+_Test = Callable[[Rule, "Counter[str]", "Counter[str]", int], Broken | None]
 
-    Returns
-    -------
-    small, large : int
-    """
-    titles = [s.title for s in situations(variant)]
-    small, large = (titles.index(s.title) for s in _two(variant))
-    return small, large
+
+def _never(*names: str) -> _Test:
+    """No call of these."""
+
+    def test(rule: Rule, small: Counter[str], large: Counter[str], _: int) -> Broken | None:
+        return Broken(rule) if any(small[name] or large[name] for name in names) else None
+
+    return test
+
+
+def _kernel(counts: Counter[str]) -> bool:
+    return any("scaled_dot_product" in name for name in counts)
+
+
+def _no_kernel(rule: Rule, small: Counter[str], large: Counter[str], _: int) -> Broken | None:
+    return Broken(rule) if _kernel(small + large) else None
+
+
+def _with_kernel(rule: Rule, small: Counter[str], large: Counter[str], _: int) -> Broken | None:
+    return None if _kernel(small + large) else Broken(rule)
+
+
+def _context_of_kernel(rule: Rule, small: Counter[str], large: Counter[str], numbers: int) -> Broken | None:
+    """As many numbers from the kernel as the context has; that it is called at all is another rule."""
+    missed = _kernel(small + large) and large["numbers from the kernel"] < numbers
+    return Broken(rule) if missed else None
+
+
+def _products(counts: Counter[str]) -> int:
+    return sum(counts[name] for name in PRODUCTS)
+
+
+def _in_turn(rule: Rule, small: Counter[str], large: Counter[str], _: int) -> Broken | None:
+    few, many = _products(small), _products(large)
+    return Broken(rule, (few, many), of_products=True) if many <= few else None
+
+
+def _no_loop(rule: Rule, small: Counter[str], large: Counter[str], _: int) -> Broken | None:
+    if _products(large) > _products(small):
+        return Broken(rule, (_products(small), _products(large)), of_products=True)
+    few, many = small["operations"], large["operations"]
+    return Broken(rule, (few, many)) if many > 1.5 * few + 4 else None  # some more are no loop
+
+
+_TESTS: dict[Rule, _Test] = {
+    Rule.NOT_THE_LIBRARY: _never("library"),
+    Rule.NOT_A_READY_LAYER: _never("call multi_head_attention_forward", "call _native_multi_head_attention"),
+    Rule.NO_WHOLE_PRODUCT: _never("whole product"),
+    Rule.NO_WHOLE_SOFTMAX: _never("softmax of whole"),
+    Rule.NO_KERNEL: _no_kernel,
+    Rule.KERNEL: _with_kernel,
+    Rule.CONTEXT_OF_THE_KERNEL: _context_of_kernel,
+    Rule.HEADS_IN_TURN: _in_turn,
+    Rule.NO_LOOP_OVER_QUERIES: _no_loop,
+    Rule.NO_LOOP_OVER_BATCH: _no_loop,
+    Rule.NO_LOOP_OVER_HEADS: _no_loop,
+}

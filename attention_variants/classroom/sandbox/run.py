@@ -6,81 +6,29 @@ questions, not the answers: what the function returned is copied into plain arra
 
 from __future__ import annotations
 
-import builtins
-import contextlib
-import importlib
-import io
-import math
-import os
-import random
-import signal
-import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from attention_variants.classroom.contract.problems import Situation
+from attention_variants.classroom.contract.answer import Answer, Failure
+from attention_variants.classroom.contract.problems import Problem
 
-#: Larger results are not looked at.
-MOST_NUMBERS = 1_000_000
-#: Of what a function prints, and of an error's words, so much is kept.
-MOST_CHARACTERS = 400
-
-
-@dataclass
-class Answer:
-    """What a function made of one problem.
-
-    Attributes
-    ----------
-    error : str or None
-        The exception that it raised, in words.
-    returned : str or None
-        What came in place of a pair.
-    context, weights : array or None
-        The numbers, in float64.
-    kinds : dict
-        For context and weights: the dtype of a tensor, or what else it is.
-    after : dict
-        q, k, v and mask as the function left them.
-    again : dict
-        Context and weights of a second call, if there was one.
-    gradients : dict
-        Gradients of the context, "context.q" and so on, and of context and weights together, "both.q".
-    no_gradient : str or None
-        Why no gradient could be computed.
-    """
-
-    error: str | None = None
-    returned: str | None = None
-    context: np.ndarray | None = None
-    weights: np.ndarray | None = None
-    kinds: dict[str, str] = field(default_factory=dict)
-    after: dict[str, np.ndarray] = field(default_factory=dict)
-    again: dict[str, np.ndarray] = field(default_factory=dict)
-    gradients: dict[str, np.ndarray] = field(default_factory=dict)
-    no_gradient: str | None = None
+from .clock import TimeIsUp, alarm
+from .limits import MOST_NUMBERS, OF_AN_ERROR
+from .restore import unharmed
 
 
-class TimeIsUp(BaseException):
-    """The function took longer than it may; not an Exception, so that `except Exception` does not swallow it."""
-
-
-def run_all(fn: Callable, questions: Sequence[Situation], seconds: float) -> tuple[list[Answer], int]:
+def run_all(fn: Callable, questions: Sequence[Problem], seconds: float) -> tuple[list[Answer], int]:
     """Ask a function every question, and leave the process as it was.
 
     Parameters
     ----------
     fn : callable
         The function.
-    questions : sequence of Situation
+    questions : sequence of Problem
         The problems.
     seconds : float
         For all of them together; then the rest counts as not answered. Held only where there is an alarm clock,
@@ -99,36 +47,43 @@ def run_all(fn: Callable, questions: Sequence[Situation], seconds: float) -> tup
             with alarm(seconds):
                 for question in questions:
                     answers.append(ask(fn, question))
-                    if len(answers) >= 5 and all((x.error or "").startswith("NotImpl") for x in answers):
+                    if len(answers) >= 5 and all(x.error and x.error.is_not_written for x in answers):
                         break
         except TimeIsUp:
             pass
-    missing = f"TimeIsUp: it did not finish within {seconds:g} seconds" if len(answers) < len(questions) else None
-    if answers and all((x.error or "").startswith("NotImpl") for x in answers):
+    missing: Failure | None = Failure("time", seconds=seconds)
+    if answers and all(x.error and x.error.is_not_written for x in answers):
         missing = answers[0].error
     answers += [Answer(error=missing) for _ in questions[len(answers) :]]
     return answers, printed()
 
 
-def ask(fn: Callable, s: Situation) -> Answer:
+def ask(fn: Callable, s: Problem) -> Answer:
     """Put one question; whatever the function does, an answer comes back."""
     answer = Answer()
     inputs = tensors(s)
     try:
         found = call(fn, s, inputs)
-    except TimeIsUp:
-        raise
-    except KeyboardInterrupt:
+    except (TimeIsUp, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit too: it is the function's, not ours
-        answer.error = in_words(error)
+        answer.error = raised(error)
         return answer
     pair = _pair(found)
     if pair is None:
         answer.returned = type(found).__name__
-        if type(found) in (tuple, list):
-            answer.returned = f"a {answer.returned} of {len(found)}"
-        return answer
+        answer.length = len(found) if type(found) in (tuple, list) else None
+    else:
+        _keep(answer, pair, inputs)
+        if s.twice:
+            _ask_again(fn, s, answer)
+        if s.gradient:
+            _ask_for_gradients(fn, s, answer)
+    return answer
+
+
+def _keep(answer: Answer, pair: tuple[Any, Any], inputs: Sequence[Tensor | None]) -> None:
+    """Copy what the function returned, and what it left of its inputs."""
     for name, x in zip(("context", "weights"), pair, strict=True):
         array, kind = _numbers(x)
         setattr(answer, name, array)
@@ -137,14 +92,9 @@ def ask(fn: Callable, s: Situation) -> Answer:
         after, _ = _numbers(x)
         if after is not None:
             answer.after[name] = after
-    if s.twice:
-        _ask_again(fn, s, answer)
-    if s.gradient:
-        _ask_for_gradients(fn, s, answer)
-    return answer
 
 
-def _ask_again(fn: Callable, s: Situation, answer: Answer) -> None:
+def _ask_again(fn: Callable, s: Problem, answer: Answer) -> None:
     try:
         pair = _pair(call(fn, s, tensors(s)))
     except (TimeIsUp, KeyboardInterrupt):
@@ -157,7 +107,7 @@ def _ask_again(fn: Callable, s: Situation, answer: Answer) -> None:
             answer.again[name] = array
 
 
-def _ask_for_gradients(fn: Callable, s: Situation, answer: Answer) -> None:
+def _ask_for_gradients(fn: Callable, s: Problem, answer: Answer) -> None:
     """Of a weighted sum of the context, and of that plus a weighted sum of the weights."""
     leaves = [x.requires_grad_() for x in tensors(s)[:3] if x is not None]
     try:
@@ -175,10 +125,10 @@ def _ask_for_gradients(fn: Callable, s: Situation, answer: Answer) -> None:
     except (TimeIsUp, KeyboardInterrupt):
         raise
     except BaseException as error:
-        answer.no_gradient = in_words(error)
+        answer.no_gradient = raised(error)
 
 
-def _functional(pair: Any, s: Situation, which: str) -> Tensor | None:
+def _functional(pair: Any, s: Problem, which: str) -> Tensor | None:
     total = None
     for x, factor in zip(pair or (), s.cotangents, strict=False):
         if isinstance(x, Tensor) and tuple(x.shape) == factor.shape:
@@ -189,30 +139,32 @@ def _functional(pair: Any, s: Situation, which: str) -> Tensor | None:
     return total
 
 
-def tensors(s: Situation) -> list[Tensor | None]:
+def tensors(s: Problem) -> list[Tensor | None]:
     """Fresh q, k, v and mask: nothing that is done to them reaches the next question."""
     dtype = getattr(torch, s.dtype)
     mask = None if s.mask is None else torch.from_numpy(s.mask.copy())
     return [*(torch.from_numpy(x.copy()).to(dtype) for x in (s.q, s.k, s.v)), mask]
 
 
-def call(fn: Callable, s: Situation, inputs: Sequence[Tensor | None]) -> Any:
-    """Call a function as its variant is called."""
-    if s.variant <= 3:
-        return fn(*inputs[:3])
-    if s.variant == 4:
-        return fn(*inputs)
-    return fn(*inputs, s.num_heads, **s.options)
+def call(fn: Callable, s: Problem, inputs: Sequence[Tensor | None]) -> Any:
+    """Call a function as its variant is called: with what that takes, in the order of the contract."""
+    return fn(*s.arguments(*inputs), **s.options)
 
 
-def in_words(error: BaseException) -> str:
-    """An exception as ``Name: what it says``, however badly it behaves."""
+def raised(error: BaseException) -> Failure:
+    """An exception as data, however badly it behaves."""
     try:
         words = str(error)
     except BaseException:
         words = "(its message cannot be printed)"
-    words = words if len(words) <= MOST_CHARACTERS else words[:MOST_CHARACTERS] + " ..."
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+    words = words if len(words) <= OF_AN_ERROR else words[:OF_AN_ERROR] + " ..."
+    return Failure("raised", type(error).__name__, words)
+
+
+def in_words(error: BaseException) -> str:
+    """An exception as Python prints it, ``Name: what it says``."""
+    told = raised(error)
+    return f"{told.exception}: {told.message}" if told.message else told.exception
 
 
 def _pair(found: Any) -> tuple[Any, Any] | None:
@@ -240,109 +192,3 @@ def _numbers(x: Any) -> tuple[np.ndarray | None, str]:
             return np.array(x.to("cpu", torch.float64).numpy(), copy=True), kind
     except Exception as error:
         return None, f"{type(x).__name__} whose numbers cannot be read ({in_words(error)})"
-
-
-# ------------------------------------------------------------------------------------------ leaving no trace
-
-
-@contextlib.contextmanager
-def alarm(seconds: float) -> Iterator[None]:
-    """Raise `TimeIsUp` in the block after so many seconds, where the system can."""
-    able = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
-    if not able:
-        yield
-        return
-
-    def ring(*_: Any) -> None:
-        raise TimeIsUp
-
-    previous = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.05)  # again and again: one may be swallowed
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-class _Silent(io.TextIOBase):
-    """Counts what is written to it, and keeps none of it."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        self.count += len(text)
-        return len(text)
-
-
-@contextlib.contextmanager
-def unharmed() -> Iterator[Callable[[], int]]:
-    """Put back what a function may have changed: random states, defaults, modes, limits, and names in modules."""
-    names = _snapshot()
-    numpy_state, python_state, torch_state = np.random.get_state(), random.getstate(), torch.get_rng_state()  # noqa: NPY002
-    dtype, grad, threads = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()
-    device = torch.get_default_device()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    trace, profile, recursion = sys.gettrace(), sys.getprofile(), sys.getrecursionlimit()
-    folder, environment, argv, path = os.getcwd(), dict(os.environ), list(sys.argv), list(sys.path)
-    errors = np.geterr()
-    silent = _Silent()
-    try:
-        with (
-            contextlib.redirect_stdout(silent),
-            contextlib.redirect_stderr(silent),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
-            torch.default_generator.manual_seed(0)  # what is random is so in the same way each time it is checked
-            torch.set_num_threads(1)  # the tensors are tiny: handing them to more threads costs more than it saves
-            yield lambda: silent.count
-    finally:
-        _restore(names)
-        if sys.gettrace() is not trace:
-            sys.settrace(trace)
-        if sys.getprofile() is not profile:
-            sys.setprofile(profile)
-        sys.setrecursionlimit(recursion)
-        torch.set_default_dtype(dtype)
-        torch.set_grad_enabled(grad)
-        if torch.get_default_device() != device:
-            torch.set_default_device(device)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
-        if torch.are_deterministic_algorithms_enabled() != deterministic:
-            torch.use_deterministic_algorithms(deterministic)
-        torch.set_rng_state(torch_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)
-        np.seterr(**errors)
-        sys.argv[:], sys.path[:] = argv, path
-        if os.environ != environment:
-            os.environ.clear()
-            os.environ.update(environment)
-        if os.getcwd() != folder:
-            os.chdir(folder)
-
-
-def _snapshot() -> list[tuple[Any, dict[str, Any]]]:
-    """The names in the modules on which the judging, or a later check, leans."""
-    places: list[Any] = [builtins, math, np, np.linalg, torch, torch._C, F, torch.autograd, Tensor, torch.nn.Module]
-    places += [module for name, module in list(sys.modules.items()) if name.startswith("attention_variants.")]
-    places.append(importlib.import_module("attention_variants"))
-    return [(place, dict(vars(place))) for place in places if place is not None]
-
-
-def _restore(names: list[tuple[Any, dict[str, Any]]]) -> None:
-    for place, before in names:
-        now = vars(place)
-        if isinstance(place, type):  # a new name in a class hides the one it inherits
-            for name in now.keys() - before.keys():
-                type.__delattr__(place, name)
-        for name, value in before.items():
-            if name not in now or now[name] is not value:
-                with contextlib.suppress(AttributeError, TypeError):
-                    type.__setattr__(place, name, value) if isinstance(place, type) else setattr(place, name, value)

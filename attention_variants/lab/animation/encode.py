@@ -182,7 +182,9 @@ def write_mp4(path: Path, frames: Iterable[Image.Image], seconds: Sequence[float
     try:
         import imageio_ffmpeg  # type: ignore[import-untyped]
     except ImportError:
-        raise ImportError("a film needs imageio-ffmpeg: pip install imageio-ffmpeg, or save as .gif or .png.") from None
+        raise ImportError(
+            'a film needs imageio-ffmpeg: pip install "attention-variants[lab]", or save as .gif or .png.'
+        ) from None
     writer = None
     try:
         for frame, time in zip(frames, seconds, strict=True):

@@ -7,20 +7,14 @@ makes at the right. The sheets of a batch, or the heads, stand one below the oth
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import ImageFont
 
-from .storyboard import Panel, Storyboard
+from attention_variants.lab.plots.fonts import length
 
-#: The letters of matplotlib, which come with it: the same on every machine.
-_FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-_FILES = {"Mono": "DejaVuSansMono.ttf", "Sans": "DejaVuSans.ttf", "Sans-Bold": "DejaVuSans-Bold.ttf"}
+from .frames import Panel, Storyboard
 
 #: The order of the tensors from left to right, and what stands above some of them.
 _BELOW = ("q", "scores", "exp", "weights", "running_max", "running_sum", "context")
@@ -29,18 +23,6 @@ _ABOVE = {"k": "scores", "mask": "weights", "v": "context", "new_max": "running_
 TITLE, SMALL, LINE = 12, 10, 15  # letters of a title, letters of a label, from line to line
 _LARGEST_CELL, _LABELLED_CELL = 34, 9  # the largest cells, and the smallest that have labels
 _GAP, _SEAM, _NAME = 14, 8, 14  # between two panels, between two sheets, the name of a sheet
-
-
-@functools.cache
-def font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    """The letters "Mono", "Sans" or "Sans-Bold", in a size in pixels."""
-    return ImageFont.truetype(str(_FONTS / _FILES[name]), size)
-
-
-@functools.cache
-def length(name: str, size: int, text: str) -> float:
-    """How long a text is in these letters, in pixels."""
-    return font(name, size).getlength(text)
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,27 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from attention_variants.lab.plots.colors import BLOCKED, COLORS, INK
-from attention_variants.lab.plots.plot import colormap
+from attention_variants.lab.plots.axes import colormap
+from attention_variants.lab.plots.colors import (
+    BLOCKED,
+    COLORS,
+    DARK_TOKENS,
+    EMPTY,
+    HATCHING,
+    INK,
+    LINE_BAR,
+    LINE_NOW,
+    NOT_A_NUMBER,
+    OPEN,
+    PAPER,
+    QUIET,
+    RULE,
+    TOKENS,
+)
+from attention_variants.lab.plots.fonts import font, length
 
-from .layout import LINE, SMALL, TITLE, Box, Layout, font, length
-from .storyboard import Cells, Frame, Move, Panel, Spot, Storyboard
-
-_GROUND, _RULE, _QUIET, _MARK, _BAR = "#FFFFFF", "#D8D8D8", "#6A6A6A", "#FCF0B8", "#B45804"
-_HATCH = "#9C9C9C"
-_EMPTY = "#F4F4F4"  # where no number is yet: a 0 is white
-_OPEN = "#CCE0EC"  # where a mask lets through
-#: One for each token, where tokens are coloured: Okabe and Ito's again, the yellow left out, and two greys.
-TOKENS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#B8B8B8", "#666666")
+from .frames import Cells, Frame, Move, Panel, Spot, Storyboard
+from .layout import LINE, SMALL, TITLE, Box, Layout
 
 #: What some tensors are drawn like: the colours of what they are a part of, or become.
 _LIKE = {"exp": "weights", "running_sum": "weights", "running_max": "scores", "new_max": "scores"}
@@ -35,8 +44,8 @@ _HIGHEST = 500  # pixels
 CAPTION = 30
 
 
-class Stage:
-    """Where one storyboard is played: its layout, found once, and the painting of its frames.
+class Painter:
+    """Paints the frames of one storyboard, whose layout is found once.
 
     Parameters
     ----------
@@ -46,7 +55,7 @@ class Stage:
         The width of the pictures in pixels; the height is what is needed.
     code : bool, default True
         Whether the source stands beside the tensors; if not, the running line stands above them.
-    title : str, optional
+    title : str, default ""
         A heading, in place of the function's name, where the source is left out.
     tokens : (sequence of str or None, sequence of str or None)
         The words of the queries and of the keys; by default they are numbered.
@@ -62,7 +71,7 @@ class Stage:
         *,
         width: int = 960,
         code: bool = True,
-        title: str | None = None,
+        title: str = "",
         tokens: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None),
         by_token: bool = False,
         scale: int = 1,
@@ -84,25 +93,25 @@ class Stage:
     # What is painted once
 
     def _still(self) -> Image.Image:
-        image = Image.new("RGB", (self.width * self.scale, self.height * self.scale), _GROUND)
+        image = Image.new("RGB", (self.width * self.scale, self.height * self.scale), PAPER)
         pen = _Pen(image, self.scale)
         if self.code:
             for position, (_, text) in enumerate(self.lines):
                 self._code_line(pen, position, text)
-            pen.line((self.left - 12, 8, self.left - 12, self.height - 34), _RULE)
+            pen.line((self.left - 12, 8, self.left - 12, self.height - 34), RULE)
         else:
             pen.text((8, 8), self.title, "Sans-Bold", 13)
         for key, corner in self.layout.titles.items():
             self._title(pen, self.board.panels[key], corner)
         for x, y, text in self.layout.groups:
-            pen.text((x, y), text, "Sans-Bold", _CODE, _QUIET)
+            pen.text((x, y), text, "Sans-Bold", _CODE, QUIET)
         for key, boxes in self.boxes.items():
             panel = self.board.panels[key]
             for box in boxes:
                 x, y, _, _ = box.cell(0, 0)
                 _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
-                pen.fill((x, y, right, bottom), _EMPTY)
-                pen.outline((x - 1, y - 1, right, bottom), _RULE)
+                pen.fill((x, y, right, bottom), EMPTY)
+                pen.outline((x - 1, y - 1, right, bottom), RULE)
             self._labels(pen, panel, boxes)
         return image
 
@@ -113,11 +122,11 @@ class Stage:
             shape = (*shape[:-2], shape[-1], shape[-2])
         x, y = corner
         y += LINE * (self.layout.title_lines - len(lines))  # the shape stands right above the panel
-        pen.fill((x, y + 3, x + 9, y + 12), COLORS.get(_LIKE.get(panel.name, panel.name), _HATCH))
+        pen.fill((x, y + 3, x + 9, y + 12), COLORS.get(_LIKE.get(panel.name, panel.name), HATCHING))
         for line in lines:
             pen.text((x + 13, y), line, "Sans-Bold", TITLE)
             y += LINE
-        pen.text((x, y), str(shape), "Sans", SMALL, _QUIET)
+        pen.text((x, y), str(shape), "Sans", SMALL, QUIET)
 
     def _labels(self, pen: _Pen, panel: Panel, boxes: list[Box]) -> None:
         """The words of the queries beside q, or else beside what stands first, and those of the keys above k."""
@@ -125,9 +134,9 @@ class Stage:
             for row, text in enumerate(self.layout.labels("key", panel.rows)):
                 x, y, right, _ = boxes[0].cell(row, 0)
                 if self.tokens[1] is None:
-                    pen.text(((x + right) / 2, y - 3), text, "Sans", SMALL, _QUIET, anchor="mb")
+                    pen.text(((x + right) / 2, y - 3), text, "Sans", SMALL, QUIET, anchor="mb")
                 else:
-                    pen.upright(((x + right) / 2, y - 3), text, "Sans", SMALL, _QUIET)
+                    pen.upright(((x + right) / 2, y - 3), text, "Sans", SMALL, QUIET)
             return
         has_q = any(other.name == "q" for other in self.board.panels.values())
         leftmost = min(box.x for boxes in self.boxes.values() for box in boxes)
@@ -136,13 +145,13 @@ class Stage:
             for box in boxes:
                 for row, text in zip(range(panel.rows), self.layout.labels(kind, panel.rows), strict=False):
                     _, top, _, bottom = box.cell(row, 0)
-                    pen.text((box.x - 5, (top + bottom) / 2), text, "Sans", SMALL, _QUIET, anchor="rm")
+                    pen.text((box.x - 5, (top + bottom) / 2), text, "Sans", SMALL, QUIET, anchor="rm")
 
     def _code_line(self, pen: _Pen, position: int, text: str, *, lit: bool = False) -> None:
         y = 12 + position * LINE
         if lit:
-            pen.fill((4, y - 1, self.left - 14, y + LINE - 1), _MARK)
-            pen.fill((4, y - 1, 7, y + LINE - 1), _BAR)
+            pen.fill((4, y - 1, self.left - 14, y + LINE - 1), LINE_NOW)
+            pen.fill((4, y - 1, 7, y + LINE - 1), LINE_BAR)
         pen.text((12, y), text, "Mono", _CODE)
 
     # What is painted for each frame
@@ -167,7 +176,7 @@ class Stage:
             for position, text in lines:
                 self._code_line(pen, position, text, lit=True)
         elif lines:
-            pen.fill((8, 28, self.width - 8, 46), _MARK)
+            pen.fill((8, 28, self.width - 8, 46), LINE_NOW)
             text = " ".join(text.strip() for _, text in lines)
             pen.text((12, 30), _cut(text, self.width - 24), "Mono", _CODE)
         for key, cells in frame.cells.items():
@@ -207,10 +216,10 @@ class Stage:
     @property
     def palette(self) -> list[tuple[int, int, int]]:
         """Every colour that is painted, and steps between letters and their ground."""
-        flat = (_RULE, _BAR, _HATCH, _OPEN, _EMPTY, BLOCKED, "#000000", *COLORS.values())
+        flat = (RULE, LINE_BAR, HATCHING, OPEN, EMPTY, BLOCKED, NOT_A_NUMBER, *COLORS.values())
         letters = [
             tuple(round(a + (b - a) * step / steps) for a, b in zip(_rgb(ground), _rgb(INK), strict=True))
-            for ground, steps in ((_GROUND, 23), (_MARK, 9))
+            for ground, steps in ((PAPER, 23), (LINE_NOW, 9))
             for step in range(steps + 1)
         ]
         tables = [table for table, *_ in self.maps.values()] + [_token_colours()] * self.by_token
@@ -274,7 +283,7 @@ class Stage:
         row, column = divmod(origin, self._argument_width(name))
         x, y, right, bottom = corners
         letter = f"{row}{chr(ord('a') + column % 26)}"
-        dark = TOKENS[row % len(TOKENS)] in ("#D55E00", "#0072B2", "#666666", "#009E73")
+        dark = TOKENS[row % len(TOKENS)] in DARK_TOKENS
         pen.text(((x + right) / 2, (y + bottom) / 2), letter, "Sans", 10, "white" if dark else "black", anchor="mm")
 
 
@@ -307,7 +316,7 @@ class _Pen:
         for shift in range(step, right - x + bottom - y, step):  # from the left or the lower edge up to the right
             x0, y0 = (x, y + shift) if y + shift <= bottom else (x + y + shift - bottom, bottom)
             x1, y1 = (x + shift, y) if x + shift <= right else (right, y + x + shift - right)
-            self.draw.line((x0, y0, x1, y1), fill=_HATCH, width=self.scale)
+            self.draw.line((x0, y0, x1, y1), fill=HATCHING, width=self.scale)
 
     def text(
         self, at: tuple[float, float], text: str, letters: str, size: int, colour: str = INK, anchor: str = "la"
@@ -319,7 +328,7 @@ class _Pen:
         """Write upwards from a point."""
         large = font(letters, size * self.scale)
         _, top, right, bottom = large.getbbox(text, anchor="ls")
-        strip = Image.new("RGB", (round(right) + 2, round(bottom - top) + 2), _GROUND)
+        strip = Image.new("RGB", (round(right) + 2, round(bottom - top) + 2), PAPER)
         ImageDraw.Draw(strip).text((0, 1 - top), text, font=large, fill=colour, anchor="ls")
         strip = strip.transpose(Image.Transpose.ROTATE_90)
         x, y = self._corners(at)
@@ -330,7 +339,7 @@ def _colours(name: str, limit: float) -> tuple[np.ndarray, float, float]:
     """The colours for the numbers from a lowest to a highest one, which stand for the first and the last."""
     known = _LIKE.get(name, name)
     if name == "mask":  # what it blocks is hatched
-        return np.array([_rgb(_OPEN)] * _SHADES, dtype=np.uint8), 0.0, 1.0
+        return np.array([_rgb(OPEN)] * _SHADES, dtype=np.uint8), 0.0, 1.0
     sequential = known == "weights"
     colours = colormap(known if known in COLORS else "difference")(np.linspace(0, 1, _SHADES))[:, :3]
     table = _snapped(255 * colours)

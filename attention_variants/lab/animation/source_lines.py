@@ -13,6 +13,7 @@ import math
 import textwrap
 import tokenize
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,26 @@ _REARRANGING = {
     *("view", "reshape", "transpose", "permute", "flatten", "unflatten", "swapaxes", "movedim", "contiguous"),
     *("T", "mT", "unsqueeze", "squeeze"),
 }
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """One link of a chain such as ``.view(...).transpose(...)``.
+
+    Attributes
+    ----------
+    code : str
+        What it does, as ``ast.unparse`` writes it.
+    before, after : tuple of int
+        The shapes.
+    indices : integer Tensor of shape ``after``
+        Where in the first tensor of the chain each number stood.
+    """
+
+    code: str
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    indices: Tensor
 
 
 class RunningCode:
@@ -172,7 +193,7 @@ class RunningCode:
                 text = text[:start] + number.encode() + text[start + len(node.id.encode()) :]
         return text.decode()
 
-    def chain(self, step: Assignment, values: Mapping[str, Tensor]) -> tuple[str, list[tuple[str, Tensor]]] | None:
+    def chain(self, step: Assignment, values: Mapping[str, Tensor]) -> tuple[str, list[Link]] | None:
         """Follow ``name = other.view(...).transpose(...)`` link by link.
 
         Each link is run again on a tensor that holds, in place of the numbers, their indices: so it is exact where
@@ -209,7 +230,7 @@ class RunningCode:
             except Exception:  # it takes more than whole numbers
                 return None
             if attribute != "contiguous":
-                followed.append((f"{said}:  {before} → {tuple(now.shape)}", now))
+                followed.append(Link(said, before, tuple(now.shape), now))
         same = followed and same_numbers(root.flatten()[now.flatten()], step.value.flatten())
         return (node.id, followed) if same else None
 

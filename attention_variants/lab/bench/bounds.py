@@ -1,19 +1,17 @@
-"""What the project promises of its speed and memory, beside what a run measured."""
+"""What the project promises of its speed and memory, beside what a run measured.
+
+The promises speak of certain variants by their numbers, as the README does: 7 is what one would use, 6 what one would
+write, and 5 and 1 what these are worth.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from .contenders import CONTENDERS, FLOOR
+from .contenders import ours
+from .result import FLOOR_NAME, Bench, Race, Ratio
 from .workloads import SIZES, Workload
-
-if TYPE_CHECKING:
-    from .race import Race
-    from .result import Bench
-
-_OURS = {contender.name for contender in CONTENDERS if contender.is_ours}
 
 
 @dataclass(frozen=True)
@@ -55,34 +53,44 @@ def bounds(bench: Bench) -> list[Bound]:
 
 def _of_races(races: list[Race]) -> Iterator[Bound]:
     plain = [race for race in races if _is_plain(race.workload) and _is_promised(race.workload)]
-    for race in plain:
-        w = race.workload
-        if not w.weights and not w.backward and race.was_timed("variant 7"):
-            ratio = race.ratio("variant 7")
-            yield Bound("7 / floor", w.short, "≤ 1.08", str(ratio), ratio.median <= 1.08)
-    for race in plain:
-        w = race.workload
-        if not w.weights and w.backward:
-            others = [result for result in race.timed if result.name not in (FLOOR.name, *_OURS)]
-            if not others or not race.was_timed("variant 7"):
-                continue
-            best = min(others, key=lambda result: result.median)
-            ratio = race.ratio("variant 7", to=best.name)
-            what = f"7 / {best.name.removeprefix('transformers ')}"  # the best of them
-            # Within the spread of the run: the lower quartile of the rounds is at most 1.
-            yield Bound(what, w.short, "≤ 1.00", f"{ratio}, from {ratio.low:.2f}", ratio.low <= 1.0)
-    for race in plain:
-        w = race.workload
-        if w.weights and not w.backward and (w.batch, w.queries, w.d_model, w.heads) == SIZES[1]:
-            for name, most in (("nn.MultiheadAttention", 1.0), ("nn.MHA, fast path", 1.0), ("textbook class", 0.75)):
-                if not (race.was_timed("variant 6") and race.was_timed(name)):
-                    continue
-                ratio = race.ratio("variant 6", to=name)
-                yield Bound(f"6 / {name}", w.short, f"≤ {most:.2f}", str(ratio), ratio.median <= most)
-    for race in plain:
-        if race.workload.weights and race.was_timed("variant 5") and race.was_timed("variant 6"):
-            ratio = race.ratio("variant 5", to="variant 6")
-            yield Bound("5 / 6", race.workload.short, "", str(ratio), None)
+    for of_race in (_beside_the_floor, _beside_the_best, _with_weights, _heads_at_once):
+        for race in plain:
+            yield from of_race(race)
+
+
+def _beside_the_floor(race: Race) -> Iterator[Bound]:
+    w = race.workload
+    if not w.weights and not w.backward and race.was_timed("variant 7"):
+        yield _at_most("7 / floor", w, race.ratio("variant 7"), 1.08)
+
+
+def _beside_the_best(race: Race) -> Iterator[Bound]:
+    w, our_names = race.workload, {contender.name for contender in ours()}
+    others = [result for result in race.timed if result.name not in (FLOOR_NAME, *our_names)]
+    if w.weights or not w.backward or not others or not race.was_timed("variant 7"):
+        return
+    best = min(others, key=lambda result: result.median)
+    ratio = race.ratio("variant 7", to=best.name)
+    what = f"7 / {best.name.removeprefix('transformers ')}"  # the best of them
+    # Within the spread of the run: the lower quartile of the rounds is at most 1.
+    yield Bound(what, w.short, "≤ 1.00", f"{ratio}, from {ratio.low:.2f}", ratio.low <= 1.0)
+
+
+def _with_weights(race: Race) -> Iterator[Bound]:
+    w = race.workload
+    if w.weights and not w.backward and (w.batch, w.queries, w.d_model, w.heads) == SIZES[1]:
+        for name, most in (("nn.MultiheadAttention", 1.0), ("nn.MHA, fast path", 1.0), ("textbook class", 0.75)):
+            if race.was_timed("variant 6") and race.was_timed(name):
+                yield _at_most(f"6 / {name}", w, race.ratio("variant 6", to=name), most)
+
+
+def _heads_at_once(race: Race) -> Iterator[Bound]:
+    if race.workload.weights and race.was_timed("variant 5") and race.was_timed("variant 6"):
+        yield Bound("5 / 6", race.workload.short, "", str(race.ratio("variant 5", to="variant 6")), None)
+
+
+def _at_most(what: str, workload: Workload, ratio: Ratio, most: float) -> Bound:
+    return Bound(what, workload.short, f"≤ {most:.2f}", str(ratio), ratio.median <= most)
 
 
 def _of_growth(bench: Bench) -> Iterator[Bound]:
@@ -111,7 +119,8 @@ def _of_compilation(bench: Bench) -> Iterator[Bound]:
     if bench.compiled:
         fail = [str(one.variant) for one in bench.compiled if not one.works]
         measured = f"not for {', '.join(fail)}" if fail else "works"
-        yield Bound("2 to 7: torch.compile", "fullgraph=True", "works", measured, not fail)
+        first, last = bench.compiled[0].variant, bench.compiled[-1].variant
+        yield Bound(f"{first} to {last}: torch.compile", "fullgraph=True", "works", measured, not fail)
 
 
 def _is_plain(workload: Workload) -> bool:

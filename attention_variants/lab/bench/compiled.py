@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 
-from attention_variants.lab.measure.reference import TOLERANCES, relative_error
+from attention_variants.lab.measure.operations import loops_over_numbers
+from attention_variants.lab.measure.reference import relative_error
+from attention_variants.model.lift import lift
 from attention_variants.model.masks import causal_mask
-from attention_variants.variants import VARIANTS
+from attention_variants.variants import VARIANTS, get_variant, takes
 
-#: Variant 1 loops over every number: as a graph it would be as long as the loops.
-COMPILED = (2, 3, 4, 5, 6, 7)
+from .result import Compiled
 
 
-@dataclass(frozen=True)
-class Compiled:
-    """What became of one variant.
+def compiled_variants() -> tuple[int, ...]:
+    """The variants to compile: all but those that loop over numbers, whose graph would be as long as the loops.
 
-    Attributes
-    ----------
-    variant : int
-        2 to 7.
-    error : float or None
-        The largest relative difference from the variant as it is; None if it failed.
-    seconds : float
-        How long the first call took, compilation included.
-    failure : str
-        What was raised; "" if it works.
+    Returns
+    -------
+    numbers : tuple of int
     """
-
-    variant: int
-    error: float | None
-    seconds: float
-    failure: str = ""
-
-    @property
-    def works(self) -> bool:
-        """Whether it compiled to one graph that computes the same."""
-        return self.error is not None and self.error <= TOLERANCES[torch.float32]
+    return tuple(number for number in VARIANTS if not loops_over_numbers(lift(number)))
 
 
 def compile_variant(variant: int) -> Compiled:
@@ -49,20 +32,22 @@ def compile_variant(variant: int) -> Compiled:
     Parameters
     ----------
     variant : int
-        2 to 7; from variant 4 on it gets a causal mask, in which one query has no key.
+        Its number. If it takes a mask it gets a causal one, in which one query has no key.
 
     Returns
     -------
     compiled : Compiled
     """
-    function = VARIANTS[variant]
+    function = get_variant(variant)
     generator = torch.Generator().manual_seed(0)
-    batch = () if variant == 2 else (2,)
+    batch = (2,) if takes(variant, "batch") else ()
     q, k, v = (torch.randn(*batch, T, 64, generator=generator) for T in (50, 70, 70))
-    if variant >= 4:
+    if takes(variant, "mask"):
         mask = causal_mask(50, 70)
         mask[3] = False
-        function = partial(function, mask=mask, **({"num_heads": 4} if variant >= 5 else {}))
+        function = partial(function, mask=mask)
+    if takes(variant, "heads"):
+        function = partial(function, num_heads=4)
     torch.compiler.reset()
     begin = time.perf_counter()
     try:
@@ -70,4 +55,6 @@ def compile_variant(variant: int) -> Compiled:
     except Exception as error:  # no compiler on this machine, or a variant that does not compile: the table says so
         return Compiled(variant, None, 0.0, f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}")
     seconds = time.perf_counter() - begin
-    return Compiled(variant, max(map(relative_error, actual, function(q, k, v))), seconds)
+    pairs = zip(actual, function(q, k, v), strict=True)
+    largest = max(relative_error(a, b) for a, b in pairs if a is not None and b is not None)
+    return Compiled(variant, largest, seconds)

@@ -1,4 +1,4 @@
-"""Who takes part: our seven, and what a reader would pick instead, each with the same weights.
+"""Who takes part: our variants, and what a reader would pick instead, each with the same weights.
 
 An adapter is a small module around another library's: it copies the weights of our layer into it, says the mask in
 its language (polarity, dtype and shape differ from library to library), and hands back ``(output, weights)``. What it
@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -19,8 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attention_variants.lab.measure.operations import loops_over_numbers
 from attention_variants.model.layer import MultiHeadAttention
+from attention_variants.model.lift import lift
+from attention_variants.variants import VARIANTS, describe_variant, takes
 
+from .result import FLOOR_NAME
 from .workloads import Problem, Workload
 
 #: How to install what the extra ``bench`` cannot bring; see scripts/without_dependencies/.
@@ -114,13 +119,13 @@ class Floor(Adapter):
 
 
 class Ours(Adapter):
-    """One of the seven, lifted, in our layer."""
+    """One of our variants, lifted, in our layer."""
 
     def __init__(self, problem: Problem, variant: int) -> None:
         super().__init__()
         self.layer = _copy(problem.layer, variant)
         self.need_weights = problem.workload.weights
-        self.is_causal = problem.workload.mask == "causal" and variant == 7 and not self.need_weights
+        self.is_causal = problem.workload.mask == "causal" and takes(variant, "is_causal") and not self.need_weights
         self.mask = None if self.is_causal else problem.mask
 
     def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -360,7 +365,7 @@ class Contender:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is one of the seven."""
+        """Whether it is one of our variants."""
         return self.package == "attention-variants"
 
     @property
@@ -412,22 +417,25 @@ class Contender:
 
 
 def _ours(variant: int) -> Contender:
+    has = describe_variant(variant).takes
+    loops = loops_over_numbers(lift(variant))
+
     def too_slow(workload: Workload) -> str:
-        if variant == 1:
+        if loops:
             return "minutes a call; see how it grows"
-        if variant <= 3 and workload.mask != "none":
+        if "mask" not in has and workload.mask != "none":
             return "one call for each query; see how it grows"
-        if variant <= 4 and (workload.backward or workload.weights):
+        if "heads" not in has and (workload.backward or workload.weights):
             return "Python loops around it; see how it grows"
         return ""
 
     return Contender(
         f"variant {variant}",
-        lambda problem: Ours(problem, variant),
+        partial(Ours, variant=variant),
         package="attention-variants",
         module="attention_variants",
         gives_weights=True,
-        stores_scores=variant != 7,
+        stores_scores="need_weights" not in has,
         too_slow=too_slow,
     )
 
@@ -466,11 +474,10 @@ def _of_transformers(name: str, adapter: Callable[..., Adapter], implementation:
 
 
 #: With what everybody is compared.
-FLOOR = Contender("the floor", Floor, gives_weights=True)  # it gives none, and is what all are measured by
+FLOOR = Contender(FLOOR_NAME, Floor, gives_weights=True)  # it gives none, and is what all are measured by
 
-#: Ours first, then the others.
-CONTENDERS: tuple[Contender, ...] = (
-    *map(_ours, range(7, 0, -1)),
+#: What a reader would pick instead of ours.
+OTHERS: tuple[Contender, ...] = (
     Contender("nn.MultiheadAttention", lambda p: TorchModule(p, training=True), gives_weights=True),
     Contender(
         "nn.MHA, fast path",
@@ -498,6 +505,26 @@ CONTENDERS: tuple[Contender, ...] = (
     _from_scratch("", "MultiHeadAttention", stores_scores=True),
     _from_scratch(", heads", "MultiHeadAttentionWrapper", stores_scores=True),
 )
+
+
+def ours() -> tuple[Contender, ...]:
+    """Our variants, the last one first, those among them that were registered later.
+
+    Returns
+    -------
+    contenders : tuple of Contender
+    """
+    return tuple(_ours(variant) for variant in reversed(VARIANTS))
+
+
+def all_contenders() -> tuple[Contender, ...]:
+    """Everybody but the floor: ours first, then the others.
+
+    Returns
+    -------
+    contenders : tuple of Contender
+    """
+    return (*ours(), *OTHERS)
 
 
 def _import(module: str) -> Any:

@@ -10,27 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from attention_variants.lab.plots.colors import COLORS, INK
-from attention_variants.variants import VARIANTS
+from attention_variants.lab.plots.colors import AXIS_GRID, BAND, INK, OTHERS, OURS, QUIET
+from attention_variants.lab.plots.colors import PARTS as PART_COLORS
+from attention_variants.variants import variants_that_take
 
-from .contenders import CONTENDERS, FLOOR
-from .growth import Curve
-from .race import Race
-from .result import Bench
+from .contenders import all_contenders
+from .result import FLOOR_NAME, Bench, Curve, Race
 from .shares import PARTS
 
-_QUIET = "#6B6B6B"  # letters of the second rank: a contrast of 5 with white
-_OURS, _OTHERS = "#0072B2", "#8A5A00"  # blue and brown, which no eye confuses
-_SHARES = {
-    "projections": "#D9D9D9",
-    "scores": COLORS["scores"],
-    "mask": "#999999",
-    "softmax": COLORS["weights"],
-    "weighted sum": COLORS["context"],
-    "fused kernel": COLORS["v"],
-    "copies": "#E69F00",
-    "other": "#FFFFFF",
-}
 #: How each kind of race is drawn: the marker, whether it is full, how far below its contender's line.
 _MARKS = {
     "forward": ("o", True, -0.22),
@@ -87,7 +74,9 @@ def plot_race(bench: Bench) -> Figure:
         panels[f"with weights: {race.workload.size}"] = [race]
     if not panels:  # one workload of the reader's own
         panels = {f"{race.workload.kind}: {race.workload.size}": [race] for race in bench.races}
-    names = [c.name for c in CONTENDERS if any(_timed(race, c.name) for group in panels.values() for race in group)]
+    names = [
+        c.name for c in all_contenders() if any(_timed(race, c.name) for group in panels.values() for race in group)
+    ]
 
     fig, axes = plt.subplots(
         1, len(panels), figsize=(2.1 * len(panels) + 2.6, 0.34 * len(names) + 1.9), sharey=True, squeeze=False
@@ -96,11 +85,12 @@ def plot_race(bench: Bench) -> Figure:
         _race_panel(ax, races, names)
         ax.set_title(title.replace(": ", "\n").replace(", d_model", ",\nd_model"), fontsize=9, color=INK)
     axes[0, 0].set_yticks(range(len(names)), names)
+    strong = {f"variant {number}" for number in variants_that_take("need_weights")}
     axes[0, 0].invert_yaxis()
     for label, name in zip(axes[0, 0].get_yticklabels(), names, strict=True):
-        label.set(color=_color(name), fontsize=9, fontweight="bold" if name == "variant 7" else "normal")
+        label.set(color=_color(name), fontsize=9, fontweight="bold" if name in strong else "normal")
     handles = [
-        plt.Line2D([], [], color=_QUIET, linestyle="", marker=marker, mfc=_QUIET if full else "white", label=words)
+        plt.Line2D([], [], color=QUIET, linestyle="", marker=marker, mfc=QUIET if full else "white", label=words)
         for words, (marker, full, _) in _MARKS.items()
     ]
     fig.legend(handles=handles, loc="upper left", fontsize=8, frameon=False)
@@ -128,9 +118,9 @@ def plot_growth(bench: Bench) -> Figure:
     fig, (time_ax, memory_ax) = plt.subplots(1, 2, figsize=(10.5, 4.4))
     _curves(time_ax, growth.seconds)
     time_ax.set_ylabel("seconds of a forward call", color=INK)
-    _curves(memory_ax, {variant: growth.memory(variant) for variant in VARIANTS}, unit=2**20, beyond_fixed=True)
+    _curves(memory_ax, {variant: growth.memory(variant) for variant in growth.seconds}, unit=2**20, beyond_fixed=True)
     memory_ax.set_ylabel("MiB at the peak, beyond q, k and v", color=INK)
-    memory_ax.axhline(growth.budget / 2**20, color=_QUIET, linewidth=1, linestyle="--")
+    memory_ax.axhline(growth.budget / 2**20, color=QUIET, linewidth=1, linestyle="--")
     memory_ax.annotate(
         f"{growth.budget / 2**30:.0f} GiB",
         (0.02, growth.budget / 2**20),
@@ -138,13 +128,13 @@ def plot_growth(bench: Bench) -> Figure:
         xytext=(0, 3),
         textcoords="offset points",
         fontsize=8,
-        color=_QUIET,
+        color=QUIET,
     )
     return _finish(fig, bench)
 
 
 def plot_shares(bench: Bench) -> Figure:
-    """Draw where the time of a call goes, for variants 5, 6 and 7: bars as long as the call.
+    """Draw where the time of a call goes, a bar for each variant, as long as the call.
 
     Parameters
     ----------
@@ -164,7 +154,7 @@ def plot_shares(bench: Bench) -> Figure:
                 row,
                 width,
                 left=left,
-                color=_SHARES[part],
+                color=PART_COLORS[part],
                 edgecolor=INK,
                 linewidth=0.6,
                 hatch=_HATCHED.get(part),
@@ -209,21 +199,22 @@ def _race_panel(ax: Axes, races: Sequence[Race], names: Sequence[str]) -> None:
                 ax.plot([ratio.low, ratio.high], [y, y], color=_color(name), linewidth=1.3)
                 ax.plot(ratio.median, y, marker, color=_color(name), mfc=_color(name) if full else "white", ms=4.5)
     for row in range(1, len(names), 2):  # bands, so that the eye keeps to a line
-        ax.axhspan(row - 0.5, row + 0.5, color="#F5F5F5", linewidth=0, zorder=0)
+        ax.axhspan(row - 0.5, row + 0.5, color=BAND, linewidth=0, zorder=0)
     ax.axvline(1.0, color=INK, linewidth=0.8)
     ax.set_xlim(left=min(0.85, ax.get_xlim()[0]))
-    ax.grid(axis="x", color="#E0E0E0", linewidth=0.8)
+    ax.grid(axis="x", color=AXIS_GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     _quiet(ax)
 
 
 def _curves(ax: Axes, curves: Mapping[int, Curve], unit: float = 1.0, beyond_fixed: bool = False) -> None:
     """A line for each variant; at its end its number and its exponent, once for those that end together."""
-    shades = {variant: to_hex(plt.get_cmap("viridis")((variant - 1) / 7)) for variant in VARIANTS}
+    shades = {variant: to_hex(plt.get_cmap("viridis")(at / len(curves))) for at, variant in enumerate(curves)}
+    strong = variants_that_take("need_weights")
     together: list[list[int]] = []
     for variant, curve in curves.items():
         values = [value / unit for value in curve.values]
-        ax.plot(curve.lengths, values, "o-", color=shades[variant], ms=3.5, linewidth=2.2 if variant == 7 else 1.4)
+        ax.plot(curve.lengths, values, "o-", color=shades[variant], ms=3.5, linewidth=2.2 if variant in strong else 1.4)
         for group in together:
             other = curves[group[0]]
             if other.lengths[-1] == curve.lengths[-1] and 0.4 < other.values[-1] / curve.values[-1] < 2.5:
@@ -257,12 +248,12 @@ def _curves(ax: Axes, curves: Mapping[int, Curve], unit: float = 1.0, beyond_fix
     ax.xaxis.set_minor_locator(plt.NullLocator())
     ax.set_xlim(right=longest * 5)  # room for the labels
     _quiet(ax)
-    ax.grid(color="#E5E5E5", linewidth=0.8)
+    ax.grid(color=AXIS_GRID, linewidth=0.8)
     ax.set_axisbelow(True)
 
 
 def _color(name: str) -> str:
-    return _OURS if name.startswith("variant") else INK if name == FLOOR.name else _OTHERS
+    return OURS if name.startswith("variant") else INK if name == FLOOR_NAME else OTHERS
 
 
 def _quiet(ax: Axes) -> None:
@@ -273,5 +264,5 @@ def _quiet(ax: Axes) -> None:
 def _finish(fig: Figure, bench: Bench) -> Figure:
     fig.tight_layout()
     words = ("A quick run, small sizes. " if bench.quick else "") + f"Measured on {bench.caption}."
-    fig.text(0.01, -0.01, words, fontsize=8, color=_QUIET, va="top")
+    fig.text(0.01, -0.01, words, fontsize=8, color=QUIET, va="top")
     return fig

@@ -1,130 +1,30 @@
-"""How cost grows: time and peak memory of all seven, lifted, against T, with the exponents that fit them."""
+"""How cost grows: time and peak memory of all variants, lifted, against T."""
 
 from __future__ import annotations
 
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from attention_variants.lab.measure.memory import peak_memory
 from attention_variants.model.lift import lift
-from attention_variants.variants import VARIANTS
+from attention_variants.variants import VARIANTS, takes
+
+from .result import SEEN_FROM, Curve, Growth
 
 #: The problem that grows: one sequence, in the width and heads of the longest workload.
 D_MODEL, HEADS = 512, 8
 
 #: The longest T whose tensors are counted one by one.
 COUNTED = 4096
-
-#: How many of the longest T an exponent is fitted to: short ones measure what each call costs anyway.
-FITTED = 4
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A cost of one variant against T.
-
-    Attributes
-    ----------
-    lengths : list of int
-        The T that were run.
-    values : list of float
-        Seconds, or bytes.
-    """
-
-    lengths: list[int]
-    values: list[float]
-
-    @property
-    def exponent(self) -> float:
-        """The p of a cost that grows as T to the power of p: a line through the longest T on log axes."""
-        return fit_exponent(self.lengths, self.values)
-
-    @property
-    def exponent_beyond_fixed(self) -> float:
-        """The p of a cost that is something fixed and something that grows as T to the power of p.
-
-        From one T to the next, what is fixed stays the same: so the line goes through the differences.
-        """
-        return fit_exponent(self.lengths[1:], list(np.diff(self.values)))
-
-
-@dataclass(frozen=True)
-class Growth:
-    """The curves of all variants.
-
-    Attributes
-    ----------
-    seconds : dict of int to Curve
-        Variant -> the time of a forward call.
-    tensors : dict of int to Curve
-        Variant -> the most bytes that tensors held at once, beyond q, k and v (`peak_memory`).
-    process : dict of int to Curve
-        Variant -> how far the peak memory of a fresh process rose during the call, as the operating system counts it,
-        beyond q, k and v and what a first small call takes once. For the lengths where that is more than a trace.
-    budget : int
-        The memory, in bytes, that no call was to exceed.
-    """
-
-    seconds: Mapping[int, Curve]
-    tensors: Mapping[int, Curve]
-    process: Mapping[int, Curve]
-    budget: int
-
-    def longest(self, variant: int) -> int:
-        """The longest T that was run."""
-        return self.seconds[variant].lengths[-1]
-
-    def memory(self, variant: int) -> Curve:
-        """The memory of the process where it was measured, else of the tensors."""
-        return self.process.get(variant, self.tensors[variant])
-
-    def reach(self, variant: int) -> int:
-        """The T at which the peak memory meets the budget, if it goes on growing as it did up to the longest T."""
-        curve = self.memory(variant)
-        return int(curve.lengths[-1] * (self.budget / curve.values[-1]) ** (1 / curve.exponent_beyond_fixed))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain numbers, strings, lists and dicts, fit for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Growth:
-        """Read what `to_dict` wrote; JSON has made strings of the numbers of the variants."""
-        curves = {
-            name: {int(variant): Curve(**curve) for variant, curve in data[name].items()}
-            for name in ("seconds", "tensors", "process")
-        }
-        return cls(**curves, budget=data["budget"])
-
-
-def fit_exponent(lengths: list[int], values: list[float]) -> float:
-    """Fit the p of ``values = c * lengths ** p`` to the longest lengths.
-
-    Parameters
-    ----------
-    lengths : list of int
-    values : list of float
-
-    Returns
-    -------
-    exponent : float
-        nan if there are fewer than two lengths.
-    """
-    if len(lengths) < 2:
-        return float("nan")
-    slope, _ = np.polyfit(np.log(lengths[-FITTED:]), np.log(np.maximum(values[-FITTED:], 1e-12)), deg=1)
-    return float(slope)
 
 
 def measure_growth(
@@ -135,10 +35,10 @@ def measure_growth(
     budget: int = 2 * 2**30,
     report: Callable[[str], None] = lambda what: None,
 ) -> Growth:
-    """Run all seven, lifted, on longer and longer sequences.
+    """Run all variants, lifted, on longer and longer sequences.
 
     T doubles from the shortest to the longest; a variant stops before a call that would, going by those before it,
-    take longer than ``seconds`` or more memory than ``budget``. Variant 7 runs without weights.
+    take longer than ``seconds`` or more memory than ``budget``. Who can leave the weights out does.
 
     Parameters
     ----------
@@ -163,7 +63,7 @@ def measure_growth(
         for T in ladder:
             quadrupled = 4 * time_of.values[-1] if time_of.values else 0.0
             bytes_ahead = bytes_of.values[-1] * (T / bytes_of.lengths[-1]) ** 2 if bytes_of.values else 0.0
-            if quadrupled > seconds or (variant != 7 and bytes_ahead > budget):
+            if quadrupled > seconds or (_makes_weights(variant) and bytes_ahead > budget):
                 break
             report(f"variant {variant}, T = {T}")
             function, inputs = _problem(variant, T)
@@ -178,7 +78,7 @@ def measure_growth(
         # Variant 1 stays below a megabyte, which drowns in the pages that a process touches for other reasons.
         measured = Curve([], [])
         for T in curve.lengths:
-            if T >= 512:
+            if T >= SEEN_FROM:
                 report(f"variant {variant}, T = {T}: memory of a process")
                 peak = peak_of_process(variant, T)
                 if peak is not None:
@@ -195,14 +95,15 @@ def peak_of_process(variant: int, T: int) -> float | None:
     Parameters
     ----------
     variant : int
-        1 to 7, lifted.
+        Its number; it runs lifted.
     T : int
         The length of the sequence.
 
     Returns
     -------
     bytes : float or None
-        None where the system does not say (it must be Linux), or the process was killed.
+        None where the system does not say (it must be Linux), the process was killed, or it knows no such variant,
+        one that was registered here alone.
 
     Notes
     -----
@@ -220,7 +121,9 @@ def peak_of_process(variant: int, T: int) -> float | None:
             return None
 
 
-def _rise_of_peak(variant: int, T: int, threads: int) -> float:
+def _rise_of_peak(variant: int, T: int, threads: int) -> float | None:
+    if variant not in VARIANTS:
+        return None
     torch.set_num_threads(threads)
     function, inputs = _problem(variant, 64)
     function(*inputs)  # threads and their buffers, once
@@ -237,11 +140,16 @@ def _status(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
 
 
+def _makes_weights(variant: int) -> bool:
+    """Whether a variant makes the T_q x T_k matrix even if nobody asks for it."""
+    return not takes(variant, "need_weights")
+
+
 def _problem(variant: int, T: int) -> tuple[Callable, tuple]:
     """A forward call without gradients, and its arguments."""
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(1, T, D_MODEL, generator=generator) for _ in range(3))
-    function = torch.no_grad()(partial(lift(variant), need_weights=variant != 7))
+    function = torch.no_grad()(partial(lift(variant), need_weights=_makes_weights(variant)))
     return function, (q, k, v, None, HEADS)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -18,144 +16,13 @@ from attention_variants.lab.measure.memory import peak_memory
 from attention_variants.lab.measure.reference import TOLERANCES, reference_attention, relative_error
 
 from .contenders import FLOOR, Adapter, Contender
+from .result import Race, Result
 from .workloads import DTYPES, Problem, Workload
 
 #: Rounds that a race has at least and at most, whatever its budget.
 FEWEST, MOST = 6, 40
 #: And at least where weights are returned: times with large new tensors spread most.
 FEWEST_WITH_WEIGHTS = 15
-
-
-@dataclass
-class Result:
-    """What one contender did in one race.
-
-    Attributes
-    ----------
-    name, version : str
-        Who it is.
-    errors : dict
-        The relative error, beside float64, of the output, the gradients of the inputs, and the weights if asked for.
-    tolerance : float
-        What counts as equal.
-    reason : str
-        Why it was not timed; "" if it was.
-    seconds : list of float
-        One call in each round, in the order of the rounds.
-    memory : int or None
-        The most bytes that tensors held at once in a call, beyond its inputs and weights: counted tensor by tensor
-        on a CPU (`peak_memory`, which does not see what an operation takes and frees inside), by the allocator on a
-        GPU. None where there are no single tensors to see: if compiled, and in PyTorch's fast path.
-    kernel : str
-        Which kernel of ``scaled_dot_product_attention`` ran, "math" if it had none for this; "" if it was not
-        called, or if compiled.
-    """
-
-    name: str
-    version: str
-    errors: dict[str, float] = field(default_factory=dict)
-    tolerance: float = 0.0
-    reason: str = ""
-    seconds: list[float] = field(default_factory=list)
-    memory: int | None = None
-    kernel: str = ""
-
-    @property
-    def equal(self) -> bool:
-        """Whether it was checked, and every error is within the tolerance."""
-        return bool(self.errors) and all(error <= self.tolerance for error in self.errors.values())
-
-    @property
-    def largest_error(self) -> float:
-        """The largest of the errors (nan counts as the largest)."""
-        return max(self.errors.values(), key=lambda error: (error != error, error), default=float("nan"))
-
-    @property
-    def median(self) -> float:
-        """The median time of a call, in seconds."""
-        return statistics.median(self.seconds)
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """How much longer one contender takes than another, round by round.
-
-    Attributes
-    ----------
-    median, low, high : float
-        The median of the rounds' ratios, and their quartiles.
-    """
-
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} ±{(self.high - self.low) / 2:.2f}"
-
-
-@dataclass
-class Race:
-    """A workload and how each contender did.
-
-    Attributes
-    ----------
-    workload : Workload
-        What was to be done.
-    results : list of Result
-        The floor first.
-    """
-
-    workload: Workload
-    results: list[Result]
-
-    @property
-    def timed(self) -> list[Result]:
-        """Those that were timed, the floor first."""
-        return [result for result in self.results if result.seconds]
-
-    @property
-    def all_equal(self) -> bool:
-        """Whether everybody who was checked equals the reference."""
-        return all(result.equal for result in self.results if result.errors)
-
-    def __getitem__(self, name: str) -> Result:
-        for result in self.results:
-            if result.name == name:
-                return result
-        raise KeyError(f"{name!r} took no part; there are {', '.join(result.name for result in self.results)}")
-
-    def was_timed(self, name: str) -> bool:
-        """Whether somebody took part and was timed."""
-        return any(result.name == name for result in self.timed)
-
-    def ratio(self, name: str, to: str = FLOOR.name) -> Ratio:
-        """Compare two contenders round by round, so that a machine that slows down slows both.
-
-        Parameters
-        ----------
-        name : str
-            Whose time is above the line.
-        to : str, default "the floor"
-            Whose time is below it.
-
-        Returns
-        -------
-        ratio : Ratio
-        """
-        rounds = zip(self[name].seconds, self[to].seconds, strict=True)
-        ratios = [above / below for above, below in rounds]
-        low, median, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
-        return Ratio(median, low, high)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain numbers, strings, lists and dicts, fit for JSON."""
-        return {"workload": asdict(self.workload), "results": [asdict(result) for result in self.results]}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Race:
-        """Read what `to_dict` wrote."""
-        return cls(Workload(**data["workload"]), [Result(**result) for result in data["results"]])
 
 
 def check(contender: Contender, workload: Workload, *, device: torch.device | str = "cpu") -> dict[str, float]:
@@ -241,60 +108,69 @@ def race(
     """
     if rounds is not None and rounds < 1:
         raise ValueError(f"race: rounds must be at least 1; got {rounds}.")
-    results: list[Result] = []
-    calls: dict[str, Callable[[], Any]] = {}
-    seconds: dict[str, float] = {}
     checked = {} if checked is None else checked
     problem = Problem.make(workload, device=device)
     if workload.compiled:
         torch.compiler.reset()
+    results: list[Result] = []
+    ready: dict[str, tuple[Callable[[], Any], float]] = {}  # a call, and the seconds of its first one when warm
     for contender in (FLOOR, *contenders):
         report(f"{workload.size}, {workload.kind}: check {contender.name}")
         result = Result(contender.name, "", reason=contender.absent(workload))
         results.append(result)
         if result.reason:
             continue
-        result.tolerance = TOLERANCES[DTYPES[workload.dtype]]
         try:
-            result.version = contender.version
-            kind = contender, workload.small()
-            if kind not in checked:
-                checked[kind] = check(contender, workload, device=device)
-            result.errors = dict(checked[kind])
-            if not result.equal:
-                result.reason = "not equal: not timed"
-                continue
-            result.reason = contender.untimed(workload)
-            if result.reason:
-                continue
-            call, given, compiled_error = _call(contender, problem)
-            if workload.compiled and contender is not FLOOR:
-                result.errors["compiled"] = compiled_error
-                if not result.equal:
-                    result.reason = "not equal when compiled: not timed"
-                    continue
-            if not workload.compiled and not contender.is_opaque:
-                result.memory, result.kernel = _memory_and_kernel(call, given, device)
-            call()
-            seconds[result.name] = _seconds(call, device)
-            calls[result.name] = call
+            call = _made_ready(contender, problem, result, checked, device)
+            if call is not None:
+                call()
+                ready[result.name] = call, _seconds(call, device)
         except Exception as error:  # a library may raise anything; the table reports it
             result.reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
     if rounds is None:
         fewest = FEWEST_WITH_WEIGHTS if workload.weights and not workload.backward else FEWEST
-        rounds = min(MOST, max(fewest, int(budget / max(sum(seconds.values()), 1e-9))))
-    order = [result for result in results if result.name in calls]
+        rounds = min(MOST, max(fewest, int(budget / max(sum(seconds for _, seconds in ready.values()), 1e-9))))
+    order = [result for result in results if result.name in ready]
     gc.collect()
     gc.disable()
     try:
         for done in range(rounds):
             report(f"{workload.size}, {workload.kind}: round {done + 1} of {rounds}")
             for result in order[done % len(order) :] + order[: done % len(order)]:
-                result.seconds.append(_seconds(calls[result.name], device))
+                result.seconds.append(_seconds(ready[result.name][0], device))
     finally:
         gc.enable()
     return Race(workload, results)
+
+
+def _made_ready(
+    contender: Contender,
+    problem: Problem,
+    result: Result,
+    checked: dict[tuple[Contender, Workload], dict[str, float]],
+    device: torch.device | str,
+) -> Callable[[], Any] | None:
+    """Check a contender and write into its result what came out; return what is to be timed, if anything is."""
+    workload = problem.workload
+    result.tolerance = TOLERANCES[DTYPES[workload.dtype]]
+    result.version = contender.version
+    kind = contender, workload.small()
+    if kind not in checked:
+        checked[kind] = check(contender, workload, device=device)
+    result.errors = dict(checked[kind])
+    result.reason = contender.untimed(workload) if result.equal else "not equal: not timed"
+    if result.reason:
+        return None
+    call, given, compiled_error = _call(contender, problem)
+    if workload.compiled and contender is not FLOOR:
+        result.errors["compiled"] = compiled_error
+        if not result.equal:
+            result.reason = "not equal when compiled: not timed"
+            return None
+    if not workload.compiled and not contender.is_opaque:
+        result.memory, result.kernel = _memory_and_kernel(call, given, device)
+    return call
 
 
 def _expected(problem: Problem) -> dict[str, Tensor]:

@@ -1,39 +1,286 @@
-"""A whole run: tables for the terminal and the notebook, JSON, and a folder with both and the figures."""
+"""What a run of the benchmark found, as data alone: it is stored as JSON, and tables and figures are made of it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import statistics
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
+import numpy as np
+import torch
 
-from attention_variants.lab.table import html_table, plain_text, rich_table
+from attention_variants.lab.measure.reference import TOLERANCES
 
-from .bounds import Bound, bounds
-from .compiled import Compiled
-from .contenders import FLOOR
-from .growth import Growth
 from .machine import machine_in_words
-from .race import Race, Result
-from .shares import PARTS
+from .workloads import Workload
 
-#: How many workloads stand in one table, so that it fits a terminal of 80.
-_COLUMNS = 5
+#: How the tables call what everybody is compared with, see `contenders.Floor`.
+FLOOR_NAME = "the floor"
 
-#: What the cells of the races say.
-_LEGEND = (
-    "Times are multiples of the floor's, whose row has the milliseconds: four matrix products and the bare kernel. "
-    "error: the largest beside float64, in values and gradients. MiB: peak memory in the first column, beyond inputs "
-    "and weights. -: takes no part. =: equal, not timed (bench.json says why). The kernel of variant 7: {kernel}."
-)
+#: How many of the longest T an exponent is fitted to: short ones measure what each call costs anyway.
+FITTED = 4
 
-#: A table: its title, column heads, rows, how many columns hold words, and a line below.
-_Parts = tuple[str, list[str], list[list[str]], int, str]
+#: The shortest T at which the memory of a process is more than a trace.
+SEEN_FROM = 512
+
+
+@dataclass
+class Result:
+    """What one contender did in one race.
+
+    Attributes
+    ----------
+    name, version : str
+        Who it is.
+    errors : dict
+        The relative error, beside float64, of the output, the gradients of the inputs, and the weights if asked for.
+    tolerance : float
+        What counts as equal.
+    reason : str
+        Why it was not timed; "" if it was.
+    seconds : list of float
+        One call in each round, in the order of the rounds.
+    memory : int or None
+        The most bytes that tensors held at once in a call, beyond its inputs and weights: counted tensor by tensor
+        on a CPU (`peak_memory`, which does not see what an operation takes and frees inside), by the allocator on a
+        GPU. None where there are no single tensors to see: if compiled, and in PyTorch's fast path.
+    kernel : str
+        Which kernel of ``scaled_dot_product_attention`` ran, "math" if it had none for this; "" if it was not
+        called, or if compiled.
+    """
+
+    name: str
+    version: str
+    errors: dict[str, float] = field(default_factory=dict)
+    tolerance: float = 0.0
+    reason: str = ""
+    seconds: list[float] = field(default_factory=list)
+    memory: int | None = None
+    kernel: str = ""
+
+    @property
+    def equal(self) -> bool:
+        """Whether it was checked, and every error is within the tolerance."""
+        return bool(self.errors) and all(error <= self.tolerance for error in self.errors.values())
+
+    @property
+    def largest_error(self) -> float:
+        """The largest of the errors (nan counts as the largest)."""
+        return max(self.errors.values(), key=lambda error: (error != error, error), default=float("nan"))
+
+    @property
+    def median(self) -> float:
+        """The median time of a call, in seconds."""
+        return statistics.median(self.seconds)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How much longer one contender takes than another, round by round.
+
+    Attributes
+    ----------
+    median, low, high : float
+        The median of the rounds' ratios, and their quartiles.
+    """
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ±{(self.high - self.low) / 2:.2f}"
+
+
+@dataclass
+class Race:
+    """A workload and how each contender did.
+
+    Attributes
+    ----------
+    workload : Workload
+        What was to be done.
+    results : list of Result
+        The floor first.
+    """
+
+    workload: Workload
+    results: list[Result]
+
+    @property
+    def timed(self) -> list[Result]:
+        """Those that were timed, the floor first."""
+        return [result for result in self.results if result.seconds]
+
+    @property
+    def all_equal(self) -> bool:
+        """Whether everybody who was checked equals the reference."""
+        return all(result.equal for result in self.results if result.errors)
+
+    def __getitem__(self, name: str) -> Result:
+        for result in self.results:
+            if result.name == name:
+                return result
+        raise KeyError(f"{name!r} took no part; there are {', '.join(result.name for result in self.results)}")
+
+    def was_timed(self, name: str) -> bool:
+        """Whether somebody took part and was timed."""
+        return any(result.name == name for result in self.timed)
+
+    def ratio(self, name: str, to: str = FLOOR_NAME) -> Ratio:
+        """Compare two contenders round by round, so that a machine that slows down slows both.
+
+        Parameters
+        ----------
+        name : str
+            Whose time is above the line.
+        to : str, default "the floor"
+            Whose time is below it.
+
+        Returns
+        -------
+        ratio : Ratio
+        """
+        rounds = zip(self[name].seconds, self[to].seconds, strict=True)
+        ratios = [above / below for above, below in rounds]
+        low, median, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+        return Ratio(median, low, high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain numbers, strings, lists and dicts, fit for JSON."""
+        return {"workload": asdict(self.workload), "results": [asdict(result) for result in self.results]}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Race:
+        """Read what `to_dict` wrote."""
+        return cls(Workload(**data["workload"]), [Result(**result) for result in data["results"]])
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A cost of one variant against T.
+
+    Attributes
+    ----------
+    lengths : list of int
+        The T that were run.
+    values : list of float
+        Seconds, or bytes.
+    """
+
+    lengths: list[int]
+    values: list[float]
+
+    @property
+    def exponent(self) -> float:
+        """The p of a cost that grows as T to the power of p: a line through the longest T on log axes."""
+        return fit_exponent(self.lengths, self.values)
+
+    @property
+    def exponent_beyond_fixed(self) -> float:
+        """The p of a cost that is something fixed and something that grows as T to the power of p.
+
+        From one T to the next, what is fixed stays the same: so the line goes through the differences.
+        """
+        return fit_exponent(self.lengths[1:], list(np.diff(self.values)))
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The curves of all variants.
+
+    Attributes
+    ----------
+    seconds : dict of int to Curve
+        Variant -> the time of a forward call.
+    tensors : dict of int to Curve
+        Variant -> the most bytes that tensors held at once, beyond q, k and v (`peak_memory`).
+    process : dict of int to Curve
+        Variant -> how far the peak memory of a fresh process rose during the call, as the operating system counts it,
+        beyond q, k and v and what a first small call takes once. For the lengths where that is more than a trace.
+    budget : int
+        The memory, in bytes, that no call was to exceed.
+    """
+
+    seconds: Mapping[int, Curve]
+    tensors: Mapping[int, Curve]
+    process: Mapping[int, Curve]
+    budget: int
+
+    def longest(self, variant: int) -> int:
+        """The longest T that was run."""
+        return self.seconds[variant].lengths[-1]
+
+    def memory(self, variant: int) -> Curve:
+        """The memory of the process where it was measured, else of the tensors."""
+        return self.process.get(variant, self.tensors[variant])
+
+    def reach(self, variant: int) -> int:
+        """The T at which the peak memory meets the budget, if it goes on growing as it did up to the longest T."""
+        curve = self.memory(variant)
+        return int(curve.lengths[-1] * (self.budget / curve.values[-1]) ** (1 / curve.exponent_beyond_fixed))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain numbers, strings, lists and dicts, fit for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Growth:
+        """Read what `to_dict` wrote; JSON has made strings of the numbers of the variants."""
+        curves = {
+            name: {int(variant): Curve(**curve) for variant, curve in data[name].items()}
+            for name in ("seconds", "tensors", "process")
+        }
+        return cls(**curves, budget=data["budget"])
+
+
+def fit_exponent(lengths: list[int], values: list[float]) -> float:
+    """Fit the p of ``values = c * lengths ** p`` to the longest lengths.
+
+    Parameters
+    ----------
+    lengths : list of int
+    values : list of float
+
+    Returns
+    -------
+    exponent : float
+        nan if there are fewer than two lengths.
+    """
+    if len(lengths) < 2:
+        return float("nan")
+    slope, _ = np.polyfit(np.log(lengths[-FITTED:]), np.log(np.maximum(values[-FITTED:], 1e-12)), deg=1)
+    return float(slope)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What became of one variant.
+
+    Attributes
+    ----------
+    variant : int
+        2 to 7.
+    error : float or None
+        The largest relative difference from the variant as it is; None if it failed.
+    seconds : float
+        How long the first call took, compilation included.
+    failure : str
+        What was raised; "" if it works.
+    """
+
+    variant: int
+    error: float | None
+    seconds: float
+    failure: str = ""
+
+    @property
+    def works(self) -> bool:
+        """Whether it compiled to one graph that computes the same."""
+        return self.error is not None and self.error <= TOLERANCES[torch.float32]
 
 
 @dataclass(repr=False)
@@ -55,7 +302,7 @@ class Bench:
     shares_of : str
         The workload of ``shares``, in words.
     compiled : list of Compiled
-        What ``torch.compile`` made of variants 2 to 7.
+        What ``torch.compile`` made of the variants.
     """
 
     machine: dict[str, Any]
@@ -70,11 +317,6 @@ class Bench:
     def all_equal(self) -> bool:
         """Whether everybody who was checked equals the float64 reference."""
         return all(race.all_equal for race in self.races)
-
-    @property
-    def bounds(self) -> list[Bound]:
-        """What is promised, beside what was measured."""
-        return bounds(self)
 
     @property
     def caption(self) -> str:
@@ -112,7 +354,6 @@ class Bench:
             "machine": self.machine,
             "quick": self.quick,
             "all_equal": self.all_equal,
-            "bounds": [asdict(bound) for bound in self.bounds],
             "races": [race.to_dict() for race in self.races],
             "growth": self.growth.to_dict() if self.growth else None,
             "shares": self.shares,
@@ -149,202 +390,3 @@ class Bench:
         path = Path(path)
         path = path / "bench.json" if path.is_dir() else path
         return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write ``bench.json``, and each figure as PNG and SVG.
-
-        Parameters
-        ----------
-        folder : str or Path
-            Is made if it is not there.
-
-        Returns
-        -------
-        files : list of Path
-            What was written.
-        """
-        import matplotlib.pyplot as plt
-
-        from .figures import draw_all
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        files = [folder / "bench.json"]
-        files[0].write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
-        for name, figure in draw_all(self).items():
-            for kind in ("png", "svg"):
-                files.append(folder / f"{name}.{kind}")
-                metadata = {"Date": None} if kind == "svg" else {}  # the same file from the same figures
-                with plt.rc_context({"svg.hashsalt": name}):
-                    figure.savefig(files[-1], dpi=160, bbox_inches="tight", facecolor="white", metadata=metadata)
-        return files
-
-    def __rich__(self) -> Group:
-        ran = {race["variant 7"].kernel for race in self.races if any(r.name == "variant 7" for r in race.results)}
-        kernel = ", ".join(sorted(ran - {""})) or "not seen"
-        legend = [Text(_LEGEND.format(kernel=kernel) + "\n")] if self.races else []
-        legend += [Text(f"{line}\n") for line in self._failures()]
-        return Group(*legend, *self._tables())
-
-    def __repr__(self) -> str:
-        return "\n".join([*self._failures(), *(plain_text(table) for table in self._tables())])
-
-    def _repr_html_(self) -> str:
-        return "\n".join(
-            html_table(title, columns, rows, left=left, note=note) for title, columns, rows, left, note in self._parts()
-        )
-
-    def _failures(self) -> list[str]:
-        """Who is missing for another reason than that of the workload, and why."""
-        return sorted({f"{r.name}: {r.reason}" for race in self.races for r in race.results if _is_failure(r)})
-
-    def _tables(self) -> Iterator[Table]:
-        for title, columns, rows, left, note in self._parts():
-            yield rich_table(title, columns, rows, left=left, note=note)
-
-    def _parts(self) -> Iterator[_Parts]:
-        yield from race_tables(self.races)
-        if self.growth:
-            yield _growth_table(self.growth)
-        if self.shares:
-            yield _shares_table(self.shares, self.shares_of)
-        if self.compiled:
-            yield _compiled_table(self.compiled)
-        if self.bounds:
-            yield bounds_table(self.bounds, self.caption)
-
-
-def race_tables(races: list[Race]) -> Iterator[_Parts]:
-    """Lay out races, those of one size side by side.
-
-    Parameters
-    ----------
-    races : list of Race
-
-    Yields
-    ------
-    table : tuple
-        Title, column heads, rows, how many columns hold words, and a line below. A cell is the time as a multiple of
-        the floor's, whose own row has the milliseconds.
-    """
-    groups: dict[tuple, list[Race]] = {}
-    for race in races:
-        w = race.workload
-        settings = "" if w.dtype == "float32" and not w.compiled else "other settings"
-        groups.setdefault((w.batch, w.queries, w.d_model, w.heads, settings), []).append(race)
-    for (B, T, d_model, H, settings), group in groups.items():
-        for columns in (group[start : start + _COLUMNS] for start in range(0, len(group), _COLUMNS)):
-            rows, untimed = [], []
-            for name in [result.name for result in columns[0].results]:
-                results = [race[name] for race in columns]
-                checked = [result for result in results if result.errors]
-                if not checked:
-                    continue
-                if not any(result.seconds for result in results) and all(result.equal for result in checked):
-                    untimed.append(name)
-                    continue
-                worst = max(result.largest_error for result in checked)
-                held = f"{results[0].memory / 2**20:,.0f}" if results[0].memory is not None else "-"
-                rows.append([name, f"{worst:.0e}", *(_cell(race, name) for race in columns), held])
-            title = f"B={B}, T={T}, d_model={d_model}, H={H}" + f", {settings}" * bool(settings)
-            cells = {cell for row in rows for cell in row[2:]}
-            legend = {
-                f"Equal, but not timed here: {', '.join(untimed)}.": bool(untimed),
-                "=: equal, but not timed.": "=" in cells,
-                "-: takes no part, or was not measured.": "-" in cells,
-            }
-            note = " ".join(words for words, said in legend.items() if said)
-            yield title, ["", "error", *map(_head, columns), "MiB"], rows, 1, note
-
-
-def bounds_table(found: list[Bound], caption: str) -> _Parts:
-    """Lay out what is promised, beside what was measured.
-
-    Parameters
-    ----------
-    found : list of Bound
-    caption : str
-        On which machine.
-
-    Returns
-    -------
-    table : tuple
-        As `race_tables` yields it.
-    """
-    rows: list[list[str]] = []
-    for i, bound in enumerate(found):
-        what = "" if i and found[i - 1].what == bound.what else bound.what
-        asked = f"{'✓' if bound.met else '✗'} {bound.asked}" if bound.asked else ""
-        rows.append([what, bound.where, bound.measured, asked])
-    note = (
-        "✓ met, ✗ missed. ±: half the distance of the quartiles. bwd: forward + backward, met if the lower quartile is "
-        f"(“from”). On {caption}"
-    )
-    return "What is promised, and what came out", ["", "B x T", "measured", "asked"], rows, 2, note
-
-
-def _is_failure(result: Result) -> bool:
-    """Whether somebody is missing for another reason than that of the workload."""
-    return result.reason.startswith(("not installed", "not equal")) or "Error" in result.reason
-
-
-def _cell(race: Race, name: str) -> str:
-    result: Result = race[name]
-    if not result.seconds:
-        return ("=" if result.equal else "DIFFERS") if result.errors else "-"
-    if name == FLOOR.name:
-        return f"{result.median * 1e3:,.0f} ms" if result.median >= 0.01 else f"{result.median * 1e3:.1f} ms"
-    return f"{race.ratio(name).median:.2f}"
-
-
-def _head(race: Race) -> str:
-    """A column head: what sets the workload apart, a word a line."""
-    w = race.workload
-    words = ["fwd+bwd" if w.backward else "fwd"]
-    words += [w.mask] * (w.mask != "none") + ["cross"] * (not w.is_self) + ["weights"] * w.weights
-    words += ["bf16"] * (w.dtype == "bfloat16") + ["compile"] * w.compiled
-    return "\n".join(words)
-
-
-def _growth_table(growth: Growth) -> _Parts:
-    rows = []
-    for variant, curve in growth.seconds.items():
-        memory = growth.memory(variant)
-        rows.append(
-            [
-                f"variant {variant}",
-                f"{curve.lengths[-1]:,}",
-                f"{curve.values[-1] * 1e3:,.0f} ms",
-                f"{curve.exponent:.2f}",
-                f"{memory.values[-1] / 2**20:,.1f} MiB",
-                f"{memory.exponent_beyond_fixed:.2f}" if len(memory.lengths) > 2 else "-",
-                f"{growth.reach(variant):,}" if len(memory.lengths) > 2 and memory.lengths[-1] >= 512 else "-",
-            ]
-        )
-    heads = ["", "T", "time", "as T^", "memory", "as T^", "fits up to"]
-    return (
-        "How cost grows: B=1, d_model=512, H=8, forward, lifted",
-        heads,
-        rows,
-        1,
-        f"T: the longest that was run. memory: the peak of a fresh process (variant 1: of its tensors). as T^: the "
-        f"exponent that fits, beyond what is fixed. fits up to: the T for {growth.budget / 2**30:.0f} GiB, by the fit",
-    )
-
-
-def _shares_table(shares: dict[int, dict[str, float]], workload: str) -> _Parts:
-    rows = []
-    for variant, parts in shares.items():
-        total = sum(parts.values())
-        rows.append([f"variant {variant}", f"{total * 1e3:,.0f} ms", *(f"{parts[part] / total:.0%}" for part in PARTS)])
-    heads = ["", "call", "linear", "scores", "mask", "softmax", "sum", "kernel", "copies", "other"]
-    assert len(heads) == 2 + len(PARTS)
-    return "Where the time goes", heads, rows, 1, workload
-
-
-def _compiled_table(compiled: list[Compiled]) -> _Parts:
-    rows = [
-        [f"variant {one.variant}", one.failure or "works", "-" if one.error is None else f"{one.error:.0e}"]
-        for one in compiled
-    ]
-    return "torch.compile(fullgraph=True)", ["", "", "difference"], rows, 2, ""

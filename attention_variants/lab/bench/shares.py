@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch.autograd.profiler import profile
 from torch.autograd.profiler_util import FunctionEvent
+
+from attention_variants.variants import takes
 
 from .contenders import Ours
 from .workloads import Problem, Workload
@@ -42,9 +45,9 @@ def measure_shares(variant: int, workload: Workload, *, calls: int = 5) -> dict[
     Parameters
     ----------
     variant : int
-        Which of the seven attends.
+        Which one attends.
     workload : Workload
-        Forward only; variant 7 runs it without weights.
+        Forward only; without weights if the variant can leave them out.
     calls : int, default 5
         How many calls to average over.
 
@@ -54,7 +57,7 @@ def measure_shares(variant: int, workload: Workload, *, calls: int = 5) -> dict[
         For each of `PARTS`, the seconds that a call spends in its operations themselves. Memory that an operation is
         the first to touch counts for it.
     """
-    problem = Problem.make(replace(workload, weights=variant != 7))
+    problem = Problem.make(replace(workload, weights=not takes(variant, "need_weights")))
     layer = Ours(problem, variant)
     with torch.no_grad():
         layer(problem.x, problem.memory)
@@ -102,7 +105,7 @@ def _no_chatter() -> Iterator[None]:
     """Some builds of PyTorch say on stderr, below Python, that a profiler begins and ends."""
     sys.stderr.flush()
     stderr = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
+    with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield

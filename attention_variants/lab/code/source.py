@@ -18,7 +18,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attention_variants.variants import get_variant
+from attention_variants.lab.plots.colors import (
+    ADDED,
+    ADDED_WORDS,
+    COLORS,
+    PAGE_GROUND,
+    PAGE_HEADER,
+    PAGE_INK,
+    PAGE_QUIET,
+    PAGE_RULE,
+    REMOVED,
+    REMOVED_WORDS,
+)
+from attention_variants.variants import VARIANTS, get_variant
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,15 +39,16 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 # Everything inline, and ground as well as letters: style sheets of a theme then cannot make it unreadable,
 # and viewers that drop styles still show the text.
-_INK, _GROUND, _QUIET, _RULE = "#1F2328", "#FFFFFF", "#57606A", "#D0D7DE"
 _BOX = (
-    f"border:1px solid {_RULE};border-radius:4px;overflow:hidden;background:{_GROUND};color:{_INK};color-scheme:light"
+    f"border:1px solid {PAGE_RULE};border-radius:4px;overflow:hidden;background:{PAGE_GROUND};color:{PAGE_INK};"
+    "color-scheme:light"
 )
 _HEADER = (
-    f"padding:4px 12px;border-bottom:1px solid {_RULE};background:#F6F8FA;color:{_QUIET};font-size:12px;line-height:1.5"
+    f"padding:4px 12px;border-bottom:1px solid {PAGE_RULE};background:{PAGE_HEADER};color:{PAGE_QUIET};"
+    "font-size:12px;line-height:1.5"
 )
 _PRE = (
-    f"margin:0;padding:8px 12px;border:0;background:{_GROUND};color:{_INK};white-space:pre;overflow-x:auto;"
+    f"margin:0;padding:8px 12px;border:0;background:{PAGE_GROUND};color:{PAGE_INK};white-space:pre;overflow-x:auto;"
     "font-family:Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:12.5px;line-height:1.35"
 )
 
@@ -170,7 +183,7 @@ class Diff:
         from rich.text import Text
 
         # Vermillion and bluish green (Okabe and Ito, 2008) can be read on black and on white.
-        styles = {"-": "#D55E00", "+": "#009E73"}
+        styles = {"-": COLORS["q"], "+": COLORS["v"]}
         table = Table.grid(padding=(0, 1))
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")  # a long line wraps inside its column: nothing is lost
@@ -182,10 +195,10 @@ class Diff:
         return Group(Text(self.summary, style="bold"), table)
 
     def _repr_html_(self) -> str:
-        grounds = {"-": ("#FDECE2", "#F7BE9A"), "+": ("#E0F3EC", "#93DABF")}
+        grounds = {"-": (REMOVED, REMOVED_WORDS), "+": (ADDED, ADDED_WORDS)}
         rows = []
         for line in self.lines:
-            ground, strong = grounds.get(line.mark, (_GROUND, _GROUND))
+            ground, strong = grounds.get(line.mark, (PAGE_GROUND, PAGE_GROUND))
             tag = "del" if line.mark == "-" else "ins"
             text, end = "", 0
             for start, stop in line.emphasis:
@@ -194,7 +207,7 @@ class Diff:
                 text += f'<{tag} style="text-decoration:none;font-weight:bold;background:{strong}">{words}</{tag}>'
                 end = stop
             text += html.escape(line.text[end:])
-            colour = _INK if line.mark in grounds else _QUIET
+            colour = PAGE_INK if line.mark in grounds else PAGE_QUIET
             # The mark is left out when the code is selected and copied.
             mark = f'<span style="color:{colour};user-select:none;-webkit-user-select:none">{line.mark} </span>'
             rows.append(f'<span style="display:block;padding:0 12px;background:{ground}">{mark}{text}\n</span>')
@@ -210,7 +223,7 @@ def show(what: int | Callable, *, docstring: bool = False) -> Code:
     Parameters
     ----------
     what : int or callable
-        The number of a variant, 1 to 7, or a function, method or class written in Python.
+        The number of a variant, or a function, method or class written in Python.
     docstring : bool, default False
         Whether to keep the docstrings.
 
@@ -317,7 +330,8 @@ def _resolve(what: int | Callable) -> Callable:
     if not (inspect.isfunction(thing) or inspect.ismethod(thing) or inspect.isclass(thing)):
         came = f"{thing.__name__}, which is not" if inspect.isroutine(thing) else f"an object of {type(thing).__name__}"
         raise TypeError(
-            f"show takes the number of a variant, 1 to 7, or a function or class written in Python; got {came}."
+            f"show takes the number of a variant, {min(VARIANTS)} to {max(VARIANTS)}, or a function or class written "
+            f"in Python; got {came}."
         )
     return thing
 

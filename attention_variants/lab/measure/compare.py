@@ -1,11 +1,11 @@
-"""All seven variants on the same problem: first whether they are equal, then what each costs."""
+"""All variants on the same problem: first whether they are equal, then what each costs."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from attention_variants.lab.code.source import code_lines
 from attention_variants.lab.table import html_table, plain_text, rich_table
 from attention_variants.model.lift import lift
 from attention_variants.model.masks import causal_mask, padding_mask
-from attention_variants.variants import VARIANTS, get_variant
+from attention_variants.variants import VARIANTS, describe_variant, takes
 
 from .memory import peak_memory
 from .reference import TOLERANCES, reference_attention, relative_error
@@ -36,11 +36,13 @@ class Row:
     Attributes
     ----------
     label : str
-        How the table names it: the variant's number, with a star for variant 7 without weights.
+        How the table names it: the variant's number, with a star where it runs without weights.
     variant : int
         The variant whose signature it has.
     name : str
         The name of the function.
+    need_weights : bool
+        Whether it was asked for the weights too.
     errors : dict
         The relative error of each of ``COMPARED`` beside the float64 reference.
     equal : bool
@@ -51,19 +53,20 @@ class Row:
         Median seconds of a forward call; None where not timed.
     memory : int or None
         Peak bytes of a forward call, see `peak_memory`; None where not measured.
-    lines : int
-        Lines of code, without docstring, comments and blank lines.
+    lines : int or None
+        Lines of code, without docstring, comments and blank lines; None where there is no source to read.
     """
 
     label: str
     variant: int
     name: str
+    need_weights: bool
     errors: dict[str, float]
     equal: bool
     failure: str | None
     time: float | None
     memory: int | None
-    lines: int
+    lines: int | None
 
     @property
     def largest_error(self) -> float:
@@ -80,7 +83,7 @@ class Comparison:
     problem : dict
         The sizes, the mask, the dtype and the tolerance.
     rows : tuple of Row
-        One for each variant, and one more for variant 7 without weights.
+        One for each variant, and one more without weights for each that can leave them out.
     """
 
     problem: dict[str, Any]
@@ -117,7 +120,7 @@ class Comparison:
         )
 
     def _note(self) -> str:
-        return "* need_weights=False: the context alone" if any("*" in row.label for row in self.rows) else ""
+        return "* need_weights=False: the context alone" if not all(row.need_weights for row in self.rows) else ""
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         timed = any(row.time is not None for row in self.rows)
@@ -132,7 +135,7 @@ class Comparison:
             if not row.equal:
                 verdict = row.failure or f"{max(row.errors, key=row.errors.__getitem__)} differs: not timed"
                 times, memory = ([verdict, ""], "") if timed else ([], verdict)
-            rows.append([row.label, row.name, *found, *times, memory, str(row.lines)])
+            rows.append([row.label, row.name, *found, *times, memory, "-" if row.lines is None else str(row.lines)])
         return columns, rows
 
 
@@ -149,7 +152,7 @@ def compare(
     timed: bool = True,
     seed: int = 0,
 ) -> Comparison:
-    """Run the seven variants, lifted, on one random problem and compare them.
+    """Run all variants, lifted, on one random problem and compare them.
 
     Each must first equal a float64 reference in values and gradients; only then is it timed.
 
@@ -171,7 +174,7 @@ def compare(
     dtype : torch.dtype, default torch.float32
         In which the variants compute.
     variants : mapping of int to callable, optional
-        Implementations to compare in place of the seven: variant number -> function with its signature.
+        Implementations to compare in place of all variants: variant number -> function with its signature.
     timed : bool, default True
         Whether to measure the time. Memory and equality do not depend on the machine, times do.
     seed : int, default 0
@@ -185,7 +188,7 @@ def compare(
     Raises
     ------
     ValueError
-        If a size is less than 1, heads do not divide d_model, or the mask is another word.
+        If a size is less than 1, heads do not divide d_model, the mask is another word, or there is no such variant.
 
     Notes
     -----
@@ -199,14 +202,11 @@ def compare(
     True
     """
     sizes = {"batch": batch, "queries": queries, "keys": keys, "d_model": d_model, "heads": heads}
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"compare: {name} must be at least 1; got {size}.")
-    if d_model % heads:
-        raise ValueError(f"compare: d_model must be divisible by heads; got d_model = {d_model} and heads = {heads}.")
-    if dtype not in TOLERANCES:
-        raise ValueError(f"compare: dtype must be one of {', '.join(map(str, TOLERANCES))}; got {dtype}.")
+    _check(sizes, dtype)
     allowed, kind = _mask(mask, batch, queries, keys)
+    functions = VARIANTS if variants is None else variants
+    for number in functions:
+        describe_variant(number)  # raises for one that does not exist
 
     generator = torch.Generator().manual_seed(seed)
     q, k, v = (torch.randn(batch, T, d_model, generator=generator).to(dtype) for T in (queries, keys, keys))
@@ -214,50 +214,67 @@ def compare(
         torch.randn(shape, generator=generator).to(dtype)  # the gradient that arrives at context and weights
         for shape in ((batch, queries, d_model), (batch, heads, queries, keys))
     )
-    problem_tensors = (q, k, v, allowed, heads, upstream)
-
+    inputs = (q, k, v, allowed, heads)
     references = {
-        need_weights: _values_and_gradients(partial(reference_attention, need_weights=need_weights), *problem_tensors)
+        need_weights: _values_and_gradients(partial(reference_attention, need_weights=need_weights), *inputs, upstream)
         for need_weights in (True, False)
     }
 
-    functions = VARIANTS if variants is None else variants
-    jobs: list[tuple[str, int, Callable, dict]] = [
-        (str(number), number, function, {}) for number, function in functions.items()
+    jobs = [
+        (number, function, need_weights)
+        for number, function in functions.items()
+        for need_weights in ((True, False) if takes(number, "need_weights") else (True,))
     ]
-    if 7 in functions:
-        jobs.append(("7*", 7, functions[7], {"need_weights": False}))
     rows = []
     with _progress(len(jobs)) as advance:
-        for label, number, function, options in jobs:
-            advance(f"variant {label}")
-            get_variant(number)
-            run = partial(lift(number, function), **options)
-            expected = references[options.get("need_weights", True)]
-            failure, errors = None, {}
+        for number, function, need_weights in jobs:
+            row = _row(number, function, need_weights)
+            advance(f"variant {row.label}")
+            run = partial(lift(number, function), need_weights=need_weights)
             try:
-                found = _values_and_gradients(run, *problem_tensors)
+                found = _values_and_gradients(run, *inputs, upstream)
             except Exception as error:  # a wrong implementation may raise anything; the table reports it
-                failure = f"{type(error).__name__}: not timed"
-            else:
-                errors = {name: relative_error(found[name], expected[name]) for name in found}
-            equal = failure is None and all(error <= TOLERANCES[dtype] for error in errors.values())
-            call = partial(run, q, k, v, allowed, heads)
-            rows.append(
-                Row(
-                    label=label,
-                    variant=number,
-                    name=getattr(function, "__name__", f"variant_{number}"),
-                    errors=errors,
-                    equal=equal,
-                    failure=failure,
-                    time=_median_time(call) if equal and timed else None,
-                    memory=_peak(call) if equal else None,
-                    lines=code_lines(function),
-                )
-            )
+                rows.append(replace(row, failure=f"{type(error).__name__}: not timed"))
+                continue
+            errors = {name: relative_error(found[name], references[need_weights][name]) for name in found}
+            row = replace(row, errors=errors, equal=all(error <= TOLERANCES[dtype] for error in errors.values()))
+            if row.equal:
+                call = partial(run, *inputs)
+                row = replace(row, time=_median_time(call) if timed else None, memory=_peak(call))
+            rows.append(row)
     problem = {**sizes, "mask": kind, "dtype": str(dtype).removeprefix("torch."), "tolerance": TOLERANCES[dtype]}
     return Comparison(problem, tuple(rows))
+
+
+def _check(sizes: Mapping[str, int], dtype: torch.dtype) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"compare: {name} must be at least 1; got {size}.")
+    d_model, heads = sizes["d_model"], sizes["heads"]
+    if d_model % heads:
+        raise ValueError(f"compare: d_model must be divisible by heads; got d_model = {d_model} and heads = {heads}.")
+    if dtype not in TOLERANCES:
+        raise ValueError(f"compare: dtype must be one of {', '.join(map(str, TOLERANCES))}; got {dtype}.")
+
+
+def _row(number: int, function: Callable, need_weights: bool) -> Row:
+    """What is known of a variant before it runs."""
+    try:
+        lines = code_lines(function)
+    except (TypeError, ValueError):  # made by functools.partial, or by another call that leaves no source
+        lines = None
+    return Row(
+        label=f"{number}{'' if need_weights else '*'}",
+        variant=number,
+        name=getattr(function, "__name__", f"variant_{number}"),
+        need_weights=need_weights,
+        errors={},
+        equal=False,
+        failure=None,
+        time=None,
+        memory=None,
+        lines=lines,
+    )
 
 
 def _mask(mask: str | Tensor | None, batch: int, queries: int, keys: int) -> tuple[Tensor | None, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -46,6 +47,22 @@ def count_operations(function: Callable, *args: Any, **kwargs: Any) -> Operation
     with _Counter() as counter:
         function(*args, **kwargs)
     return Operations(counter.started, counter.multiplications)
+
+
+def loops_over_numbers(lifted: Callable) -> bool:
+    """Say whether an attention starts more operations for a longer sequence: Python loops, which take minutes.
+
+    Parameters
+    ----------
+    lifted : callable
+        ``lifted(q, k, v)``; it is run on sequences of two and of four.
+
+    Returns
+    -------
+    loops : bool
+    """
+    few, many = (count_operations(lifted, *(torch.zeros(T, 4) for _ in range(3))).started for T in (2, 4))
+    return many > few
 
 
 class _Counter(TorchDispatchMode):

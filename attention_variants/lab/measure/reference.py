@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 #: The largest relative error that counts as equal: what rounding leaves, with room for many keys.
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+
+#: How far apart two numbers may be that a picture calls the same: relative, and a tenth of it absolute. It is looser,
+#: for each number stands alone and may be small beside those that it was made of.
+LOOKS_EQUAL = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 1e-2}
+
+#: How far the weights of a model, which it computed in its own way, may be from the softmax of its queries and keys.
+WEIGHTS_OF_A_MODEL = 1e-3
 
 
 def reference_attention(
@@ -63,3 +71,22 @@ def relative_error(a: Tensor, b: Tensor) -> float:
         return 0.0
     difference = (a.double() - b.double()).abs().max().item()
     return difference / (b.double().abs().max().item() or 1.0)
+
+
+def looks_equal(a: np.ndarray, b: np.ndarray, dtype: torch.dtype = torch.float32) -> np.ndarray:
+    """Say of each number whether it is the same in both, up to rounding.
+
+    Parameters
+    ----------
+    a, b : float array
+        Of one shape.
+    dtype : torch.dtype, default torch.float32
+        In which they were computed.
+
+    Returns
+    -------
+    equal : boolean array of the same shape
+        NaN equals NaN.
+    """
+    rounding = LOOKS_EQUAL.get(dtype, LOOKS_EQUAL[torch.float32])
+    return np.isclose(a, b, rtol=rounding, atol=rounding / 10, equal_nan=True)

@@ -1,4 +1,4 @@
-"""One colour for each tensor, the same in every picture of the project.
+"""Every colour of the project's pictures: one for each tensor, and what lies around them.
 
 The six come from the palette of Okabe and Ito (2008), "Color Universal Design", which readers with any of the common
 kinds of colour blindness can tell apart. The warm ones make the scores, the cool ones the context.
@@ -27,7 +27,52 @@ OPPOSITES: dict[str, str] = {
     "context": "#725600",  # brown
 }
 
-#: Lines, letters and hatching.
+#: A difference of two maps: what is negative, 0, and what is positive (ColorBrewer 2.0, PuOr).
+DIFFERENCE = ("#542788", "white", "#B35806")
+
+#: Lines and letters.
 INK = "#333333"
-#: The ground of a blocked cell, under its hatching.
-BLOCKED = "#ECECEC"
+#: Letters of the second rank: a contrast of 5 with white.
+QUIET = "#6B6B6B"
+
+# In a heat map
+BLOCKED, HATCHING = "#ECECEC", "#9C9C9C"  # the ground of a blocked cell, and the lines across it
+NOT_A_NUMBER = "#000000"
+GRID = "#D9D9D9"  # thin lines between cells, and around small plots
+FRAME = "#8C8C8C"  # around a map or its scale, and between the maps of a figure
+ZERO = "#8C8C8C"  # a number in a cell that rounds to 0.00
+
+# In a diagram
+EDGE, GROUND = "#A0A0A0", "#F4F4F4"  # of the boxes that are not attention
+
+# In an animation
+PAPER, RULE = "#FFFFFF", "#D8D8D8"  # the ground, and the lines between its parts
+LINE_NOW, LINE_BAR = "#FCF0B8", "#B45804"  # the ground of the running line, and the bar before it
+EMPTY = "#F4F4F4"  # where no number is yet: a 0 is white
+OPEN = "#CCE0EC"  # where a mask lets through
+#: One for each token, where tokens are coloured: Okabe and Ito's again, the yellow left out, and two greys.
+TOKENS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#B8B8B8", "#666666")
+#: Those of them on which white letters have more contrast than black ones.
+DARK_TOKENS = ("#D55E00", "#0072B2", "#666666", "#009E73")
+
+# In the figures of the benchmark
+OURS, OTHERS = "#0072B2", "#8A5A00"  # blue and brown, which no eye confuses
+BAND, AXIS_GRID = "#F5F5F5", "#E2E2E2"  # every second line's ground, and the lines of a scale
+#: Where the time of a call goes.
+PARTS: dict[str, str] = {
+    "projections": "#D9D9D9",
+    "scores": COLORS["scores"],
+    "mask": "#999999",
+    "softmax": COLORS["weights"],
+    "weighted sum": COLORS["context"],
+    "fused kernel": COLORS["v"],
+    "copies": COLORS["k"],
+    "other": "#FFFFFF",
+}
+
+# Code in a notebook, as HTML
+PAGE_INK, PAGE_QUIET, PAGE_RULE = "#1F2328", "#57606A", "#D0D7DE"  # letters, letters of the second rank, lines
+PAGE_GROUND, PAGE_HEADER = "#FFFFFF", "#F6F8FA"
+#: A line that goes and one that comes, and in it the words that differ.
+REMOVED, REMOVED_WORDS = "#FDECE2", "#F7BE9A"
+ADDED, ADDED_WORDS = "#E0F3EC", "#93DABF"

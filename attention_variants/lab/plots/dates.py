@@ -9,7 +9,7 @@ from rich.text import Text
 from attention_variants.model.date_model import DateReading
 
 from .colors import COLORS
-from .plot import plot_heads
+from .heads import plot_heads
 
 _SHADES = " ░▒▓█"
 

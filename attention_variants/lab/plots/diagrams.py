@@ -1,4 +1,4 @@
-"""Two drawings for orientation: where attention sits in the Transformer, and the staircase of the seven variants.
+"""Two drawings for orientation: where attention sits in the Transformer, and the staircase of the variants.
 
 Both draw with ``matplotlib.pyplot`` and return the figure; neither calls ``plt.show()``. In a notebook, assign what
 they return (``_ = plot_transformer()``): a figure that is the last expression of a cell would be shown twice.
@@ -6,7 +6,7 @@ they return (``_ = plot_transformer()``): a figure that is the last expression o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -18,27 +18,13 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
 from attention_variants.lab.code.source import code_lines
-from attention_variants.variants import VARIANTS
+from attention_variants.variants import VARIANTS, describe_variant, variants_that_take
 
-from .colors import COLORS, INK
+from .colors import COLORS, EDGE, GROUND, INK, QUIET
+from .fonts import CODE, WORDS
 
-__all__ = ["ADDS", "plot_staircase", "plot_transformer"]
+__all__ = ["plot_staircase", "plot_transformer"]
 
-#: What each variant adds to the one before, in a few words.
-ADDS: dict[int, str] = {
-    1: "the definition, number by number",
-    2: "two matrix products, no Python loops",
-    3: "any number of sequences at once",
-    4: "a mask: which keys a query may see",
-    5: "heads, one after the other",
-    6: "all heads in one product",
-    7: "fused kernel: weights only if asked",
-}
-
-_QUIET = "#6B6B6B"  # letters of the second rank: a contrast of 5 with white
-_EDGE = "#A0A0A0"
-_GROUND = "#F4F4F4"  # of the boxes that are not attention
-_WORDS, _CODE = "DejaVu Sans", "DejaVu Sans Mono"  # both come with matplotlib: as wide on every machine
 
 # All lengths below are inches on a page that is 9 inches wide.
 _BOX, _FRAME, _GAP = 1.5, 2.1, 0.6  # how wide a box is, the frame around a layer, and the gap between the two frames
@@ -53,22 +39,22 @@ class _Attention(NamedTuple):
     name: str
     box: str
     sources: tuple[tuple[str, str], ...]  # which of q, k and v come from where
-    needs: tuple[tuple[int, str], ...]  # the variant from which on an ability is there, and the ability
+    needs: tuple[tuple[str, str], ...]  # the capability, "" for what all variants have, and the word for it
 
 
-_ENCODER = [_Attention("Self-attention", "Multi-head\nattention", (("qkv", "the input"),), ((5, "heads"),))]
+_ENCODER = [_Attention("Self-attention", "Multi-head\nattention", (("qkv", "the input"),), (("heads", "heads"),))]
 _DECODER = [
     _Attention(
         "Masked self-attention",
         "Masked multi-head\nattention",
         (("qkv", "the output so far"),),
-        ((4, "mask"), (5, "heads")),
+        (("mask", "mask"), ("heads", "heads")),
     ),
     _Attention(
         "Cross-attention",
         "Multi-head\nattention",
         (("q", "the output so far"), ("kv", "the encoder")),
-        ((1, r"$T_q \neq T_k$"), (5, "heads")),
+        (("", r"$T_q \neq T_k$"), ("heads", "heads")),
     ),
 ]
 _LEGEND = {
@@ -99,45 +85,46 @@ def plot_transformer(ax: Axes | None = None, *, highlight: bool = True) -> Figur
     Vaswani et al. (2017), "Attention Is All You Need", section 3.1 and figure 1. arXiv:1706.03762
     """
     margin = (9.0 - 2 * _FRAME - _GAP) / 2 if highlight else 1.5  # for the cards, or for the positional encodings alone
-    paper = _Paper(ax, 2 * (margin + _FRAME) + _GAP, 7.15)
+    page = _Page(ax, 2 * (margin + _FRAME) + _GAP, 7.15)
     left = margin + _FRAME / 2
     right = left + _FRAME + _GAP
 
-    paper.text(left, 0.16, "the animal was too tired", style="italic")
-    paper.text(right, 0.16, "das Tier war zu", style="italic")
-    top, _ = _stack(paper, left, -1, "Encoder", _ENCODER, highlight)
-    end, cross = _stack(paper, right, 1, "Decoder", _DECODER, highlight)
+    page.text(left, 0.16, "the animal was too tired", style="italic")
+    page.text(right, 0.16, "das Tier war zu", style="italic")
+    top, _ = _stack(page, left, -1, "Encoder", _ENCODER, highlight)
+    end, cross = _stack(page, right, 1, "Decoder", _DECODER, highlight)
 
     # What comes out of the encoder is k and v of the cross-attention in every layer of the decoder.
     gap, turn = left + (_FRAME + _GAP) / 2, top + 0.3
-    paper.line((left, top), (left, turn - 0.09), arrow=False)
+    page.line((left, top), (left, turn - 0.09), arrow=False)
     for name, shift in (("v", -0.09), ("k", 0.09)):
         color = COLORS[name] if highlight else INK
         bends = (left, turn + shift), (gap + shift, turn + shift), (gap + shift, cross + shift)
-        paper.line((left, turn - 0.09), *bends, (right - _BOX / 2, cross + shift), color=color, label=name)
+        page.line((left, turn - 0.09), *bends, (right - _BOX / 2, cross + shift), color=color, label=name)
         if highlight:
-            paper.text(gap + 2.2 * shift, (turn + cross) / 2, name, color=color, weight="bold")
+            page.text(gap + 2.2 * shift, (turn + cross) / 2, name, color=color, weight="bold")
 
     for words in ("Linear", "Softmax"):
-        paper.line((right, end), (right, end + 0.2))
-        paper.box(right, end + 0.37, _BOX, 0.34, words)
+        page.line((right, end), (right, end + 0.2))
+        page.box(right, end + 0.37, _BOX, 0.34, words)
         end += 0.54
-    paper.line((right, end), (right, end + 0.2))
-    paper.text(right, end + 0.32, "müde", style="italic")
-    paper.text(right + 0.35, end + 0.32, "the next word", color=_QUIET, size=_SMALL, ha="left")
+    page.line((right, end), (right, end + 0.2))
+    page.text(right, end + 0.32, "müde", style="italic")
+    page.text(right + 0.35, end + 0.32, "the next word", color=QUIET, size=_SMALL, ha="left")
 
     if highlight:
         for row, (name, words) in enumerate(_LEGEND.items()):
             y = end + 0.32 - _ROW * row
-            paper.text(0.2, y, name, color=COLORS[name], weight="bold")
-            paper.text(0.38, y, words, size=_SMALL, ha="left")
-        paper.disc(0.2, y - _ROW, 5)
-        paper.text(0.38, y - _ROW, "what it needs, from variant 5 on", size=_SMALL, ha="left")
-    return paper.figure
+            page.text(0.2, y, name, color=COLORS[name], weight="bold")
+            page.text(0.38, y, words, size=_SMALL, ha="left")
+        example = _first_that_takes("heads")
+        page.disc(0.2, y - _ROW, example)
+        page.text(0.38, y - _ROW, f"what it needs, from variant {example} on", size=_SMALL, ha="left")
+    return page.figure
 
 
 def plot_staircase(ax: Axes | None = None, *, column: tuple[str, Mapping[int, str]] | None = None) -> Figure:
-    """Draw the seven variants as a staircase: number, name, what it adds, lines of code.
+    """Draw the variants as a staircase: number, name, what it adds, lines of code.
 
     Names and lines of code are those of the running code.
 
@@ -153,30 +140,40 @@ def plot_staircase(ax: Axes | None = None, *, column: tuple[str, Mapping[int, st
     figure : matplotlib.figure.Figure
         The one that was drawn on.
     """
-    rise, run, width = 0.42, 0.32, 9.0
-    paper = _Paper(ax, width, rise * len(VARIANTS) + 0.42)
-    lines = {number: str(code_lines(function)) for number, function in VARIANTS.items()}
+    variants = [describe_variant(number) for number in sorted(VARIANTS)]
+    last = max(len(variants) - 1, 1)
+    rise, run, width = 0.42, min(0.32, 1.92 / last), 9.0  # so that the name of the last one stays left of what it adds
+    page = _Page(ax, width, rise * len(variants) + 0.42)
+    lines = {variant.number: _lines_of_code(variant.function) for variant in variants}
     right = [("lines of code", lines), *([column] if column else [])]
     edges = [width - 0.2 - i for i in reversed(range(len(right)))]  # an inch each, aligned right
 
-    for step, (number, function) in enumerate(VARIANTS.items()):
+    for step, variant in enumerate(variants):
         x, y = 0.06 + run * step, 0.05 + rise * (step + 0.5)
-        paper.slab(x, y - rise / 2, width - 0.06 - x, rise, _blue(0.10 + 0.06 * step), label="step")
-        paper.disc(x + 0.24, y, number)
-        paper.text(x + 0.46, y, function.__name__, family=_CODE, size=10, ha="left")
-        paper.text(4.85, y, ADDS[number], size=9, ha="left")
+        page.slab(x, y - rise / 2, width - 0.06 - x, rise, _blue(0.10 + 0.36 * step / last), label="step")
+        page.disc(x + 0.24, y, variant.number)
+        page.text(x + 0.46, y, variant.name, family=CODE, size=10, ha="left")
+        page.text(4.85, y, variant.adds, size=9, ha="left")
         for edge, (_, texts) in zip(edges, right, strict=True):
-            paper.text(edge, y, texts[number], ha="right")
+            page.text(edge, y, texts.get(variant.number, "-"), ha="right")
 
-    y = rise * len(VARIANTS) + 0.23
-    paper.text(4.85, y, "what it adds", color=_QUIET, size=_SMALL, ha="left")
+    y = rise * len(variants) + 0.23
+    page.text(4.85, y, "what it adds", color=QUIET, size=_SMALL, ha="left")
     for edge, (words, _) in zip(edges, right, strict=True):
-        paper.text(edge, y, words, color=_QUIET, size=_SMALL, ha="right")
-    return paper.figure
+        page.text(edge, y, words, color=QUIET, size=_SMALL, ha="right")
+    return page.figure
+
+
+def _lines_of_code(function: Callable) -> str:
+    """How many lines of code a function has; "-" where there is none to be read, as of one made by ``partial``."""
+    try:
+        return str(code_lines(function))
+    except (TypeError, ValueError):
+        return "-"
 
 
 def _stack(
-    paper: _Paper, x: float, side: int, title: str, attentions: Sequence[_Attention], highlight: bool
+    page: _Page, x: float, side: int, title: str, attentions: Sequence[_Attention], highlight: bool
 ) -> tuple[float, float]:
     """Draw the encoder or the decoder around the vertical line at ``x``, from its words up.
 
@@ -184,73 +181,78 @@ def _stack(
     that of its last attention.
     """
     outside, outward = x + side * (_FRAME / 2 + 0.2), "left" if side > 0 else "right"
-    paper.text(outside, 0.16, attentions[0].sources[0][1], color=_QUIET, size=_SMALL, ha=outward)
-    paper.line((x, 0.28), (x, 0.46))
-    paper.box(x, 0.64, _BOX, 0.36, "Embedding")
-    paper.line((x, 0.82), (x, 1.08))
-    paper.box(outside + side * 0.55, 1.2, 1.1, 0.4, "Positional\nencoding", size=_SMALL)
-    paper.line((outside, 1.2), (x + side * 0.12, 1.2))
-    paper.plus(x, 1.2)
+    page.text(outside, 0.16, attentions[0].sources[0][1], color=QUIET, size=_SMALL, ha=outward)
+    page.line((x, 0.28), (x, 0.46))
+    page.box(x, 0.64, _BOX, 0.36, "Embedding")
+    page.line((x, 0.82), (x, 1.08))
+    page.box(outside + side * 0.55, 1.2, 1.1, 0.4, "Positional\nencoding", size=_SMALL)
+    page.line((outside, 1.2), (x + side * 0.12, 1.2))
+    page.plus(x, 1.2)
 
     y, stem, last = 1.56, 1.32, 0.0
     top = y + _LAYER * (len(attentions) + 1) + 0.14
     for shift in (0.12, 0.06, 0.0):  # two more layers behind the one that is drawn
-        paper.slab(x - _FRAME / 2 + side * shift, y + shift, _FRAME, top - y, label="frame")
-    paper.text(outside, top - 0.02, title, weight="bold", size=11, ha=outward)
-    paper.text(outside, top - 0.22, "N layers", color=_QUIET, size=_SMALL, ha=outward)
+        page.slab(x - _FRAME / 2 + side * shift, y + shift, _FRAME, top - y, label="frame")
+    page.text(outside, top - 0.02, title, weight="bold", size=11, ha=outward)
+    page.text(outside, top - 0.22, "N layers", color=QUIET, size=_SMALL, ha=outward)
     for attention in (*attentions, None):
-        paper.line((x, stem), (x, y + _BRANCH), arrow=False)
+        page.line((x, stem), (x, y + _BRANCH), arrow=False)
         if attention is None:
-            paper.line((x, y + _BRANCH), (x, y + _SUBLAYER))
-            paper.box(x, y + _SUBLAYER + _HIGH / 2, _BOX, _HIGH, "Feed-forward")
+            page.line((x, y + _BRANCH), (x, y + _SUBLAYER))
+            page.box(x, y + _SUBLAYER + _HIGH / 2, _BOX, _HIGH, "Feed-forward")
         else:
-            _attend(paper, x, y, attention, highlight)
+            _attend(page, x, y, attention, highlight)
             last = y + _SUBLAYER + _HIGH / 2
             if highlight:
-                _card(paper, outside, last, side, attention)
+                _card(page, outside, last, side, attention)
         norm = y + _SUBLAYER + _HIGH + 0.1 + _NORM / 2
         around = x + side * (_BOX / 2 + 0.16)
         bends = (around, y + _BRANCH / 2), (around, norm)
-        paper.line((x, y + _BRANCH / 2), *bends, (x + side * _BOX / 2, norm), color=_QUIET, label="residual")
-        paper.line((x, norm - _NORM / 2 - 0.1), (x, norm - _NORM / 2), arrow=False)
-        paper.box(x, norm, _BOX, _NORM, "Add & Norm", size=_SMALL)
+        page.line((x, y + _BRANCH / 2), *bends, (x + side * _BOX / 2, norm), color=QUIET, label="residual")
+        page.line((x, norm - _NORM / 2 - 0.1), (x, norm - _NORM / 2), arrow=False)
+        page.box(x, norm, _BOX, _NORM, "Add & Norm", size=_SMALL)
         y, stem = y + _LAYER, norm + _NORM / 2
-    paper.line((x, stem), (x, top + 0.12), arrow=False)
+    page.line((x, stem), (x, top + 0.12), arrow=False)
     return top + 0.12, last
 
 
-def _attend(paper: _Paper, x: float, y: float, attention: _Attention, highlight: bool) -> None:
+def _attend(page: _Page, x: float, y: float, attention: _Attention, highlight: bool) -> None:
     """Draw an attention's box, and what enters it from below."""
     names = attention.sources[0][0]
     for i, name in enumerate(names):
         at = x + 0.45 * (i - (len(names) - 1) / 2)
         color = COLORS[name] if highlight else INK
-        paper.line((x, y + _BRANCH), (at, y + _BRANCH), (at, y + _SUBLAYER), color=color, label=name)
+        page.line((x, y + _BRANCH), (at, y + _BRANCH), (at, y + _SUBLAYER), color=color, label=name)
         if highlight:
-            paper.text(at + 0.1, y + _SUBLAYER - 0.13, name, color=color, weight="bold")
-    paper.box(x, y + _SUBLAYER + _HIGH / 2, _BOX, _HIGH, attention.box, blue=highlight)
+            page.text(at + 0.1, y + _SUBLAYER - 0.13, name, color=color, weight="bold")
+    page.box(x, y + _SUBLAYER + _HIGH / 2, _BOX, _HIGH, attention.box, blue=highlight)
 
 
-def _card(paper: _Paper, x: float, y: float, side: int, attention: _Attention) -> None:
+def _first_that_takes(capability: str) -> int:
+    """The number of the first variant that has a capability; of the first of all, if none is asked for."""
+    return variants_that_take(*filter(None, [capability]))[0]
+
+
+def _card(page: _Page, x: float, y: float, side: int, attention: _Attention) -> None:
     """Put a card beside an attention, its inner edge at ``x``."""
     width, height = 1.86, _ROW * (len(attention.sources) + 2) + 0.12
     left, line = x if side > 0 else x - width, y + height / 2 - 0.06 - _ROW / 2
     blue = COLORS["weights"]
-    paper.line((x, y), (x - side * (0.2 + (_FRAME - _BOX) / 2), y), color=blue, label="card", arrow=False)
-    paper.slab(left, y - height / 2, width, height, edge=blue, label="card")
-    paper.text(left + 0.1, line, attention.name, weight="bold", size=_SMALL, ha="left")
+    page.line((x, y), (x - side * (0.2 + (_FRAME - _BOX) / 2), y), color=blue, label="card", arrow=False)
+    page.slab(left, y - height / 2, width, height, edge=blue, label="card")
+    page.text(left + 0.1, line, attention.name, weight="bold", size=_SMALL, ha="left")
     for names, source in attention.sources:
         line -= _ROW
         for i, name in enumerate(names):
-            paper.text(left + 0.16 + 0.14 * i, line, name, color=COLORS[name], weight="bold")
-        paper.text(left + 0.54, line, f"\N{LEFTWARDS ARROW} {source}", size=_SMALL, ha="left")
-    for i, (number, ability) in enumerate(attention.needs):
+            page.text(left + 0.16 + 0.14 * i, line, name, color=COLORS[name], weight="bold")
+        page.text(left + 0.54, line, f"\N{LEFTWARDS ARROW} {source}", size=_SMALL, ha="left")
+    for i, (capability, words) in enumerate(attention.needs):
         at = left + 0.18 + 0.92 * i
-        paper.disc(at, line - _ROW, number)
-        paper.text(at + 0.14, line - _ROW, ability, size=_SMALL, ha="left")
+        page.disc(at, line - _ROW, _first_that_takes(capability))
+        page.text(at + 0.14, line - _ROW, words, size=_SMALL, ha="left")
 
 
-class _Paper:
+class _Page:
     """Axes whose unit is an inch of a page, and the few things that are drawn on it."""
 
     def __init__(self, ax: Axes | None, width: float, height: float) -> None:
@@ -265,11 +267,11 @@ class _Paper:
 
     def text(self, x: float, y: float, words: str, *, size: float = 9.5, **style: Any) -> None:
         """Write words around (x, y)."""
-        usual = {"color": INK, "family": _WORDS, "ha": "center", "va": "center" if "\n" in words else "center_baseline"}
+        usual = {"color": INK, "family": WORDS, "ha": "center", "va": "center" if "\n" in words else "center_baseline"}
         self.ax.text(x, y, words, fontsize=size * self.scale, zorder=5, **(usual | style))
 
     def slab(
-        self, x: float, y: float, width: float, height: float, color: Any = "white", *, edge: str = _EDGE, label: str
+        self, x: float, y: float, width: float, height: float, color: Any = "white", *, edge: str = EDGE, label: str
     ) -> None:
         """Draw a rectangle with round corners, the lower left one at (x, y)."""
         style = f"round,pad=0,rounding_size={min(0.08, height / 4)}"
@@ -280,7 +282,7 @@ class _Paper:
         self, x: float, y: float, width: float, height: float, words: str, *, size: float = 9.5, blue: bool = False
     ) -> None:
         """Draw a box with words in it around (x, y)."""
-        color, edge = (_blue(0.22), COLORS["weights"]) if blue else (_GROUND, _EDGE)
+        color, edge = (_blue(0.22), COLORS["weights"]) if blue else (GROUND, EDGE)
         self.slab(x - width / 2, y - height / 2, width, height, color, edge=edge, label="blue box" if blue else "box")
         self.text(x, y, words, size=size)
 

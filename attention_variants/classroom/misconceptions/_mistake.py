@@ -1,4 +1,4 @@
-"""What a mistake of the catalogue is, and how wrong code is made out of the right."""
+"""What a mistake is, and how wrong code is made out of the right."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
+from attention_variants.model import MultiHeadAttention
 from attention_variants.model.lift import lift
 from attention_variants.variants import get_variant
 
@@ -33,8 +34,8 @@ CLEAR_ALWAYS = ("mask is not None and lacks_keys(mask)", "mask is not None")
 
 
 @dataclass(frozen=True)
-class Misconception:
-    """A mistake with a name.
+class Mistake:
+    """A mistake with a name: what a report says of it, and, for many, code that makes it.
 
     Attributes
     ----------
@@ -45,29 +46,35 @@ class Misconception:
     hint : str
         Where to look, in a sentence that does not give the line away.
     shows : str
-        The situations in which the output differs from the right one.
+        With code: the problems in which the output differs from the right one.
     seen : str
         Where it was seen, an address; or "common".
     changes : mapping of int to changes, callable or "by hand"
-        For each variant in which it can occur, what it changes in the variant's source. Where that cannot say it, a
-        function with the variant's signature; "by hand" lifts the one of variant 6 to variant 7.
+        For each variant in which there is wrong code, what it changes in the variant's source. Where that cannot say
+        it, a function with the variant's signature; "by hand" lifts the one of variant 6 to variant 7. Empty for what
+        is known by what it computes, or by what it breaks, alone.
+    forward : changes
+        For a mistake in the layer around attention: what it changes in the ``forward`` of `MultiHeadAttention`.
     """
 
     name: str
     explanation: str
     hint: str
-    shows: str
-    seen: str
-    changes: Mapping[int, Changes | Callable | str] = field(repr=False, compare=False)
+    shows: str = ""
+    seen: str = "common"
+    changes: Mapping[int, Changes | Callable | str] = field(default_factory=dict, repr=False, compare=False)
+    forward: Changes = field(default=(), repr=False, compare=False)
 
     @property
     def variants(self) -> tuple[int, ...]:
-        """The variants in which it can occur, first the one that shows it best."""
+        """The variants in which there is wrong code, first the one that shows it best; none for a name without code."""
         return tuple(self.changes)
 
     @property
     def variant(self) -> int:
         """The variant that shows it best: the one of its notebook, where it is in one."""
+        if not self.changes:
+            raise ValueError(f"{self.name} has no code of a variant; with_code() gives the mistakes that have.")
         return self.variants[0]
 
     @cached_property
@@ -80,11 +87,19 @@ class Misconception:
         """The wrong implementation of ``variant``."""
         return self.functions[self.variant]
 
+    @cached_property
+    def layer(self) -> type[MultiHeadAttention]:
+        """The layer with the mistake, for those that have one."""
+        if not self.forward:
+            raise ValueError(f"{self.name} has no code of a layer; of_the_layer() gives the mistakes that have.")
+        forward = rewrite(MultiHeadAttention.forward, "forward", *self.forward, file=f"<{self.name}>")
+        return type(self.name, (MultiHeadAttention,), {"forward": forward})
+
 
 class _Functions(Mapping[int, Callable]):
     """The wrong implementations of one mistake, by variant; the compiler runs when one is asked for."""
 
-    def __init__(self, mistake: Misconception) -> None:
+    def __init__(self, mistake: Mistake) -> None:
         self._mistake = mistake
         self._made: dict[int, Callable] = {}
 

@@ -1,0 +1,42 @@
+"""The process that grades: it takes submissions from standard input, one a line, and writes a report for each.
+
+`pool` starts it. A submission runs in a process of its own below it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from typing import Any
+
+from attention_variants.classroom.check import check
+from attention_variants.classroom.sandbox.registered import take_over
+from attention_variants.classroom.sandbox.submission import Submission
+
+from .pool import READY
+
+
+def serve() -> None:
+    """Grade until standard input ends."""
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    replies.write(READY)
+    replies.flush()
+    for line in requests:
+        request = json.loads(line)
+        fields = request["submission"]
+        submission = replace(Submission(**fields), cells=tuple(fields["cells"]))
+        try:
+            take_over(request["variants"], with_functions=True)
+            told: dict[str, Any] = {"report": check(submission, **request["limits"]).to_dict()}
+        except Exception as error:  # one that the grader trips over must not stop the others
+            told = {"trouble": f"the grader itself failed on it, which should be told to its authors: {error!r}"}
+        replies.write(json.dumps({"token": request["token"], **told}).encode() + b"\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,108 @@
+"""What counts how much: every weight of the mark stands here.
+
+A mark is between 0 and 1: the parts of the contract that are kept, each by its weight; less for a broken rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from attention_variants.classroom.contract.problems import Exam
+from attention_variants.classroom.sandbox.rules import READY_MADE_RULES, Rule
+
+#: The part in which each answer is compared with the right one: a function that keeps it is right.
+SAME_ANSWER = "the same answer"
+
+#: What each part of the contract is worth, before a variant's parts are made to sum to 1.
+PARTS = {
+    "shapes": 1.0,
+    "scores": 2.0,
+    "softmax": 2.0,
+    "weighted sum": 1.5,
+    "batch": 1.0,
+    "mask": 2.0,
+    "heads": 2.0,
+    "options": 1.5,
+    "large numbers": 1.0,
+    "gradients": 1.0,
+    "side effects": 0.5,
+    SAME_ANSWER: 4.0,
+}
+
+#: Capability to the part that it brings. A variant is about the last that it takes: that part is its lesson.
+BROUGHT_BY = {
+    "batch": "batch",
+    "mask": "mask",
+    "heads": "heads",
+    "dropout": "options",
+    "is_causal": "options",
+    "need_weights": "options",
+}
+#: The lesson counts so many times as much.
+LESSON_COUNTS = 3.0
+
+#: Of a layer: the part about its projections, and how much of the score it is worth; the rest goes to the heads.
+PROJECTIONS, OF_PROJECTIONS = "projections", 0.4
+
+#: What is left of the score when a rule is broken, and when the attention is somebody else's.
+RULE_BROKEN, READY_MADE_USED = 0.5, 0.0
+
+
+def shares(exam: Exam, kept: Mapping[str, Collection[bool]]) -> dict[str, tuple[float, float]]:
+    """Weigh the parts of a contract.
+
+    Parameters
+    ----------
+    exam : Exam
+        Of which variant.
+    kept : mapping
+        Part to whether each of its clauses is kept.
+
+    Returns
+    -------
+    parts : dict
+        Part to (how much of it is kept, 0 to 1; what it is worth, all together 1).
+    """
+    lesson = BROUGHT_BY[exam.takes[-1]] if exam.takes else None
+    worth = {part: PARTS[part] * (LESSON_COUNTS if part == lesson else 1.0) for part in kept}
+    total = sum(worth.values())
+    return {part: (sum(results) / len(results), worth[part] / total) for part, results in kept.items()}
+
+
+def with_projections(heads: Mapping[str, tuple[float, float]], kept: float) -> dict[str, tuple[float, float]]:
+    """Weigh the parts of a layer: those of its heads, and its projections.
+
+    Parameters
+    ----------
+    heads : mapping
+        What `shares` gave for the heads.
+    kept : float
+        How much of the projections is right, 0 to 1.
+
+    Returns
+    -------
+    parts : dict
+    """
+    parts = {part: (share, worth * (1 - OF_PROJECTIONS)) for part, (share, worth) in heads.items()}
+    return parts | {PROJECTIONS: (kept, OF_PROJECTIONS)}
+
+
+def score(parts: Mapping[str, tuple[float, float]], broken_rules: Collection[Rule]) -> float:
+    """Give the mark.
+
+    Parameters
+    ----------
+    parts : mapping
+        Part to (how much of it is kept, what it is worth).
+    broken_rules : collection of Rule
+        Those that were broken.
+
+    Returns
+    -------
+    score : float
+        Between 0 and 1, to thousandths.
+    """
+    if set(READY_MADE_RULES) & set(broken_rules):
+        return READY_MADE_USED
+    whole = sum(kept * worth for kept, worth in parts.values())
+    return round(whole * RULE_BROKEN if broken_rules else whole, 3)

@@ -1,0 +1,101 @@
+"""A report as HTML, for a page or for the output of a notebook's cell.
+
+The templates stand in ``templates/``. Whatever comes from a submission, its author's name included, is escaped by
+jinja2, everywhere, without being asked.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from attention_variants.lab.plots.colors import COLORS, INK
+
+from .grading_scheme import SAME_ANSWER
+from .wording import mistake
+
+__all__ = ["render", "report_html", "shown"]
+
+#: So many other broken guarantees are told beside the first.
+_TOLD = 3
+
+
+def report_html(report: dict[str, Any]) -> str:
+    """Show a report as a piece of HTML.
+
+    Parameters
+    ----------
+    report : dict
+        ``Report.to_dict()``.
+
+    Returns
+    -------
+    html : str
+        One element with its own style; it takes the colour of the letters from what is around it.
+    """
+    return render("report.html", **shown(report))
+
+
+def shown(report: dict[str, Any]) -> dict[str, Any]:
+    """Choose what ``report.html`` shows of a report.
+
+    Parameters
+    ----------
+    report : dict
+        ``Report.to_dict()``.
+
+    Returns
+    -------
+    names : dict
+        The names of that template.
+    """
+    goal = report["goal"] or f"variant {report['variant']}"
+    example, more = None, []
+    if report["first"] is not None:
+        example = report["findings"][report["first"]]
+        seen = {tuple(example["lines"])}
+        for finding in report["findings"]:
+            if tuple(finding["lines"]) not in seen and finding["part"] != SAME_ANSWER:
+                seen.add(tuple(finding["lines"]))
+                more.append(finding)
+    return {
+        "report": report,
+        "verdict": "Not yet right:",
+        "about": f"{report['name']}, {goal}. Score {report['score']:.2f} of 1.",
+        "example": example,
+        "more": more[:_TOLD],
+    }
+
+
+def render(template: str, **names: Any) -> str:
+    """Fill in a template.
+
+    Parameters
+    ----------
+    template : str
+        A file in ``templates/``.
+    **names
+        What it speaks of.
+
+    Returns
+    -------
+    html : str
+    """
+    return _environment().get_template(template).render(**names)
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals.update(colors=COLORS, ink=INK)
+    made.filters.update(in_words=mistake)
+    return made

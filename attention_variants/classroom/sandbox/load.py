@@ -1,0 +1,121 @@
+"""Load a submission: run its file or its cells in the other process, and find what is asked for.
+
+Where it stopped on the way, and what there is in place of a name that is not there, goes back as data; `wording` makes
+sentences of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import sys
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import adapters, clock, run
+from .cells import without_magics
+from .job import PICKLE, Job
+from .limits import OF_A_NAME, SHARE_OF_ONE_CELL
+
+#: What a submission is loaded as.
+MODULE = "submission"
+
+
+class NotThere(Exception):  # noqa: N818 (no error of ours: it carries what is said to the student)
+    """What is asked for is not there; `missing` says what is."""
+
+    def __init__(self, missing: dict[str, Any]) -> None:
+        super().__init__()
+        self.missing = missing
+
+
+def load(folder: Path, job: Job, stops: list[dict[str, Any]]) -> Any:
+    """Load what is asked for, from a pickle, a module or cells.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the job.
+    job : Job
+        What it says.
+    stops : list of dict
+        Gets where the submission stopped on the way: ``cell``, ``line``, and ``seconds`` or ``error``.
+
+    Returns
+    -------
+    loaded : object
+        The function, or whatever the name stands for.
+
+    Raises
+    ------
+    NotThere
+        If the name stands for nothing, or for nothing that can be called.
+    """
+    if job.name is None:
+        importlib.invalidate_caches()
+        return pickle.loads((folder / PICKLE).read_bytes())
+    module = types.ModuleType(MODULE)
+    module.__file__ = job.file
+    vars(module).update(display=lambda *things, **options: None, get_ipython=_NoIPython)
+    given = set(vars(module))
+    sys.modules[MODULE] = module
+    _run_cells(module, job, stops)
+    if job.name not in vars(module):
+        raise NotThere(_missing(job, module, given))
+    found = vars(module)[job.name]
+    if job.value:
+        return found
+    if not callable(found):
+        raise NotThere(_missing(job, module, given) | {"type": type(found).__name__[:OF_A_NAME]})
+    return found if job.adapter is None else getattr(adapters, job.adapter)(found)
+
+
+def _run_cells(module: types.ModuleType, job: Job, stops: list[dict[str, Any]]) -> None:
+    """Run what was handed in, and note where it stopped. A module is a single cell."""
+    end = time.monotonic() + job.loading
+    longest = job.loading * (SHARE_OF_ONE_CELL if job.notebook else 1.0)
+    for number, cell in enumerate(job.cells, start=1):
+        file = f"{job.file}, cell {number}" if job.notebook else job.file
+        seconds = min(longest, end - time.monotonic())
+        stop: dict[str, Any] = {"cell": number if job.notebook else None, "line": None, "seconds": None, "error": None}
+        try:
+            if seconds <= 0:
+                raise clock.TimeIsUp
+            with clock.alarm(seconds):
+                code = compile(without_magics(cell) if job.notebook else cell, file, "exec")
+                exec(code, vars(module))
+        except clock.TimeIsUp:
+            stops.append(stop | {"seconds": job.loading if seconds <= 0 else longest})
+        except BaseException as error:  # SystemExit too
+            stops.append(stop | {"line": _line(error, file), "error": run.in_words(error)})
+
+
+def _line(error: BaseException, file: str) -> int | None:
+    """The line of a file in which an error arose."""
+    line, tb = None, error.__traceback__
+    while tb is not None:
+        line = tb.tb_lineno if tb.tb_frame.f_code.co_filename == file else line
+        tb = tb.tb_next
+    return line
+
+
+def _missing(job: Job, module: types.ModuleType, given: set[str]) -> dict[str, Any]:
+    """What was looked for, and what of its kind there is."""
+    kind = "class" if job.adapter else "value" if job.value else "function"
+    wanted = type if kind == "class" else types.FunctionType
+    others = [
+        str(other)[:OF_A_NAME]
+        for other, x in vars(module).items()
+        if isinstance(x, wanted) and x.__module__ == module.__name__ and other not in given
+    ]
+    return {"kind": kind, "name": job.name, "others": others, "type": None}
+
+
+class _NoIPython:
+    """Stands for IPython in cells that speak to it; every command does nothing."""
+
+    def __getattr__(self, name: str) -> Callable:
+        return lambda *things, **options: None

@@ -1,0 +1,141 @@
+"""Which panels an animation has, and where in them each assignment is drawn."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attention_variants.lab.code.trace import Assignment
+
+from .frames import Panel
+from .source_lines import RunningCode
+
+#: The most rows or columns of a panel, and the most sheets of one.
+LARGEST, MOST_SHEETS = 40, 6
+#: Of these, a loop over blocks of keys holds one block at a time: they are drawn in the columns of their keys.
+_BY_KEY = ("scores", "exp", "weights")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an assignment is drawn: an index into the cells of a panel."""
+
+    key: str
+    sheets: np.ndarray
+    columns: slice
+    alone: bool = False  # what the panel held before goes
+
+    def put(self, cells: np.ndarray, new: np.ndarray | float | bool) -> None:
+        """Write into the cells of its panel."""
+        cells[self.sheets, :, self.columns] = new
+
+
+def all_cells(panel: Panel, place: Place) -> np.ndarray:
+    """Every cell of a place as (sheet, row, column), in the order of the tensor's elements."""
+    columns = range(*place.columns.indices(panel.columns))
+    return np.array(list(itertools.product(place.sheets, range(panel.rows), columns)))
+
+
+class Panels:
+    """The panels of a traced call.
+
+    Parameters
+    ----------
+    name : str
+        What was traced.
+    code : RunningCode
+        Its source, which says where its loops are.
+    assignments : sequence of Assignment
+        What is drawn.
+    keys : int, optional
+        How many keys there are.
+
+    Attributes
+    ----------
+    by_key : dict of str to Panel
+        In the order in which they appear.
+    places : list of Place
+        Of each assignment.
+    """
+
+    def __init__(self, name: str, code: RunningCode, assignments: Sequence[Assignment], keys: int | None) -> None:
+        self.name, self.code, self.assignments, self.keys = name, code, assignments, keys
+        self.by_key: dict[str, Panel] = {}
+        self.drawn: dict[str, Place] = {}  # where each name was drawn last
+        self.places = self._places()
+
+    def is_stacked(self, step: Assignment) -> bool:
+        """Whether it stands in the loop whose turns are drawn as sheets."""
+        return self.stacking is not None and self.stacking[0] <= step.line <= self.stacking[1]
+
+    def _places(self) -> list[Place]:
+        at_line = Counter((step.name, step.line) for step in self.assignments if step.kind == "assign")
+        self.stacking, turns = self._stacking_loop(at_line)
+        seen: Counter[tuple[str, int]] = Counter()
+        places = []
+        for step in self.assignments:
+            shape = tuple(step.shape)
+            sheets = np.arange(math.prod(shape[:-2]))
+            columns, alone = slice(None), False
+            block = self._block(step)
+            if step.kind == "assign" and len(shape) > 1 and self.is_stacked(step):
+                # The turns of a loop over heads become the sheets that they are stacked to.
+                sheets = sheets * turns + seen[step.name, step.line]
+                seen[step.name, step.line] += 1
+                shape = (*shape[:-2], turns, *shape[-2:])
+            elif step.kind == "write" and step.name in self.drawn:
+                places.append(self.drawn[step.name])
+                continue
+            elif block is not None:
+                columns, alone = block, True
+                shape = (*shape[:-1], self.keys or 0)
+            key = self._panel(step, shape)
+            place = Place(key, sheets, columns, alone)
+            self.drawn[step.name] = place
+            places.append(place)
+        return places
+
+    def _stacking_loop(self, at_line: Counter[tuple[str, int]]) -> tuple[tuple[int, int] | None, int]:
+        """The lines of a loop whose turns are stacked at the end, and how many they are."""
+        for (name, line), turns in at_line.items():
+            shapes = {tuple(step.shape) for step in self.assignments if (step.name, step.line) == (name, line)}
+            if turns < 2 or len(shapes) != 1:
+                continue
+            (shape,) = shapes
+            stacked = (*shape[:-2], turns, *shape[-2:])
+            if len(shape) > 1 and any(step.name == name and tuple(step.shape) == stacked for step in self.assignments):
+                for loop in self.code.loops(line):
+                    return (loop.lineno, loop.end_lineno or loop.lineno), turns
+        return None, 0
+
+    def _block(self, step: Assignment) -> slice | None:
+        """The columns of the keys of this moment, if the tensor holds a number for each of them and no others."""
+        if step.name not in _BY_KEY or self.keys is None:
+            return None
+        for counter in step.counters.values():
+            if isinstance(counter, slice):
+                start, stop, stride = counter.indices(self.keys)
+                if stride == 1 and stop - start == step.shape[-1]:
+                    return slice(start, stop)
+        return None
+
+    def _panel(self, step: Assignment, shape: tuple[int, ...]) -> str:
+        for panel in self.by_key.values():
+            if panel.name == step.name and panel.shape == shape:
+                return panel.key
+        taken = any(panel.name == step.name for panel in self.by_key.values())
+        key = f"{step.name} {shape}" if taken else step.name
+        sheets, rows, columns = math.prod(shape[:-2]), shape[-2] if len(shape) > 1 else 1, shape[-1]
+        if max(rows, columns) > LARGEST or sheets > MOST_SHEETS:
+            raise ValueError(
+                f"animate: {step.name} of {self.name} has the shape {shape}; at most {LARGEST} rows, {LARGEST} "
+                f"columns and {MOST_SHEETS} sheets can be drawn legibly. Pass fewer tokens, features or heads, as in "
+                f"q[:6, :8], or one head: example.head(1)."
+            )
+        self.by_key[key] = Panel(key, step.name, shape, sheets, rows, columns, step.kind == "argument")
+        return key

@@ -1,0 +1,261 @@
+"""An animation as one plays it: in a notebook, as a file, as a page from disk."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from attention_variants.lab.web.view import bundle, page
+
+from .captions import Event, Kind
+from .encode import encode_png, only_changes, with_one_palette, write_gif, write_mp4
+from .frames import Frame, Storyboard, thin
+from .paint import Painter
+
+#: What a notebook stores of one animation: at most so many frames and bytes.
+MOST_FRAMES, MOST_BYTES = 120, 400_000
+
+#: The width of a picture, and of one of two beside each other, in pixels.
+WHOLE, HALF = 960, 480
+
+_KINDS = (".gif", ".png", ".mp4")
+
+
+class Animation:
+    """A call of a function in motion, as `animate` returns it.
+
+    In JupyterLab it is a player; what the notebook stores is an animated PNG, which plays wherever a picture is shown.
+
+    Attributes
+    ----------
+    storyboards : tuple of Storyboard
+        The frames as data: which tensors there are in each, which cells are lit. Two, if two functions stand beside
+        each other.
+    """
+
+    def __init__(self, storyboards: Sequence[Storyboard], painters: Callable[[int], Sequence[Painter]]) -> None:
+        self.storyboards = tuple(storyboards)
+        self._painters = painters
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The frames of the first function; see ``storyboards`` for both."""
+        return self.storyboards[0].frames
+
+    @property
+    def seconds(self) -> list[float]:
+        """How long each picture stands."""
+        return [max(frame.seconds for frame in both) for both in self._together()]
+
+    def __len__(self) -> int:
+        return max(len(board.frames) for board in self.storyboards)
+
+    def __repr__(self) -> str:
+        names = " beside ".join(board.name for board in self.storyboards)
+        return f"<Animation of {names}: {len(self)} frames>"
+
+    def pictures(self, scale: int = 1) -> list[Image.Image]:
+        """Paint every frame.
+
+        Parameters
+        ----------
+        scale : int, default 1
+            Pixels for each pixel of the usual size.
+
+        Returns
+        -------
+        pictures : list of PIL.Image.Image
+            All of one size, in RGB.
+        """
+        return list(self._each(scale))
+
+    def save(self, path: str | Path, *, scale: int = 1, progress: bool = True) -> Path:
+        """Save it as a GIF, an animated PNG or a film.
+
+        Parameters
+        ----------
+        path : str or Path
+            A file that ends in .gif, .png or .mp4.
+        scale : int, default 1
+            2 gives twice as many pixels in each direction.
+        progress : bool, default True
+            Whether to show a progress bar while it is painted and written.
+
+        Returns
+        -------
+        path : Path
+            Where it was written.
+
+        Raises
+        ------
+        ValueError
+            If the file ends in something else, or the scale is not 1 to 4.
+        FileNotFoundError
+            If its folder is not there.
+        ImportError
+            If a film is wanted and ``imageio-ffmpeg`` is not installed.
+        """
+        path = _checked(path, _KINDS, scale)
+        pictures = list(_with_progress(self._each(scale), len(self), f"painting {path.name}", progress))
+        if path.suffix.lower() == ".mp4":
+            write_mp4(path, _with_progress(pictures, len(self), f"writing {path.name}", progress), self.seconds)
+        elif path.suffix.lower() == ".gif":
+            write_gif(path, self._with_palette(pictures), self.seconds)
+        else:
+            path.write_bytes(encode_png(self._with_palette(pictures), self.seconds))
+        return path
+
+    def to_html(self, path: str | Path, *, scale: int = 2) -> Path:
+        """Write a player that works from disk, with the network off: one file with everything in it.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        scale : int, default 2
+            Pixels for each pixel of the usual size: 2 for sharp pictures on today's screens.
+
+        Returns
+        -------
+        path : Path
+            Where it was written.
+        """
+        path = _checked(path, (".html", ".htm"), scale)
+        path.write_text(
+            page("player", self._data(self._with_palette(self.pictures(scale)), scale), title=self._title),
+            encoding="utf-8",
+        )
+        return path
+
+    @property
+    def png(self) -> bytes:
+        """The animated PNG that a notebook stores, of at most 400 kB."""
+        return self._stored[0]
+
+    @property
+    def stored_frames(self) -> int:
+        """How many frames it has: fewer than there are, if more would be too many bytes."""
+        return self._stored[1]
+
+    @cached_property
+    def _stored(self) -> tuple[bytes, int]:
+        stored, png = self, encode_png(self._painted, self.seconds)
+        while len(png) > MOST_BYTES:
+            most = 3 * len(stored) // 4
+            if most < 5:
+                raise ValueError(
+                    f"animate: a few frames of {self._title} take more than {MOST_BYTES // 1000} kB; "
+                    f"show less of it by names=."
+                )
+            thinner = [replace(board, frames=tuple(thin(board.frames, most))) for board in stored.storyboards]
+            stored = Animation(thinner, self._painters)
+            png = encode_png(stored._painted, stored.seconds)
+        return png, len(stored)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        return bundle(
+            "player", lambda: self._data(self._painted, 1), picture=self.png, alt=self._title, text=repr(self)
+        )
+
+    @property
+    def _title(self) -> str:
+        names = " beside ".join(board.name for board in self.storyboards)
+        return f"{names}, step by step"
+
+    @cached_property
+    def _painted(self) -> list[Image.Image]:
+        return self._with_palette(self.pictures())
+
+    def _with_palette(self, pictures: Sequence[Image.Image]) -> list[Image.Image]:
+        colours = dict.fromkeys(colour for painter in self._painters(1) for colour in painter.palette)
+        return with_one_palette(pictures, list(colours)[:255])
+
+    def _together(self) -> list[tuple[Frame, ...]]:
+        """The frames of all boards, picture by picture; who is done waits, and says nothing more until the end."""
+        count = len(self)
+        waiting = [replace(board.frames[-1], event=Event(Kind.RETURNED), seconds=0.0) for board in self.storyboards]
+        boards = [
+            [*board.frames[:-1], *[wait] * (count - len(board.frames)), board.frames[-1]]
+            for board, wait in zip(self.storyboards, waiting, strict=True)
+        ]
+        return list(zip(*boards, strict=True))
+
+    def _each(self, scale: int) -> Any:
+        painters = self._painters(scale)
+        for both in self._together():
+            pictures = [painter.paint(frame) for painter, frame in zip(painters, both, strict=True)]
+            yield _beside(pictures, across=_are_halves(painters))
+
+    def _data(self, pictures: Sequence[Image.Image], scale: int) -> dict[str, Any]:
+        """What the player shows."""
+        frames = []
+        for picture in only_changes(pictures):
+            buffer = io.BytesIO()
+            picture.save(buffer, "PNG")
+            frames.append(base64.b64encode(buffer.getvalue()).decode())
+        return {
+            "name": self._title,
+            "size": pictures[0].size,
+            "parts": _parts(self._painters(scale)),
+            "width": pictures[0].width // scale,
+            "frames": frames,
+            "seconds": self.seconds,
+            "captions": [". ".join(dict.fromkeys(frame.caption for frame in both)) for both in self._together()],
+        }
+
+
+def _checked(path: str | Path, kinds: Sequence[str], scale: int) -> Path:
+    """See before the painting whether a file can be written as wanted."""
+    path = Path(path)
+    if path.suffix.lower() not in kinds:
+        raise ValueError(f"animate: the file must end in {' or '.join(kinds)}; got {path.name!r}.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"animate: there is no folder {str(path.parent)!r}; make it first.")
+    if not isinstance(scale, int) or not 1 <= scale <= 4:
+        raise ValueError(f"animate: scale must be 1, 2, 3 or 4; got {scale!r}.")
+    return path
+
+
+def _are_halves(painters: Sequence[Painter]) -> bool:
+    return painters[0].width <= HALF
+
+
+def _parts(painters: Sequence[Painter]) -> list[tuple[int, int, int, int]]:
+    """What of a picture may stand one below the other on a narrow page: x, y, width and height of each part."""
+    right, down = (painters[0].width, 0) if _are_halves(painters) else (0, painters[0].height)
+    return [
+        (x + at * right * painter.scale, y + at * down * painter.scale, width, height)
+        for at, painter in enumerate(painters)
+        for x, y, width, height in painter.parts
+    ]
+
+
+def _beside(pictures: Sequence[Image.Image], *, across: bool) -> Image.Image:
+    """Put two pictures beside each other, or one below the other."""
+    if len(pictures) == 1:
+        return pictures[0]
+    (width, height), (other_width, other_height) = (picture.size for picture in pictures)
+    if across:
+        both = Image.new("RGB", (width + other_width, max(height, other_height)), "white")
+        corners = ((0, 0), (width, 0))
+    else:
+        both = Image.new("RGB", (max(width, other_width), height + other_height), "white")
+        corners = ((0, 0), (0, height))
+    for picture, corner in zip(pictures, corners, strict=True):
+        both.paste(picture, corner)
+    return both
+
+
+def _with_progress(items: Any, total: int, words: str, progress: bool) -> Any:
+    console = Console(stderr=True)
+    seen = progress and (console.is_terminal or console.is_jupyter)
+    return track(items, words, total, console=console, transient=True, disable=not seen)
