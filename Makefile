@@ -21,7 +21,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab quick test test-numeric test-browser test-classroom score site bench notebooks animations dates format import-time lock clean
+.PHONY: help install lab quick test lint test-numeric test-browser test-classroom score site bench notebooks animations dates format import-time lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ quick: $(TEST) ## in a minute: lint, types, and all tests but the slow ones; wha
 
 test: $(TEST) ## prove all of it: lint, types, tests, every notebook re-run and compared (PYTEST_ARGS="-k mask")
 	@$(RUN) scripts/run_tests.py $(if $(PYTEST_ARGS),-- $(PYTEST_ARGS))
+
+lint: $(TEST) ## lint and types alone
+	@$(RUN) scripts/run_tests.py --lint
 
 test-numeric: $(TEST) ## run the numeric tests as other processors would (also as this one: NUMERIC_ARGS=)
 	@$(RUN) scripts/run_numeric_tests.py $(NUMERIC_ARGS) $(if $(PYTEST_ARGS),-- $(PYTEST_ARGS))

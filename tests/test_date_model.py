@@ -30,10 +30,21 @@ from attention_variants.model.dates import FORMATS, date_test_set
 from attention_variants.model.transformer import Transformer
 
 SMALL = {"steps": 110, "batch_size": 4, "seed": 3}  # kept after steps 50, 100 and 110
-# Run a script that hears Ctrl-C: where the tests run in the background, the signal would be ignored.
+# Run a script that hears Ctrl-C: where the tests run in the background, the signal would be ignored. After step 53 the
+# training waits for it.
 LISTENING = """
-import runpy, signal, sys
+import runpy, signal, sys, time
+from attention_variants.model import date_model
 signal.signal(signal.SIGINT, signal.default_int_handler)
+train_dates = date_model.train_dates
+
+def waiting(*arguments, **options):
+    for step, loss in enumerate(train_dates(*arguments, **options), start=1):
+        yield loss
+        if step == 53:
+            time.sleep(100)
+
+date_model.train_dates = waiting
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -142,7 +153,7 @@ def test_every_step_sees_other_dates():
 
 def test_without_the_causal_mask_the_answer_is_read_off_the_input():
     model = date_model()
-    losses = list(train_dates(model, steps=400, batch_size=32, is_causal=False))
+    losses = list(train_dates(model, steps=400, batch_size=8, is_causal=False))
     assert losses[-1] < 0.1  # it seems to have learned...
     pairs = date_test_set(2).values()
     assert not any(read_date(text, model).answer == answer for written in pairs for text, answer in written)
@@ -168,7 +179,7 @@ def test_a_resumed_training_ends_with_the_same_weights(tmp_path):
 def test_ctrl_c_keeps_the_training_and_resume_goes_on(tmp_path):
     """The command as people run it, stopped by a real signal."""
     state, out = tmp_path / "state", tmp_path / "dates.safetensors"
-    options = ["--steps", "150", "--count", "1", "--threads", "1", "--state", str(state), "--out", str(out)]
+    options = ["--steps", "60", "--count", "1", "--threads", "1", "--state", str(state), "--out", str(out)]
     process = subprocess.Popen(
         [sys.executable, "-c", LISTENING, script.__file__, *options],
         stdout=subprocess.PIPE,
@@ -186,7 +197,7 @@ def test_ctrl_c_keeps_the_training_and_resume_goes_on(tmp_path):
 
     assert script.main([*options, "--resume"]) == 0
     whole = date_model()
-    list(train_dates(whole, steps=150))
+    list(train_dates(whole, steps=60))
     for name, weight in load_file(out).items():
         assert torch.equal(weight, whole.state_dict()[name]), name
 
