@@ -62,6 +62,7 @@ html_theme = "sphinx_book_theme"
 html_context = {"default_mode": "auto"}
 html_title = "attention_variants"
 html_last_updated_fmt = None
+html_domain_indices = False  # an index of modules would list one
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
