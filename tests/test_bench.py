@@ -18,9 +18,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attention_variants import cli
 from attention_variants.lab.bench import compiled, contenders, growth, run
+from attention_variants.lab.bench.adapter import Adapter
 from attention_variants.lab.bench.bounds import bounds
 from attention_variants.lab.bench.compiled import compile_variant, compiled_variants
-from attention_variants.lab.bench.contenders import FLOOR, Adapter, Contender, Ours, Textbook, all_contenders
+from attention_variants.lab.bench.contenders import FLOOR, Contender, Ours, Textbook, all_contenders
 from attention_variants.lab.bench.figures import draw_all
 from attention_variants.lab.bench.growth import measure_growth, peak_of_process
 from attention_variants.lab.bench.machine import describe_machine, machine_in_words

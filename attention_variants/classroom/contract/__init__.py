@@ -1,1 +1,1 @@
-"""What a function is asked and what it must keep: problems, answers, clauses, and what each is worth."""
+"""What a function is asked and what it must keep: problems, answers and clauses."""

@@ -17,7 +17,6 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attention_variants.lab.measure.operations import loops_over_numbers
@@ -25,6 +24,8 @@ from attention_variants.model.layer import MultiHeadAttention
 from attention_variants.model.lift import lift
 from attention_variants.variants import VARIANTS, describe_variant, takes
 
+from .adapter import Adapter
+from .floor import Floor
 from .result import FLOOR_NAME
 from .workloads import Problem, Workload
 
@@ -42,80 +43,6 @@ YARDSTICKS, MOST_SCORES = ("variant 6", "textbook class"), 100_000_000
 FEWER_IN_BFLOAT16 = 10
 #: Who goes through ``torch.compile`` where that is asked for: it takes seconds for each.
 COMPILED = ("variant 7", "variant 6", "nn.MultiheadAttention", "textbook class", "transformers BERT, sdpa")
-
-
-class Adapter(nn.Module):
-    """A contender made ready for one problem: ``adapter(x, memory) -> (output, weights or None)``.
-
-    Attributes
-    ----------
-    time_first : bool
-        Whether it takes and gives (T, B, d_model) in place of (B, T, d_model).
-    """
-
-    time_first = False
-
-    def step(self, attend: Callable, x: Tensor, memory: Tensor, upstream: Tensor) -> tuple[Tensor, ...]:
-        """Run forward and backward.
-
-        Parameters
-        ----------
-        attend : callable
-            The adapter itself, or what ``torch.compile`` made of it.
-        x, memory : Tensor
-            The inputs, leaves that require gradients; the same tensor in self-attention.
-        upstream : Tensor
-            The gradient that arrives at the output.
-
-        Returns
-        -------
-        gradients : tuple of Tensor
-            Of ``x``, of ``memory`` (of ``x`` again in self-attention), and of each parameter in use.
-        """
-        output, _ = attend(x, memory)
-        return torch.autograd.grad(output, (x, memory, *self.parameters()), upstream)
-
-
-class Floor(Adapter):
-    """The yardstick: four matrix products and the bare kernel, on tensors that lie ready.
-
-    Nothing flows from one to the next, so nothing is split, merged, copied or checked. (What lies ready are the right
-    numbers: the last product gives the right output.) Who packs three products into one, or finds in the cache what it
-    has just written, can come out a little below.
-    """
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__()
-        self.layer, self.mask, self.is_causal = problem.layer, problem.mask, problem.workload.mask == "causal"
-        B, H = problem.workload.batch, problem.workload.heads
-        with torch.no_grad():
-            q, k, v = self._project(problem.x, problem.memory)
-            q, k, v = (x.view(B, x.shape[1], H, -1).transpose(1, 2).contiguous() for x in (q, k, v))
-            context = self._attend(q, k, v).transpose(1, 2).flatten(2)
-        self.prepared = [x.contiguous().requires_grad_() for x in (q, k, v, context)]
-
-    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, None]:
-        """Do the work, and return the last product."""
-        *_, output = self._all(x, memory)
-        return output, None
-
-    def step(self, attend: Callable, x: Tensor, memory: Tensor, upstream: Tensor) -> tuple[Tensor, ...]:
-        """The same forward and backward, each piece with a gradient that lies ready."""
-        outputs = self._all(x, memory)
-        with torch.no_grad():
-            arriving = [x_out if x_out.shape != upstream.shape else upstream for x_out in outputs]
-        return torch.autograd.grad(outputs, (x, memory, *self.prepared, *self.parameters()), arriving)
-
-    def _all(self, x: Tensor, memory: Tensor) -> tuple[Tensor, ...]:
-        q, k, v, context = self.prepared
-        return (*self._project(x, memory), self._attend(q, k, v), self.layer.w_o(context))
-
-    def _project(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.layer.w_q(x), self.layer.w_k(memory), self.layer.w_v(memory)
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        mask = None if self.is_causal else self.mask
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.is_causal)
 
 
 class Ours(Adapter):

@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_leaves
 from attention_variants.lab.measure.memory import peak_memory
 from attention_variants.lab.measure.reference import TOLERANCES, reference_attention, relative_error
 
-from .contenders import FLOOR, Adapter, Contender
+from .adapter import Adapter
+from .contenders import FLOOR, Contender
 from .result import Race, Result
 from .workloads import DTYPES, Problem, Workload
 

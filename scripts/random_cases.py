@@ -1,9 +1,9 @@
 """Draw many problems and check all seven variants on them, values and gradients, within what rounding explains.
 
-    .venv/bin/python scripts/drawn_cases.py                             100,000 cases: half an hour on two cores
-    .venv/bin/python scripts/drawn_cases.py --cases 2000 --start 50000  the cases 50000 to 51999
-    .venv/bin/python scripts/drawn_cases.py --case 51234                one of them, told at length
-    ATEN_CPU_CAPABILITY=avx2 .venv/bin/python scripts/drawn_cases.py    as on a processor without AVX-512 (or: default)
+    .venv/bin/python scripts/random_cases.py                             100,000 cases: half an hour on two cores
+    .venv/bin/python scripts/random_cases.py --cases 2000 --start 50000  the cases 50000 to 51999
+    .venv/bin/python scripts/random_cases.py --case 51234                one of them, told at length
+    ATEN_CPU_CAPABILITY=avx2 .venv/bin/python scripts/random_cases.py    as on a processor without AVX-512 (or: default)
 
 The number of a case decides everything about it: up to 9 queries and keys (sometimes 40 keys), batch, heads, d_k,
 numbers from 0.001 to 1000 (or 0, equal keys, one large key), a mask, float32 or float64. Each number that a variant
@@ -186,7 +186,7 @@ def lines_about(seen: Seen, cases: range) -> Iterator[str]:
     if len(seen.failed) > SHOWN:
         yield f"... {len(seen.failed) - SHOWN} more failures"
     if seen.failed:
-        yield f"Again, one case alone: python scripts/drawn_cases.py --case {min(seen.failed)[0]}"
+        yield f"Again, one case alone: python scripts/random_cases.py --case {min(seen.failed)[0]}"
         yield f"ATEN_CPU_CAPABILITY={capability.lower()} plays the same processor."
 
 
