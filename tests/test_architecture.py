@@ -71,7 +71,7 @@ def beyond_torch(source: str, module: str, is_package: bool = False) -> list[str
 
     Only the registry, variants/__init__.py, imports the variants: none leans on another.
     """
-    ours = (f"{NAME}.variants.",) if is_package else (f"{NAME}.variants._check.", f"{NAME}.variants._registry.")
+    ours = (f"{NAME}.variants.",) if is_package else (f"{NAME}.variants.checks.", f"{NAME}.variants.registry.")
     allowed = {"torch", "jaxtyping", *sys.stdlib_module_names}
     return [
         f"{module}, line {line}: {imported}"
@@ -242,7 +242,7 @@ def test_a_private_name_that_is_taken_is_seen(code):
     "code",
     [
         "from .layer import MultiHeadAttention",
-        "from attention_variants.variants._check import check_inputs",
+        "from attention_variants.variants.checks import check_inputs",
         "from torch import _C",
         "self._boolean",
     ],

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from attention_variants.model.masks import causal_mask, padding_mask
 from attention_variants.variants import VARIANTS, attention_masked
-from attention_variants.variants._check import lacks_keys
+from attention_variants.variants.checks import lacks_keys
 
 NO_KEY = causal_mask(T_Q, T_K).clone()
 NO_KEY[3] = False

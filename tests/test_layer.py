@@ -13,7 +13,7 @@ from torch import nn
 
 from attention_variants.model.layer import MultiHeadAttention
 from attention_variants.model.masks import causal_mask, combine_masks, padding_mask
-from attention_variants.variants import VARIANTS, _registry, describe_variant
+from attention_variants.variants import VARIANTS, describe_variant, registry
 
 pytestmark = pytest.mark.numeric
 
@@ -217,7 +217,7 @@ def test_the_layer_calls_its_variant(variant, monkeypatch):
 
     layer, inputs = make_layer(variant), make_inputs()
     for other in set(VARIANTS) - {variant}:
-        monkeypatch.setitem(_registry._REGISTERED, other, replace(describe_variant(other), function=broken))
+        monkeypatch.setitem(registry._REGISTERED, other, replace(describe_variant(other), function=broken))
     layer(*inputs)
     layer.variant = variant % 7 + 1
     with pytest.raises(RuntimeError, match="another variant"):

@@ -15,7 +15,7 @@ from reference import D_MODEL, LIFTED, B, H, Problem, make_problem, relative_err
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from attention_variants.variants import VARIANTS
-from attention_variants.variants._check import has_zeros
+from attention_variants.variants.checks import has_zeros
 
 pytestmark = pytest.mark.numeric
 

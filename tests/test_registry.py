@@ -14,16 +14,16 @@ from attention_variants.variants import (
     CAPABILITIES,
     VARIANTS,
     Variant,
-    _registry,
     attention_masked,
     describe_variant,
     get_variant,
     register,
+    registry,
     takes,
     unregister,
     variants_that_take,
 )
-from attention_variants.variants._check import check_inputs
+from attention_variants.variants.checks import check_inputs
 
 #: The parameter by which a function takes what it says it takes; a batch comes with q, k and v.
 PARAMETERS = {
@@ -47,7 +47,7 @@ def registered() -> Iterator[Variant]:
 
 
 def test_the_examples_of_the_docstrings():
-    failed, tried = doctest.testmod(_registry)
+    failed, tried = doctest.testmod(registry)
     assert tried >= 8
     assert not failed
 

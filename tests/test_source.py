@@ -18,11 +18,11 @@ import attention_variants
 from attention_variants.lab.code.source import code_lines, diff, show
 from attention_variants.variants import (
     VARIANTS,
-    _registry,
     attention_masked,
     attention_tiled,
     describe_variant,
     get_variant,
+    registry,
 )
 
 ROOT = Path(attention_variants.__file__).parents[1]
@@ -138,7 +138,7 @@ def test_show_looks_through_decorators(monkeypatch):
         return attention_masked(*args)
 
     expected = show(attention_masked)
-    monkeypatch.setitem(_registry._REGISTERED, 4, replace(describe_variant(4), function=wrapper))
+    monkeypatch.setitem(registry._REGISTERED, 4, replace(describe_variant(4), function=wrapper))
     assert show(wrapper) == show(4) == expected
 
 

@@ -26,7 +26,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from attention_variants.variants import multihead_attention
-from attention_variants.variants._check import check_mask_dtype
+from attention_variants.variants.checks import check_mask_dtype
 
 from .code.trace import trace
 from .examples import list_examples, load_example

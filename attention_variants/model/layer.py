@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attention_variants.variants import get_variant
-from attention_variants.variants._check import check_inputs, look
+from attention_variants.variants.checks import check_inputs, look
 
 from . import convert
 from .lift import lift

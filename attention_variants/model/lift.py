@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attention_variants.variants import CAPABILITIES, Attention, describe_variant, get_variant
-from attention_variants.variants._check import check_inputs
+from attention_variants.variants.checks import check_inputs
 
 from .masks import causal_mask, combine_masks
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from attention_variants.variants._check import check_mask_dtype
+from attention_variants.variants.checks import check_mask_dtype
 
 Align = Literal["top-left", "bottom-right"]
 

@@ -38,7 +38,7 @@ probability.
 
 from __future__ import annotations
 
-from ._registry import (
+from .registry import (
     CAPABILITIES,
     VARIANTS,
     Attention,

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._check import check_inputs
-from ._registry import register
+from .checks import check_inputs
+from .registry import register
 
 
 def attention_matmul(

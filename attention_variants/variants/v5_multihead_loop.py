@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ._check import check_inputs, lacks_keys
-from ._registry import register
+from .checks import check_inputs, lacks_keys
+from .registry import register
 
 
 def multihead_attention_loop(

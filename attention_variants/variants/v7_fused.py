@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ._check import check_inputs, has_zeros, lacks_keys
-from ._registry import register
+from .checks import check_inputs, has_zeros, lacks_keys
+from .registry import register
 
 
 def multihead_attention_fused(

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ._check import check_inputs
+from .checks import check_inputs
 
 
 def attention_tiled(

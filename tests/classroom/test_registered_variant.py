@@ -13,7 +13,7 @@ from attention_variants.classroom.contract.problems import Exam
 from attention_variants.classroom.grading_scheme import BROUGHT_BY, LESSON_COUNTS, shares
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 from attention_variants.variants import VARIANTS, register, unregister
-from attention_variants.variants._registry import CAPABILITIES
+from attention_variants.variants.registry import CAPABILITIES
 
 EIGHTH = 8
 

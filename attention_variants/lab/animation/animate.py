@@ -14,7 +14,7 @@ from attention_variants.lab.measure.reference import looks_equal
 from attention_variants.lab.plots.colors import TOKENS
 from attention_variants.model import causal_mask
 from attention_variants.variants import attention_tiled, get_variant, multihead_attention_fused
-from attention_variants.variants._check import check_inputs
+from attention_variants.variants.checks import check_inputs
 
 from .captions import Event, Kind, Verdict
 from .frames import Storyboard

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path
 from torch import Tensor
 
-from attention_variants.variants._check import check_mask_dtype
+from attention_variants.variants.checks import check_mask_dtype
 
 from .colors import BLOCKED, COLORS, DIFFERENCE, FRAME, GRID, HATCHING, NOT_A_NUMBER, OPPOSITES, ZERO
 

@@ -15,7 +15,7 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from attention_variants.lab.measure.reference import TOLERANCES
-from attention_variants.variants._check import check_mask_dtype
+from attention_variants.variants.checks import check_mask_dtype
 
 from .axes import (
     KINDS,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 import torch
 from torch import Tensor
 
-from ._registry import CAPABILITIES, VARIANTS, describe_variant, variants_that_take
+from .registry import CAPABILITIES, VARIANTS, describe_variant, variants_that_take
 
 
 def check_inputs(
