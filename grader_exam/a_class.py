@@ -14,7 +14,7 @@ from attention_variants.classroom.grading.grade import grade
 from attention_variants.classroom.grading.pages import write_pages
 from attention_variants.classroom.misconceptions import with_code
 from attention_variants.classroom.nbgrader.plain_code import plain_code
-from attention_variants.variants import get_variant
+from attention_variants.variants import describe_variant
 
 from .styles import STYLES
 
@@ -40,7 +40,7 @@ def hand_in(folder: Path, variant: int, students: int = 100) -> None:
     students : int, default 100
         How many.
     """
-    called = get_variant(variant).__name__
+    called = describe_variant(variant).name
     right = [
         f"from {style.__module__} import {style.__name__} as {called}\n"
         for style, v in STYLES

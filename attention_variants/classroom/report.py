@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.panel import Panel
 from rich.text import Text
 
-from attention_variants.variants import get_variant
+from attention_variants.variants import describe_variant
 
 from . import grading_scheme, wording
 from .contract.answer import Failure
@@ -123,7 +123,7 @@ class Report:
         goal = self._goal()
         if self.passed:
             return [_say("right", name=self.name, goal=goal), *self._kept(), *self._notes()]
-        if not self.is_layer and self.name == get_variant(self.variant).__name__:
+        if not self.is_layer and self.name == describe_variant(self.variant).name:
             goal = _say("right_variant", variant=self.variant)
         if self.not_written:
             return [_say("not_written", name=self.name, goal=goal), _say("nothing_written")]
@@ -136,7 +136,7 @@ class Report:
         """What it should be."""
         if self.is_layer:
             return _say("layer")
-        function = get_variant(self.variant).__name__
+        function = describe_variant(self.variant).name
         if self.name == function:
             return _say("variant", variant=self.variant)
         return _say("named_variant", function=function, variant=self.variant)
@@ -188,7 +188,7 @@ class Report:
         return [*printed, *self._remarks()]
 
     def _remarks(self) -> list[str]:
-        function = get_variant(self.variant).__name__
+        function = describe_variant(self.variant).name
         return [*self.remarks, *[wording.no_rules(self.variant, function)] * self.has_no_rules]
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ import torch
 
 import attention_variants as av
 from attention_variants.classroom.contract.problems import Exam
+from attention_variants.classroom.grading.grade import grade
 from attention_variants.classroom.grading_scheme import BROUGHT_BY, LESSON_COUNTS, shares
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 from attention_variants.variants import VARIANTS, register, unregister
@@ -199,6 +201,44 @@ def test_it_is_checked_in_another_process_too():
         assert av.check(all_of_it, EIGHTH, isolated=True)
         wrong = av.check(with_mistake("inverted_mask", 7), EIGHTH, isolated=True)
         assert wrong.looks_like is MISCONCEPTIONS["inverted_mask"]
+
+
+class Callable:
+    def __call__(self, q, k, v, mask=None):
+        return mask_alone(q, k, v, mask)
+
+
+@pytest.mark.parametrize("function", [functools.partial(mask_alone, mask=None), Callable()], ids=["partial", "object"])
+def test_one_without_a_name_is_checked_and_graded_under_its_number(function, tmp_path):
+    folder = tmp_path / "class"
+    folder.mkdir()
+    (folder / "ada.py").write_text("def variant_8(q, k, v):\n    return (w := (q @ k.mT).softmax(-1)) @ v, w\n")
+    with registered(function, ("batch",)):
+        right, wrong = av.check(function, EIGHTH, rules=True), av.check(with_mistake("no_scale", 3), EIGHTH)
+        assert right, str(right)
+        assert "variant_8 (variant 8)" in str(right)
+        assert "no rules for variant 8, variant_8" in str(right)
+        assert "not yet variant_8 (variant 8)" in str(wrong)
+        result = grade(folder, EIGHTH, rules=True, jobs=1)
+    assert result.function == "variant_8"
+    assert result.rows[0].misconceptions == ["no_scale"]
+    assert "no rules for variant 8" in result.notes[0]
+
+
+def test_a_name_of_the_package_brings_no_rules_of_the_package():
+    def attention_masked(q, k, v, mask=None):
+        return mask_alone(q, k, v, mask)
+
+    @functools.wraps(av.attention_masked)
+    def wrapping(q, k, v, mask=None):
+        return mask_alone(q, k, v, mask)
+
+    for function in (attention_masked, wrapping):
+        with registered(function, ("mask",)):
+            report = av.check(function, EIGHTH, rules=True)
+            assert report, str(report)
+            assert report.has_no_rules
+            assert av.check(function, EIGHTH, rules=True, isolated=True)
 
 
 def test_a_number_that_is_free_again_keeps_nothing_of_the_one_before():

@@ -11,7 +11,7 @@ from attention_variants.classroom.sandbox.limits import MEMORY, SECONDS
 from attention_variants.classroom.sandbox.rules import rules_of
 from attention_variants.classroom.sandbox.submission import printable
 from attention_variants.classroom.wording import no_rules
-from attention_variants.variants import get_variant
+from attention_variants.variants import describe_variant
 
 from .pool import Progress, cores, grade_all
 from .read import find_submissions
@@ -98,8 +98,8 @@ def grade(
     ValueError
         If there is no such variant, no such folder, or nothing in it to grade, or a number makes no sense.
     """
-    name = function or get_variant(variant).__name__
-    get_variant(variant)
+    name = function or describe_variant(variant).name
+    describe_variant(variant)  # whatever the function is called
     if not name.isidentifier():
         raise ValueError(f"function must be the name of a function, such as attention_masked; got {name!r}")
     if jobs is not None and jobs < 1:
@@ -109,5 +109,5 @@ def grade(
     handed_in, left_out = find_submissions(folder, name)
     limits = {"variant": variant, "seconds": seconds, "memory": memory, "rules": rules}
     rows = grade_all(handed_in, limits, jobs or cores(), progress or (lambda file, done, total: None))
-    notes = (no_rules(variant, get_variant(variant).__name__),) if rules and not rules_of(variant).rules else ()
+    notes = (no_rules(variant, describe_variant(variant).name),) if rules and not rules_of(variant).rules else ()
     return ClassResult(variant, name, tuple(rows), rules, tuple(left_out), notes)

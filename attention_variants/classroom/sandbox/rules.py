@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
 
+from attention_variants import variants
 from attention_variants.classroom.contract.problems import Exam, Problem
 from attention_variants.variants import describe_variant
 
@@ -69,6 +70,8 @@ RULES: dict[str, RulesOfOne] = {
     "multihead_attention": RulesOfOne((Rule.NO_KERNEL, Rule.NO_LOOP_OVER_HEADS), large="three_heads"),
     "multihead_attention_fused": RulesOfOne((Rule.KERNEL, Rule.CONTEXT_OF_THE_KERNEL), large="no_weights"),
 }
+#: The package's own functions: another one of the same name has none of their rules.
+_OWN = {name: getattr(variants, name) for name in RULES}
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def rules_of(variant: int) -> RulesOfOne:
     rules : RulesOfOne
         None of them, if the variant has no entry in `RULES`; `wording.no_rules` says so.
     """
-    return RULES.get(describe_variant(variant).name, RulesOfOne())
+    one = describe_variant(variant)
+    return RULES[one.name] if _OWN.get(one.name) is one.function else RulesOfOne()
 
 
 def watched_problems(exam: Exam) -> tuple[Problem, Problem]:
