@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .contract.clauses import judge
 from .contract.evidence import Evidence, Finding
-from .contract.problems import Exam
+from .contract.problems import Exam, check_number
 from .report import Report
 from .sandbox.clock import TimeIsUp, alarm
 from .sandbox.limits import MEMORY, SECONDS
@@ -56,7 +56,8 @@ def check(
     rules : bool, default False
         Whether the function must also do it the variant's way: variant 1 in loops, variant 7 by the fused kernel.
     exam : int, default 0
-        Which problems: any number but 0 asks the same with other numbers and lengths, so that nobody knows them.
+        Which problems: any whole number but 0, below 2**32, asks the same with other numbers and lengths, so that
+        nobody knows them.
     seconds : float, default 10
         How long it may take; a `Submission` is given the same again to load, the cells of a notebook twice that.
     memory : int, default 2 GiB
@@ -70,9 +71,9 @@ def check(
     Raises
     ------
     ValueError
-        If there is no such variant.
+        If there is no such variant, or no such exam.
     TypeError
-        If ``fn`` cannot be called.
+        If ``fn`` cannot be called, or ``exam`` is no whole number.
 
     Examples
     --------
@@ -80,6 +81,7 @@ def check(
     >>> bool(check(VARIANTS[2], 2))
     True
     """
+    check_number("check", exam)
     asked = Exam(variant, exam)
     if not isinstance(fn, Submission) and not callable(fn):
         raise TypeError(f"check: fn must be a function; got {type(fn).__name__}. Pass it without calling it.")

@@ -14,7 +14,7 @@ from . import grading_scheme
 from .check import check, run_exam
 from .contract.answer import Answer
 from .contract.evidence import Breach, Evidence, Finding, Missing, first_row, row
-from .contract.problems import REAL, Exam, Problem
+from .contract.problems import REAL, Exam, Problem, check_number
 from .contract.reference import far_from_the_layer
 from .misconceptions import Mistake, of_the_layer
 from .report import Report
@@ -65,7 +65,9 @@ def check_layer(
     Raises
     ------
     TypeError
-        If ``layer`` cannot be called.
+        If ``layer`` cannot be called, or ``exam`` is no whole number.
+    ValueError
+        If there is no such exam.
 
     Examples
     --------
@@ -76,6 +78,7 @@ def check_layer(
     if not isinstance(layer, Submission) and (isinstance(layer, nn.Module) or not callable(layer)):
         came = f"a layer that is made already, {type(layer).__name__}" if isinstance(layer, nn.Module) else repr(layer)
         raise TypeError(f"check_layer: layer must be a class, such as MultiHeadAttention, not called; got {came}.")
+    check_number("check_layer", exam)
     name = layer.name if isinstance(layer, Submission) else str(getattr(layer, "__name__", layer))
     heads = check(
         _asked_by(adapters.heads_alone, layer),

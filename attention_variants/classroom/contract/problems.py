@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from attention_variants.variants import describe_variant
 
-#: The number of the exam in which a layer with the real layer's weights is asked about real sentences.
-REAL = -1
+#: In place of a number: the exam in which a layer with the real layer's weights is asked about real sentences.
+#: No caller of `check` can ask for it.
+REAL: Final = "real"
+#: NumPy's random numbers are drawn from a number below this one.
+NUMBERS = 2**32
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Exam:
     ----------
     variant : int
         Whose contract is asked for.
-    number : int
+    number : int or "real"
         0 has the smallest problems, with which a reader checks their work. Every other number asks the same questions
         with other numbers and other lengths: an exam that cannot be learnt by heart. `REAL` has what enters the real
         layer, for `check_layer`.
@@ -37,7 +40,7 @@ class Exam:
     """
 
     variant: int
-    number: int = 0
+    number: int | Literal["real"] = 0
     takes: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,6 +56,29 @@ class Exam:
 
     def __contains__(self, key: object) -> bool:
         return key in _by_key(self)
+
+
+def check_number(caller: str, number: object) -> None:
+    """Refuse what is no number of an exam.
+
+    Parameters
+    ----------
+    caller : str
+        The function that was called, for the error.
+    number : object
+        What it got.
+
+    Raises
+    ------
+    TypeError
+        If it is no whole number.
+    ValueError
+        If it is below 0, or too large.
+    """
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"{caller}: exam must be a whole number from 0 to {NUMBERS - 1}; got {number!r}.")
+    if not 0 <= number < NUMBERS:
+        raise ValueError(f"{caller}: exam must be a whole number from 0 to {NUMBERS - 1}; got {number}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +169,7 @@ class Problem:
 
 @lru_cache(maxsize=256)
 def _problems(exam: Exam) -> tuple[Problem, ...]:
-    return _real(exam) if exam.number == REAL else tuple(_Maker(exam).problems())
+    return _real(exam) if exam.number == REAL else tuple(_Maker(exam, exam.number).problems())
 
 
 @lru_cache(maxsize=256)
@@ -154,10 +180,10 @@ def _by_key(exam: Exam) -> dict[str, Problem]:
 class _Maker:
     """Draws the numbers of an exam, one problem after the other."""
 
-    def __init__(self, exam: Exam) -> None:
+    def __init__(self, exam: Exam, number: int) -> None:
         self.exam = exam
-        self.random = np.random.RandomState(exam.number)
-        self.more = more = 1 + exam.number % 3 if exam.number else 0  # so much longer is every axis
+        self.random = np.random.RandomState(number)
+        self.more = more = 1 + number % 3 if number else 0  # so much longer is every axis
         self.two, self.three, self.four = 2 + more, 3 + more, 4 + more
         self.batch = (2,) if self.takes("batch") else ()
         self.num_heads = 2 if self.takes("heads") else None

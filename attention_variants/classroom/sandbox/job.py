@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 #: The files in a job's folder: what is asked, the function if it travels as a pickle, and what was answered.
 ASKED, PICKLE, ANSWERED = "job.json", "function.pickle", "answers.npz"
@@ -29,8 +29,8 @@ class Job:
         How many bytes it may take beyond what PyTorch itself needs.
     path : list of str
         ``sys.path`` there.
-    exam : int
-        Which problems.
+    exam : int or str
+        Which problems: `Exam.number`.
     rules : bool
         Whether its operations are counted too.
     name : str or None
@@ -53,7 +53,7 @@ class Job:
     loading: float
     memory: int
     path: list[str]
-    exam: int = 0
+    exam: int | Literal["real"] = 0
     rules: bool = False
     name: str | None = None
     file: str = ""
