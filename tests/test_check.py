@@ -1,10 +1,12 @@
 """check: right functions pass however they are written, wrong ones fail with words that help."""
 
+import functools
 import inspect
 import json
 import math
 import os
 import random
+import re
 import sys
 
 import numpy as np
@@ -16,6 +18,7 @@ from rich.console import Console
 import attention_variants as av
 from attention_variants.classroom.contract.problems import Exam
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS, rewrite
+from attention_variants.classroom.nbgrader import points
 from attention_variants.classroom.sandbox.run import tensors
 from grader_exam.styles import STYLES, einsum
 
@@ -115,9 +118,9 @@ def test_a_report_is_ready_for_json():
 
 def test_a_slip_in_one_part_leaves_the_points_of_the_others():
     parts = av.check(MISCONCEPTIONS["no_scale"].function, 2).parts
-    assert parts["softmax"][0] == parts["weighted sum"][0] == parts["shapes"][0] == 1.0
+    assert parts["softmax"][0] == parts["weighted_sum"][0] == parts["shapes"][0] == 1.0
     assert parts["scores"][0] < 1
-    assert parts["the same answer"][0] < 1
+    assert parts["same_answer"][0] < 1
 
 
 def test_html_in_a_report_is_text():
@@ -463,6 +466,27 @@ def test_another_exam_asks_the_same_with_other_numbers_and_lengths(variant):
     assert all(av.check(av.VARIANTS[variant], variant, exam=exam) for exam in range(1, 7))
 
 
+NO_EXAMS = [(-1, ValueError), (-2, ValueError), (2**32, ValueError), (1.5, TypeError), (True, TypeError)]
+
+
+@pytest.mark.parametrize(("exam", "error"), [*NO_EXAMS, ("real", TypeError), (None, TypeError)])
+@pytest.mark.parametrize("variant", [1, 6])
+def test_what_is_no_number_of_an_exam_is_refused(exam, error, variant):
+    words = rf": exam must be a whole number from 0 to 4294967295; got {re.escape(repr(exam))}\."
+    function = av.VARIANTS[variant]
+    with pytest.raises(error, match="^check" + words):
+        av.check(function, variant, exam=exam)
+    with pytest.raises(error, match="^check" + words):
+        points.grade(function, variant, points=1, exam=exam)
+    for ask in (av.check_layer, functools.partial(points.grade_layer, points=1)):
+        with pytest.raises(error, match="^check_layer" + words):
+            ask(av.MultiHeadAttention, exam=exam)
+
+
+def test_the_last_exam_is_one():
+    assert av.check(av.VARIANTS[1], 1, exam=2**32 - 1)
+
+
 def test_what_is_learnt_by_heart_fails_in_another_exam():
     def key(*inputs):
         return b"".join(x.detach().float().numpy().tobytes() for x in inputs)
@@ -475,7 +499,7 @@ def test_what_is_learnt_by_heart_fails_in_another_exam():
         return context.to(q.dtype), weights.to(q.dtype)
 
     learnt = av.check(by_heart, 2)
-    assert {finding.part for finding in learnt.findings} <= {"gradients", "the same answer", "shapes"}
+    assert {finding.part for finding in learnt.findings} <= {"gradients", "same_answer", "shapes"}
     assert av.check(by_heart, 2, exam=5).score < learnt.score / 2
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import attention_variants as av
+from attention_variants.classroom import wording
 from attention_variants.classroom.grading.grade import grade, output_folder
 from attention_variants.classroom.grading.pages import class_page, file_names, student_page, write_pages
 from attention_variants.classroom.grading.read import find_submissions
@@ -307,6 +308,15 @@ def test_the_class_page_draws_who_has_which_misconception(result):
     assert "right: 1 student" in Elements(page).text
 
 
+def test_the_class_page_says_the_parts_in_words_and_data_have_their_codes(result):
+    text = Elements(class_page(result)).text
+    kept = result.parts()
+    assert all(part.isidentifier() for part in kept)
+    for part in ("weighted_sum", "large_numbers", "side_effects", "same_answer"):
+        assert f"{wording.PARTS[part]}{kept[part]} of 6" in text
+        assert part not in text
+
+
 def test_every_link_leads_to_a_page(result, tmp_path):
     page = write_pages(result, tmp_path / "out")
     assert page == tmp_path / "out" / "index.html"
@@ -342,7 +352,7 @@ def test_a_report_as_html_says_what_the_report_says():
     assert f"Score {report.score:.2f} of 1" in text
     assert "found     [" in text
     for part, (kept, _) in report.parts.items():
-        assert f"{part}{kept:.0%}" in text
+        assert f"{wording.PARTS[part]}{kept:.0%}" in text
     assert (
         "Right: attention_matmul, variant 2. Score 1.00 of 1."
         in Elements(report_html(av.check(av.VARIANTS[2], 2).to_dict())).text

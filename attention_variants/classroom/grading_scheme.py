@@ -11,21 +11,21 @@ from attention_variants.classroom.contract.problems import Exam
 from attention_variants.classroom.sandbox.rules import READY_MADE_RULES, Rule
 
 #: The part in which each answer is compared with the right one: a function that keeps it is right.
-SAME_ANSWER = "the same answer"
+SAME_ANSWER = "same_answer"
 
 #: What each part of the contract is worth, before a variant's parts are made to sum to 1.
 PARTS = {
     "shapes": 1.0,
     "scores": 2.0,
     "softmax": 2.0,
-    "weighted sum": 1.5,
+    "weighted_sum": 1.5,
     "batch": 1.0,
     "mask": 2.0,
     "heads": 2.0,
     "options": 1.5,
-    "large numbers": 1.0,
+    "large_numbers": 1.0,
     "gradients": 1.0,
-    "side effects": 0.5,
+    "side_effects": 0.5,
     SAME_ANSWER: 4.0,
 }
 

@@ -439,9 +439,9 @@ _CLAUSES: tuple[tuple[str, str, Check, str | Callable[[Problem], bool]], ...] = 
     ("scores", "equal_keys", equal_keys_share_equally, "equal_keys"),
     ("softmax", "rows_sum_to_one", rows_sum_to_one, f"{_PLAIN} single_key"),
     ("softmax", "exponentials", exponentials_of_the_scores, _PLAIN),
-    ("weighted sum", "weighted_sum", context_is_the_weighted_sum, _PLAIN),
+    ("weighted_sum", "weighted_sum", context_is_the_weighted_sum, _PLAIN),
     (
-        "weighted sum",
+        "weighted_sum",
         "order_of_keys",
         follows("square", lambda x: x, lambda w: np.roll(w, 1, axis=-1), "another_answer_for_reordered_keys"),
         "keys_reordered",
@@ -484,11 +484,11 @@ _CLAUSES: tuple[tuple[str, str, Check, str | Callable[[Problem], bool]], ...] = 
         "no_weights no_weights_is_causal no_weights_and_mask",
     ),
     ("options", "dropout_of_weights", dropout_drops, "dropout"),
-    ("large numbers", "finite", finite, _large),
+    ("large_numbers", "finite", finite, _large),
     ("gradients", "gradients_flow", gradients_flow, _with_gradients),
     ("gradients", "gradients_right", gradients_are_right, _with_gradients),
-    ("side effects", "inputs_stay", inputs_stay, _not_random),
-    ("side effects", "two_calls_agree", two_calls_agree, _twice),
+    ("side_effects", "inputs_stay", inputs_stay, _not_random),
+    ("side_effects", "two_calls_agree", two_calls_agree, _twice),
 )
 
 

@@ -40,7 +40,7 @@ _BY_CODE: tuple[tuple[str, tuple[str, object] | None, str], ...] = (
 _ONLY_IN: dict[str, set[str]] = {
     "gradient_cut": {"gradients", SAME_ANSWER},
     "gradient_cut_in_part": {"gradients", SAME_ANSWER},
-    "no_max_subtraction": {"large numbers", SAME_ANSWER},
+    "no_max_subtraction": {"large_numbers", SAME_ANSWER},
 }
 
 

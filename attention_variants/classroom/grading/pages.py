@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attention_variants.classroom import wording
 from attention_variants.classroom.report_html import render, shown
 from attention_variants.classroom.wording import mistake
 
@@ -132,7 +133,7 @@ def class_page(result: ClassResult) -> str:
         bars=bars,
         most=max((len(bar.rows) for bar in bars), default=1),
         columns=_columns(result),
-        parts=result.parts(),
+        parts={wording.PARTS[part]: kept for part, kept in result.parts().items()},
         cases={row.student: case(row) for row in result.rows},
     )
 
