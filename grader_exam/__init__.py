@@ -1,4 +1,4 @@
-"""The examination of the grader: how good is `attention_variants.check` at its work?
+"""The evaluation of the grader: how good is `attention_variants.check` at its work?
 
 It stands beside the package and is no part of it: no user runs it, no check imports it, and the wheel does not hold it.
 It uses the package as a user would, by its public names. ``make score`` runs it from a clone (or, in the repository,
@@ -11,7 +11,7 @@ It uses the package as a user would, by its public names. ``make score`` runs it
 ``styles.py``
     Attention written in many ways, all of them right.
 ``a_class.py``
-    A class of students on paper: what a hundred of them hand in.
+    A made-up class: what a hundred of them hand in.
 ``trials.py``
     All of that, submitted.
 ``counting.py``, ``bounds.py``, ``show.py``

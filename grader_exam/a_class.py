@@ -1,4 +1,4 @@
-"""A class of students on paper: how long does it take to grade a hundred of them?"""
+"""A made-up class: how long does it take to grade a hundred of them?"""
 
 from __future__ import annotations
 

@@ -249,3 +249,33 @@ def test_a_private_name_that_is_taken_is_seen(code):
 )
 def test_a_public_name_may_be_taken(code):
     assert not taken_privates(code, f"{NAME}.model.encoder")
+
+
+# ------------------------------------------------------------------------------- no circle of the classroom's folders
+
+
+def folders(modules: Mapping[str, tuple[str, bool]], inside: str) -> dict[str, set[str]]:
+    """For each folder of a package, and each file beside them, those that it imports."""
+
+    def room(module: str) -> str:
+        return module.removeprefix(f"{inside}.").split(".")[0]
+
+    graph: dict[str, set[str]] = {}
+    for module, found in needed({name: it for name, it in modules.items() if name.startswith(f"{inside}.")}).items():
+        graph.setdefault(room(module), set()).update(room(other) for other in found)
+    return {one: others - {one} for one, others in graph.items()}
+
+
+def test_no_folders_of_the_classroom_import_each_other_in_a_circle():
+    graph = folders(MODULES, f"{NAME}.classroom")
+    assert {"contract", "sandbox", "check"} <= set(graph)
+    assert list(TopologicalSorter(graph).static_order())  # a circle raises CycleError, which names it
+
+
+def test_a_circle_of_folders_is_seen_where_there_is_none_of_files():
+    room = f"{NAME}.classroom"
+    files = {f"{room}.a.one": "from ..b.one import B", f"{room}.b.one": "", f"{room}.b.two": "from ..a.two import A"}
+    modules = {name: (source, False) for name, source in {**files, f"{room}.a.two": ""}.items()}
+    assert circle(modules) == []
+    with pytest.raises(CycleError):
+        TopologicalSorter(folders(modules, room)).prepare()

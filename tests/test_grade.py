@@ -401,8 +401,8 @@ def test_results_never_mix_with_submissions(tmp_path):
     [
         ({"variant": 8}, "1 to 7"),
         ({"jobs": 0}, "jobs must be at least 1; got 0"),
-        ({"seconds": 0}, "seconds must be more than 0; got 0"),
-        ({"seconds": float("nan")}, "seconds must be more than 0; got nan"),
+        ({"seconds": 0}, "seconds must be more than 0 and less than 1,000,000; got 0"),
+        ({"seconds": float("nan")}, "seconds must be more than 0 and less than 1,000,000; got nan"),
         ({"function": "my function"}, "got 'my function'"),
     ],
 )

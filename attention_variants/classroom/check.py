@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .contract.clauses import judge
 from .contract.evidence import Evidence, Finding
 from .contract.problems import Exam, check_number
+from .grading_scheme import shares
 from .report import Report
 from .sandbox.clock import TimeIsUp, alarm
 from .sandbox.limits import MEMORY, SECONDS
@@ -124,7 +125,8 @@ def run_exam(
 def _report(name: str, exam: Exam, outcome: Outcome) -> Report:
     answers = {s.key: answer for s, answer in zip(exam.problems, outcome.answers, strict=True)}
     e = Evidence(exam, answers)
-    findings, parts = judge(e)
+    findings, kept = judge(e)
+    parts = shares(exam, kept)
     if outcome.trouble:  # there are no answers: no credit, and nothing to compare
         parts = {part: (0.0, worth) for part, (_, worth) in parts.items()}
         return Report(name, exam, parts, tuple(findings), trouble=outcome.trouble, remarks=outcome.remarks)

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from attention_variants.classroom.contract.evidence import SAME_ANSWER
 from attention_variants.classroom.contract.problems import Exam
 from attention_variants.classroom.sandbox.rules import READY_MADE_RULES, Rule
-
-#: The part in which each answer is compared with the right one: a function that keeps it is right.
-SAME_ANSWER = "same_answer"
 
 #: What each part of the contract is worth, before a variant's parts are made to sum to 1.
 PARTS = {

@@ -15,14 +15,14 @@ from attention_variants.variants import describe_variant
 
 from . import grading_scheme, wording
 from .contract.answer import Failure
-from .contract.evidence import Finding
+from .contract.evidence import SAME_ANSWER, Finding
 from .contract.problems import Exam
 from .sandbox.rules import Broken
 
 if TYPE_CHECKING:
     from .misconceptions import Mistake
 
-#: So many broken guarantees are told; more would not be read.
+#: So many broken guarantees are told beside the first; more would not be read.
 TOLD = 3
 
 
@@ -107,7 +107,7 @@ class Report:
         """The finding to begin with: that of the smallest problem, with numbers if there are any."""
         order = {s.key: i for i, s in enumerate(self.exam.problems)}
         last = len(order)
-        return min(self.findings, key=lambda f: (order.get(f.problem.key, last), f.part != grading_scheme.SAME_ANSWER))
+        return min(self.findings, key=lambda f: (order.get(f.problem.key, last), f.part != SAME_ANSWER))
 
     @property
     def not_written(self) -> bool:
@@ -115,6 +115,23 @@ class Report:
         if self.trouble or not self.findings or self._first.code != "raised":
             return False
         return Failure(self._first.code, self._first.numbers["exception"]).is_not_written
+
+    def also(self) -> list[Finding]:
+        """Choose what is told beside the first finding: what says something else, and no more than is read.
+
+        Returns
+        -------
+        findings : list of Finding
+            `TOLD` of them at most.
+        """
+        told: list[Finding] = []
+        said = {tuple(wording.lines(self._first))} if self.findings else set()
+        for finding in self.findings:
+            lines = tuple(wording.lines(finding))
+            if lines not in said and finding.part != SAME_ANSWER:
+                said.add(lines)
+                told.append(finding)
+        return told[:TOLD]
 
     # ------------------------------------------------------------------------------------------ in words
 
@@ -151,12 +168,8 @@ class Report:
             _say("given", given=wording.given(first.problem)),
             *found,
         ]
-        told = {tuple(found)}
-        for finding in self.findings:
+        for finding in self.also():
             found = wording.lines(finding)
-            if tuple(found) in told or finding.part == grading_scheme.SAME_ANSWER or len(told) > TOLD:
-                continue
-            told.add(tuple(found))
             also = "also" if finding.problem is first.problem else "also_with"
             part, problem = wording.PARTS[finding.part], wording.title(finding.problem)
             lines += [_say(also, part=part, problem=problem, line=found[0]), *found[1:]]
@@ -199,6 +212,7 @@ class Report:
         told : dict
             What is a number or a code, beside the words for it: "lines" of a finding, "words" of a part.
         """
+        also = self.also()
         return {
             "name": self.name,
             "variant": self.variant,
@@ -216,6 +230,7 @@ class Report:
                 for named in self.misconceptions
             ],
             "first": self.findings.index(self._first) if self.findings else None,
+            "also": [i for i, finding in enumerate(self.findings) if any(finding is one for one in also)],
             "not_written": self.not_written,
             "broken_rules": [wording.rule(broken) for broken in self.broken_rules],
             "broken_rule_codes": [str(broken.rule) for broken in self.broken_rules],

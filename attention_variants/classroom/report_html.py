@@ -14,13 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from attention_variants.lab.plots.colors import COLORS, INK
 
-from .grading_scheme import SAME_ANSWER
 from .wording import mistake
 
 __all__ = ["render", "report_html", "shown"]
-
-#: So many other broken guarantees are told beside the first.
-_TOLD = 3
 
 
 def report_html(report: dict[str, Any]) -> str:
@@ -56,17 +52,13 @@ def shown(report: dict[str, Any]) -> dict[str, Any]:
     example, more = None, []
     if report["first"] is not None:
         example = report["findings"][report["first"]]
-        seen = {tuple(example["lines"])}
-        for finding in report["findings"]:
-            if tuple(finding["lines"]) not in seen and finding["part"] != SAME_ANSWER:
-                seen.add(tuple(finding["lines"]))
-                more.append(finding)
+        more = [report["findings"][i] for i in report["also"]]
     return {
         "report": report,
         "verdict": "Not yet right:",
         "about": f"{report['name']}, {goal}. Score {report['score']:.2f} of 1.",
         "example": example,
-        "more": more[:_TOLD],
+        "more": more,
     }
 
 

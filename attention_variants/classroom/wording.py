@@ -19,6 +19,8 @@ from .sandbox.rules import Broken, Rule
 
 #: Of a row, so many numbers are shown.
 SHOWN = 8
+#: Two rows that differ by less are shown with more digits.
+CLOSE = 2e-3
 
 #: How a problem is called, "with ...": by its key; the lengths are filled in.
 PROBLEMS = {
@@ -402,7 +404,7 @@ def _told(code: str, numbers: Mapping[str, Any]) -> list[tuple[str, dict[str, An
 
 def _compared(told: Mapping[str, Any]) -> dict[str, Any]:
     """Two rows, with more digits where they are close."""
-    digits = 7 if told["largest_difference"] < 2e-3 else 3
+    digits = 7 if told["largest_difference"] < CLOSE else 3
     rows = {name: row(told[name], digits) for name in ("found", "expected")}
     return {**told, **rows, "at": _place(told["at"])}
 

@@ -1,4 +1,4 @@
-"""Mistakes in what the contract promises beside numbers, in another hand."""
+"""Mistakes in what the contract guarantees beside numbers, in another hand."""
 # ruff: noqa: D103
 # mypy: ignore-errors
 

@@ -226,7 +226,7 @@ def test_there_are_enough_over_all_seven_variants():
     for variant in VARIANTS:
         assert sum(variant in mistake.variants for mistake in with_code().values()) >= 20, variant
     order = [mistake.variant for mistake in with_code().values()]
-    assert order == sorted(order), "the order of the staircase"
+    assert order == sorted(order), "the order of the seven"
 
 
 def test_those_of_the_notebooks_show_in_their_variant():

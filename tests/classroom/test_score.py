@@ -162,7 +162,7 @@ def test_the_command_says_by_its_status_whether_the_bounds_are_kept(monkeypatch,
     assert "The grader, examined" in capsys.readouterr().out
 
 
-def test_the_examination_is_not_in_the_wheel():
+def test_the_evaluation_is_not_in_the_wheel():
     found = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]["find"]
     packages = find_packages(str(ROOT), **found)
     assert "attention_variants.classroom" in packages

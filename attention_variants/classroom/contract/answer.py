@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from attention_variants.classroom.sandbox.limits import OF_A_NAME, OF_WORDS
+#: Of any words that another process hands over so much is kept; of the name of a dtype or a function so much.
+LONGEST_WORDS, LONGEST_NAME = 1000, 100
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Failure:
         """
         if said is None:
             return None
-        kind, exception, message = (str(said[name])[:OF_WORDS] for name in ("kind", "exception", "message"))
+        kind, exception, message = (str(said[name])[:LONGEST_WORDS] for name in ("kind", "exception", "message"))
         return cls(kind, exception, message, float(said["seconds"]))
 
 
@@ -130,9 +131,9 @@ class Answer:
         """
         return cls(
             error=Failure.from_dict(said["error"]),
-            returned=None if said["returned"] is None else str(said["returned"])[:OF_WORDS],
+            returned=None if said["returned"] is None else str(said["returned"])[:LONGEST_WORDS],
             length=None if said["length"] is None else int(said["length"]),
-            kinds={str(name): str(kind)[:OF_A_NAME] for name, kind in said["kinds"].items()},
+            kinds={str(name): str(kind)[:LONGEST_NAME] for name, kind in said["kinds"].items()},
             no_gradient=Failure.from_dict(said["no_gradient"]),
             **numbers,
         )

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attention_variants.classroom.grading_scheme import SAME_ANSWER, shares
-
 from .answer import is_dtype_unsupported
-from .evidence import Breach, Evidence, Finding, Missing, first_row, row
+from .evidence import SAME_ANSWER, Breach, Evidence, Finding, Missing, first_row, row
 from .problems import Exam, Problem
 from .reference import (
     DROPPED,
@@ -25,8 +23,11 @@ from .reference import (
     MISFIT,
     OWN_SUM,
     OWN_SUM_IN_HALF,
+    RELATED,
     RESCALED,
     SCALE,
+    SMALLEST_SPREAD,
+    SMALLEST_WEIGHT,
     SUM_OF_ONE_KEY,
     agree,
     far,
@@ -105,7 +106,7 @@ def _scale_of(s: Problem, weights: np.ndarray, *, rows_only: bool) -> tuple[floa
     rows, or in rows and columns, no longer knows of it.
     """
     q, k, _ = heads_of(s)
-    if not (np.isfinite(weights).all() and (weights > 1e-12).all()):
+    if not (np.isfinite(weights).all() and (weights > SMALLEST_WEIGHT).all()):
         return math.nan, math.inf
 
     def centred(x: np.ndarray) -> np.ndarray:
@@ -114,7 +115,7 @@ def _scale_of(s: Problem, weights: np.ndarray, *, rows_only: bool) -> tuple[floa
 
     x, y = centred(q @ np.swapaxes(k, -2, -1)), centred(np.log(weights))
     scale = float((x * y).sum() / (x * x).sum())
-    return scale, float(np.abs(y - scale * x).max() / max(np.abs(y).max(), 1e-6))
+    return scale, float(np.abs(y - scale * x).max() / max(np.abs(y).max(), SMALLEST_SPREAD))
 
 
 def equal_keys_share_equally(e: Evidence, s: Problem) -> Breach | None:
@@ -237,7 +238,7 @@ def allowed_keep_their_proportions(e: Evidence, s: Problem) -> Breach | None:
     kept = kept / np.where(has_key, kept.sum(-1), 1.0)[..., None]
     if agree(weights, kept):
         return None
-    at = first_row(~(np.abs(weights - kept) <= 2e-4))
+    at = first_row(~(np.abs(weights - kept) <= RELATED))
     return Breach(
         "other_proportions_under_a_mask",
         {**_masked_row(s, weights, at), "before": row(before[at]), "expected": row(kept[at])},
@@ -409,7 +410,7 @@ _PLAIN = "square fewer_queries all_different"
 
 
 def _masked(s: Problem) -> bool:
-    return s.mask is not None and not s.large and not s.options
+    return s.is_masked
 
 
 def _large(s: Problem) -> bool:
@@ -516,7 +517,7 @@ def clauses(exam: Exam) -> Iterator[Clause]:
             yield Clause(SAME_ANSWER, "right_answer", same_answer, (s.key,))
 
 
-def judge(e: Evidence) -> tuple[list[Finding], dict[str, tuple[float, float]]]:
+def judge(e: Evidence) -> tuple[list[Finding], dict[str, list[bool]]]:
     """Hold the answers against every clause.
 
     Parameters
@@ -528,8 +529,8 @@ def judge(e: Evidence) -> tuple[list[Finding], dict[str, tuple[float, float]]]:
     -------
     findings : list of Finding
         The guarantees that were not kept.
-    parts : dict
-        Part to (how much of it is kept, 0 to 1; what it is worth, all together 1).
+    kept : dict
+        Part to whether each of its clauses is kept.
     """
     findings: list[Finding] = []
     kept: dict[str, list[bool]] = {}
@@ -539,4 +540,4 @@ def judge(e: Evidence) -> tuple[list[Finding], dict[str, tuple[float, float]]]:
         kept.setdefault(clause.part, []).append(finding is None)
         if finding is not None:
             findings.append(finding)
-    return findings, shares(e.exam, kept)
+    return findings, kept

@@ -15,6 +15,8 @@ from .reference import same_in_two_calls
 
 #: Of a row, so many numbers are kept: one more than is ever shown.
 KEPT = 9
+#: The part in which each answer is compared with the right one: a function that keeps it is right.
+SAME_ANSWER = "same_answer"
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Evidence:
 
     def masked(self) -> list[Problem]:
         """The problems with a mask and ordinary scores."""
-        return [s for s in self.problems if s.mask is not None and not s.large and not s.options]
+        return [s for s in self.problems if s.is_masked]
 
     @cached_property
     def random(self) -> bool:

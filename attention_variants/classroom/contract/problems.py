@@ -135,6 +135,11 @@ class Problem:
         """Whether weights are to come back."""
         return bool(self.options.get("need_weights", True))
 
+    @property
+    def is_masked(self) -> bool:
+        """Whether it has a mask and ordinary scores, and nothing else that changes the answer."""
+        return self.mask is not None and not self.large and not self.options
+
     @cached_property
     def weights_shape(self) -> tuple[int, ...]:
         """The shape that the weights must have."""

@@ -1,6 +1,7 @@
 """The right answers, in NumPy and float64, and how far from them counts as equal.
 
-Every tolerance of the grader stands here.
+Every tolerance of the contract stands here. Those of the diagnosis, which tell mistakes apart, stand in `diagnosis`
+with what they tell; that of the rules in `sandbox.rules`.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ SCALE, MISFIT = 2e-3, 0.02
 RELATED, OWN_SUM, OWN_SUM_IN_HALF = 2e-4, 1e-4, 5e-3
 #: A gradient, relative to the largest.
 GRADIENT = 2e-4
+#: Weights of at most this tell nothing of their scores by logarithms; and what a misfit is at least divided by.
+SMALLEST_WEIGHT, SMALLEST_SPREAD = 1e-12, 1e-6
 #: The share of weights that dropout_p=0.25 may drop, and what is left over against 1 / (1 - 0.25).
 DROPPED, RESCALED = (0.08, 0.45), 1e-3
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from attention_variants.classroom.contract.evidence import Evidence, Finding, unequal
+from attention_variants.classroom.contract.evidence import SAME_ANSWER, Evidence, Finding, unequal
 from attention_variants.classroom.contract.problems import Problem
 from attention_variants.classroom.contract.reference import differs, heads_of, right
-from attention_variants.classroom.grading_scheme import SAME_ANSWER
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS, Mistake
 
 from .fit import wrong_in

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attention_variants.classroom.sandbox.limits import MEMORY, SECONDS
+from attention_variants.classroom.sandbox.limits import MEMORY, SECONDS, TOO_MANY_SECONDS
 from attention_variants.classroom.sandbox.rules import rules_of
 from attention_variants.classroom.sandbox.submission import printable
 from attention_variants.classroom.wording import no_rules
@@ -104,8 +104,8 @@ def grade(
         raise ValueError(f"function must be the name of a function, such as attention_masked; got {name!r}")
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1; got {jobs}")
-    if not 0 < seconds < 1e6:
-        raise ValueError(f"seconds must be more than 0; got {seconds:g}")
+    if not 0 < seconds < TOO_MANY_SECONDS:
+        raise ValueError(f"seconds must be more than 0 and less than {TOO_MANY_SECONDS:,.0f}; got {seconds:g}")
     handed_in, left_out = find_submissions(folder, name)
     limits = {"variant": variant, "seconds": seconds, "memory": memory, "rules": rules}
     rows = grade_all(handed_in, limits, jobs or cores(), progress or (lambda file, done, total: None))

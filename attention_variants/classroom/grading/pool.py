@@ -17,9 +17,9 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from attention_variants.classroom.sandbox import processes
 from attention_variants.classroom.sandbox.limits import GRACE_OF_GRADER, GRADER_TIMES, MOST_GRADERS
 from attention_variants.classroom.sandbox.registered import described
 
@@ -195,8 +195,7 @@ class Grader:
         raise Lost
 
     def _start(self) -> subprocess.Popen:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_HOME), *filter(None, sys.path)])}
-        environment |= {"OMP_NUM_THREADS": "1", "TMPDIR": self.place}
+        environment = processes.environment_of_ours() | {"OMP_NUM_THREADS": "1", "TMPDIR": self.place}
         with tempfile.TemporaryFile() as errors:
             self.process = process = subprocess.Popen(
                 [sys.executable, "-m", f"{__package__}.worker"],
@@ -217,14 +216,5 @@ class Grader:
     def stop(self) -> None:
         """End the process; what runs below it ends by itself."""
         process, self.process = self.process, None
-        if process is None:
-            return
-        with contextlib.suppress(OSError):
-            process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError, AttributeError):
-                pipe.close()  # type: ignore[union-attr]
-
-
-_HOME = Path(__file__).parents[3]
+        if process is not None:
+            processes.end(process)

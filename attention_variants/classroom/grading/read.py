@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from attention_variants.classroom.sandbox.limits import OF_A_STUDENT
+from attention_variants.classroom.sandbox.limits import LONGEST_STUDENT
 from attention_variants.classroom.sandbox.submission import Submission, listed, printable
 
 #: The files that are looked for.
@@ -135,7 +135,7 @@ def _told_apart(found: Sequence[tuple[Path, HandedIn]]) -> Iterator[HandedIn]:
     names = [one.student.lower() for _, one in found]
     taken: set[str] = set()
     for path, one in found:
-        student = (one.student if names.count(one.student.lower()) == 1 else printable(path.name))[:OF_A_STUDENT]
+        student = (one.student if names.count(one.student.lower()) == 1 else printable(path.name))[:LONGEST_STUDENT]
         while student.lower() in taken:
             student += "'"
         taken.add(student.lower())

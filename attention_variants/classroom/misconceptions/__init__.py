@@ -24,7 +24,7 @@ def _place(mistake: Mistake) -> int:
     return mistake.variant if mistake.variants else 1000
 
 
-#: All mistakes by name, in the order of the staircase: by the variant that shows them best, then those without code.
+#: All mistakes by name, in the order of the seven: by the variant that shows them best, then those without code.
 MISCONCEPTIONS: dict[str, Mistake] = {
     mistake.name: mistake for mistake in sorted((mistake for theme in THEMES.values() for mistake in theme), key=_place)
 }

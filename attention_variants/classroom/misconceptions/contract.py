@@ -127,7 +127,7 @@ MISTAKES = (
     Mistake(
         name="context_alone",
         explanation="The context comes back alone, without the weights.",
-        hint="How many results does the contract promise?",
+        hint="How many results does the contract guarantee?",
         shows="always",
         seen="common",
         changes=alike((1, 2, 3, 4, 5, 6, 7), (_RETURN, "return context")),

@@ -163,7 +163,7 @@ MISTAKES = (
     Mistake(
         name="scaled_before_the_kernel",
         explanation="The queries are scaled, and the kernel scales once more: the context is that of a wider head.",
-        hint="What does the word scaled in the kernel's name promise?",
+        hint="What does the word scaled in the kernel's name guarantee?",
         shows="from d_k = 2 on, in the context alone",
         seen="https://github.com/huggingface/transformers/pull/38290",
         changes=alike((7,), ("fused_kernel(q, k, v, mask,", "fused_kernel(q / math.sqrt(d_k), k, v, mask,")),

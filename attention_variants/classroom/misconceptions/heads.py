@@ -108,7 +108,7 @@ MISTAKES = (
     Mistake(
         name="weights_averaged_over_heads",
         explanation="The weights come back averaged over the heads, as nn.MultiheadAttention returns them by default.",
-        hint="How many maps of weights does the contract promise for one sequence?",
+        hint="How many maps of weights does the contract guarantee for one sequence?",
         shows="always: the weights lack an axis",
         seen="https://github.com/pytorch/pytorch/issues/34537",
         changes=alike(

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from attention_variants.variants import takes
+
 from ._mistake import CLEAR_ALWAYS, SOFTMAX, Changes, Mistake, alike, by_hand
 
 _LARGEST = "largest = max(scores[i], default=0)  # 0 if there is no key"
@@ -31,8 +33,8 @@ def _softmax(loops: tuple[str, str], matrices: str) -> dict:
 
 def _of_matrices(variants: tuple[int, ...], change: tuple[str, str]) -> dict:
     """A change of the softmax from variant 2 on: blocked keys may get a share of another one, which is taken away."""
-    without = tuple(variant for variant in variants if variant < 4)
-    masked = tuple(variant for variant in variants if variant >= 4)
+    without = tuple(variant for variant in variants if not takes(variant, "mask"))
+    masked = tuple(variant for variant in variants if takes(variant, "mask"))
     return alike(without, change) | alike(masked, change, CLEAR_ALWAYS) | by_hand()
 
 

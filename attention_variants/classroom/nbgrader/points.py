@@ -94,7 +94,7 @@ def grade_layer(work: Callable[..., nn.Module] | Submission, *, points: float, e
     work : type or Submission
         The class.
     points : float
-        For all that the layer promises.
+        For all that the layer guarantees.
     exam : int, default 0
         Which problems its heads get.
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from attention_variants.classroom.contract.answer import Answer
+from attention_variants.classroom.contract.answer import LONGEST_NAME, Answer
 from attention_variants.classroom.contract.problems import Exam
 
 from . import rules, run
 from .job import ANSWERED, WORKING_FOLDER, Job
-from .limits import GRACE_OF_PROCESSOR, LARGEST_WRITTEN, MOST_ENTRIES, OF_A_NAME
+from .limits import GRACE_OF_PROCESSOR, LARGEST_WRITTEN, MOST_ENTRIES
 from .load import NotThere, load
 from .lock import lock
 from .registered import take_over
@@ -89,12 +89,12 @@ def _limit(memory: int, seconds: float) -> None:
 def _in_json(x: Any) -> Any:
     """Shapes and what else is written in a warm-up, in what JSON has; of anything else, its beginning as text."""
     if isinstance(x, dict):
-        return {str(key)[:OF_A_NAME]: _in_json(value) for key, value in list(x.items())[:MOST_ENTRIES]}
+        return {str(key)[:LONGEST_NAME]: _in_json(value) for key, value in list(x.items())[:MOST_ENTRIES]}
     if isinstance(x, (tuple, list)):
         return [_in_json(value) for value in x[:MOST_ENTRIES]]
     if x is None or (type(x) in (bool, int) and abs(x) < 2**53):
         return x
-    return "..." if x is ... else {"text": str(x)[:OF_A_NAME]}
+    return "..." if x is ... else {"text": str(x)[:LONGEST_NAME]}
 
 
 def _write(folder: Path, told: dict[str, Any], answers: list[Answer]) -> None:

@@ -1,5 +1,6 @@
 """Every limit on a submission, in one place: how long it may take, what it may use, and how much of it is kept.
 
+Two limits on the words of an answer, `LONGEST_WORDS` and `LONGEST_NAME`, stand with the answer, in `contract.answer`.
 Times are in seconds, sizes in bytes.
 """
 
@@ -9,6 +10,8 @@ MIB = 1024**2
 
 #: How long a function may take for all problems together.
 SECONDS = 10.0
+#: Nobody may ask for this long, about eleven days, or longer.
+TOO_MANY_SECONDS = 1e6
 #: How long a layer may take, for its heads and again for real sentences.
 SECONDS_OF_A_LAYER = 20.0
 #: How much memory it may take beyond what PyTorch itself needs (held on Linux).
@@ -39,6 +42,8 @@ LARGEST_SUBMISSION = 50 * MIB
 LARGEST_WRITTEN = 64 * MIB
 #: More than this is not read of what it answers.
 LARGEST_ANSWERS = 64 * MIB
+#: After so many problems that only raise NotImplementedError the others are not asked: nothing is written yet.
+ENOUGH_NOT_WRITTEN = 5
 #: Results with more numbers are not looked at.
 MOST_NUMBERS = 1_000_000
 #: It cannot use the open files of the process that started it: descriptors up to this one are closed.
@@ -48,16 +53,14 @@ MOST_GRADERS = 64
 
 # ---------------------------------------------------------------------------------------------------------- characters
 
-#: Of an error's words so much is kept where they arise, and so much of any words that another process hands over.
-OF_AN_ERROR, OF_WORDS = 400, 1000
+#: Of an error's words so much is kept where they arise.
+LONGEST_ERROR = 400
 #: Of the reason why there is nothing to judge.
-OF_TROUBLE = 2000
-#: Of the name of a dtype, and of a text in a value that is handed back.
-OF_A_NAME = 100
+LONGEST_TROUBLE = 2000
 #: So many entries of a dict or list are handed back.
 MOST_ENTRIES = 100
 #: A longer name of a student is cut.
-OF_A_STUDENT = 200
+LONGEST_STUDENT = 200
 #: A longer line from the fork server is none of its own.
 LONGEST_REPLY = 65_536
 

@@ -15,10 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from attention_variants.classroom.contract.answer import LONGEST_NAME
+
 from . import adapters, clock, run
 from .cells import without_magics
 from .job import PICKLE, Job
-from .limits import OF_A_NAME, SHARE_OF_ONE_CELL
+from .limits import SHARE_OF_ONE_CELL
 
 #: What a submission is loaded as.
 MODULE = "submission"
@@ -69,7 +71,7 @@ def load(folder: Path, job: Job, stops: list[dict[str, Any]]) -> Any:
     if job.value:
         return found
     if not callable(found):
-        raise NotThere(_missing(job, module, given) | {"type": type(found).__name__[:OF_A_NAME]})
+        raise NotThere(_missing(job, module, given) | {"type": type(found).__name__[:LONGEST_NAME]})
     return found if job.adapter is None else getattr(adapters, job.adapter)(found)
 
 
@@ -107,7 +109,7 @@ def _missing(job: Job, module: types.ModuleType, given: set[str]) -> dict[str, A
     kind = "class" if job.adapter else "value" if job.value else "function"
     wanted = type if kind == "class" else types.FunctionType
     others = [
-        str(other)[:OF_A_NAME]
+        str(other)[:LONGEST_NAME]
         for other, x in vars(module).items()
         if isinstance(x, wanted) and x.__module__ == module.__name__ and other not in given
     ]

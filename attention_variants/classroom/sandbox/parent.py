@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from attention_variants.classroom.contract.answer import Answer, Failure
+from attention_variants.classroom.contract.answer import LONGEST_NAME, LONGEST_WORDS, Answer, Failure
 from attention_variants.classroom.contract.problems import Exam, Problem
 from attention_variants.variants import VARIANTS
 
@@ -32,11 +32,9 @@ from .job import ANSWERED, PICKLE, Job
 from .limits import (
     GRACE,
     LARGEST_ANSWERS,
+    LONGEST_TROUBLE,
     MEMORY,
     MOST_ENTRIES,
-    OF_A_NAME,
-    OF_TROUBLE,
-    OF_WORDS,
     SECONDS,
     seconds_to_load,
 )
@@ -202,9 +200,9 @@ def _read(folder: Path, job: Job, how: How, questions: tuple[Problem, ...]) -> O
         told, arrays = _arrays(folder / ANSWERED)
         stops = [_stop(stop) for stop in told["stops"]]
         if told["missing"] is not None:
-            trouble = wording.what_is_there(_missing(told["missing"]), stops, job.notebook)[:OF_TROUBLE]
+            trouble = wording.what_is_there(_missing(told["missing"]), stops, job.notebook)[:LONGEST_TROUBLE]
         elif told["failed"] is not None:
-            trouble = str(told["failed"])[:OF_TROUBLE]
+            trouble = str(told["failed"])[:LONGEST_TROUBLE]
         else:
             trouble = ""
         if trouble:
@@ -224,7 +222,7 @@ def _read(folder: Path, job: Job, how: How, questions: tuple[Problem, ...]) -> O
 
 def _missing(told: dict[str, Any]) -> dict[str, Any]:
     """What was looked for, checked: another process has written it."""
-    others = [str(other)[:OF_A_NAME] for other in told["others"][:MOST_ENTRIES]]
+    others = [str(other)[:LONGEST_NAME] for other in told["others"][:MOST_ENTRIES]]
     return {"kind": str(told["kind"]), "name": str(told["name"]), "others": others, "type": _words(told["type"])}
 
 
@@ -236,7 +234,7 @@ def _stop(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def _words(x: Any) -> str | None:
-    return None if x is None else str(x)[:OF_WORDS]
+    return None if x is None else str(x)[:LONGEST_WORDS]
 
 
 def _arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -65,7 +65,7 @@ def start(module: str, *arguments: str) -> subprocess.Popen:
     process : subprocess.Popen
         With pipes for its standard input and output.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HOME), *filter(None, sys.path)])}
+    environment = environment_of_ours()
     environment["MPLBACKEND"] = "Agg"  # a figure opens no window
     for display in ("DISPLAY", "WAYLAND_DISPLAY"):
         environment.pop(display, None)
@@ -77,6 +77,33 @@ def start(module: str, *arguments: str) -> subprocess.Popen:
         env=environment,
         start_new_session=True,
     )
+
+
+def environment_of_ours() -> dict[str, str]:
+    """Make the environment of a process that is to import what this one can import.
+
+    Returns
+    -------
+    environment : dict
+    """
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(HOME), *filter(None, sys.path)])}
+
+
+def end(process: subprocess.Popen) -> None:
+    """End a process, and close the pipes to it.
+
+    Parameters
+    ----------
+    process : subprocess.Popen
+        It may have ended already.
+    """
+    with contextlib.suppress(OSError):
+        process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
 
 
 class ForkServer:
@@ -114,13 +141,7 @@ class ForkServer:
     def stop(self) -> None:
         """End the process."""
         if self.process is not None:
-            with contextlib.suppress(OSError):
-                self.process.kill()
-            self.process.wait()
-            for pipe in (self.process.stdin, self.process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
+            end(self.process)
             self.process = None
 
 

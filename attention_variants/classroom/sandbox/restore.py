@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import importlib
 import io
 import math
 import os
@@ -118,7 +117,7 @@ def _names() -> Callable[[], None]:
     """Keep the names in the modules on which the judging, or a later check, leans."""
     places: list[Any] = [builtins, math, np, np.linalg, torch, torch._C, F, torch.autograd, Tensor, torch.nn.Module]
     places += [module for name, module in list(sys.modules.items()) if name.startswith("attention_variants.")]
-    places.append(importlib.import_module("attention_variants"))
+    places.append(sys.modules.get("attention_variants"))
     before = [(place, dict(vars(place))) for place in places if place is not None]
 
     def restore() -> None:

@@ -72,6 +72,8 @@ RULES: dict[str, RulesOfOne] = {
 }
 #: The package's own functions: another one of the same name has none of their rules.
 _OWN = {name: getattr(variants, name) for name in RULES}
+#: More operations than so many times those of the smaller problem, and so many beside: a loop. Some more are none.
+LOOP_TIMES, LOOP_AND = 1.5, 4
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ def _no_loop(rule: Rule, small: Counter[str], large: Counter[str], _: int) -> Br
     if _products(large) > _products(small):
         return Broken(rule, (_products(small), _products(large)), of_products=True)
     few, many = small["operations"], large["operations"]
-    return Broken(rule, (few, many)) if many > 1.5 * few + 4 else None  # some more are no loop
+    return Broken(rule, (few, many)) if many > LOOP_TIMES * few + LOOP_AND else None
 
 
 _TESTS: dict[Rule, _Test] = {

@@ -17,7 +17,7 @@ from attention_variants.classroom.contract.answer import Answer, Failure
 from attention_variants.classroom.contract.problems import Problem
 
 from .clock import TimeIsUp, alarm
-from .limits import MOST_NUMBERS, OF_AN_ERROR
+from .limits import ENOUGH_NOT_WRITTEN, LONGEST_ERROR, MOST_NUMBERS
 from .restore import unharmed
 
 
@@ -47,7 +47,7 @@ def run_all(fn: Callable, questions: Sequence[Problem], seconds: float) -> tuple
             with alarm(seconds):
                 for question in questions:
                     answers.append(ask(fn, question))
-                    if len(answers) >= 5 and all(x.error and x.error.is_not_written for x in answers):
+                    if len(answers) >= ENOUGH_NOT_WRITTEN and all(x.error and x.error.is_not_written for x in answers):
                         break
         except TimeIsUp:
             pass
@@ -157,7 +157,7 @@ def raised(error: BaseException) -> Failure:
         words = str(error)
     except BaseException:
         words = "(its message cannot be printed)"
-    words = words if len(words) <= OF_AN_ERROR else words[:OF_AN_ERROR] + " ..."
+    words = words if len(words) <= LONGEST_ERROR else words[:LONGEST_ERROR] + " ..."
     return Failure("raised", type(error).__name__, words)
 
 
