@@ -317,6 +317,24 @@ def test_the_class_page_says_the_parts_in_words_and_data_have_their_codes(result
         assert part not in text
 
 
+def test_a_report_as_html_has_the_sentences_of_the_text(monkeypatch):
+    for key, words in wording.REPORT.items():
+        fields = "".join(re.findall(r"{.*?}", words))
+        monkeypatch.setitem(wording.REPORT, key, f"<{key}>{fields}")
+    for told in (
+        av.check(MISCONCEPTIONS["softmax_over_queries"].function, 2),
+        av.check(lambda q, k, v: av.attention_matmul(q, k, v), 2, rules=True),
+        av.check(Submission("print(1)\nf = 1", "g"), 2),
+        av.check(Submission("def f(q, k, v):\n    raise NotImplementedError", "f"), 2),
+    ):
+        html = Elements(report_html(told.to_dict())).text
+        assert "<verdict_not_right>" in html
+        for words in ("This looks", "Think about", "Against the", "nothing to judge", "is written", "What is kept"):
+            assert words not in html
+        for key in ("looks_like", "think_about", "against", "trouble", "nothing_written"):
+            assert (f"<{key}>" in html) == (f"<{key}>" in str(told)), key
+
+
 def test_every_link_leads_to_a_page(result, tmp_path):
     page = write_pages(result, tmp_path / "out")
     assert page == tmp_path / "out" / "index.html"

@@ -178,12 +178,13 @@ class Report:
     def _looks_like(self) -> list[str]:
         lines = []
         for template, named in zip(("looks_like", "and_like"), self.misconceptions, strict=False):
-            lines.append(_say(template, mistake=wording.mistake(named.name), explanation=named.explanation))
-            lines.append(_say("hint", hint=named.hint))
+            words = _say(template, mistake=wording.mistake(named.name))
+            lines.append(_say("named", named=words, explanation=named.explanation))
+            lines.append(_say("hint", think_about=_say("think_about"), hint=named.hint))
         return lines
 
     def _rules(self) -> list[str]:
-        return [_say("rule", rule=wording.rule(broken)) for broken in self.broken_rules]
+        return [_say("rule", against=_say("against"), rule=wording.rule(broken)) for broken in self.broken_rules]
 
     def _kept(self) -> list[str]:
         """The parts of the contract on one line each for those with something to do, together for the others."""
@@ -197,7 +198,7 @@ class Report:
         return lines + ([_say("to_do", parts=", ".join(partly))] if partly else [])
 
     def _notes(self) -> list[str]:
-        printed = [_say("printed", printed=self.printed)] if self.printed else []
+        printed = [_say("beside", words=_say("printed", printed=self.printed))] if self.printed else []
         return [*printed, *self._remarks()]
 
     def _remarks(self) -> list[str]:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from attention_variants.lab.plots.colors import COLORS, INK
 
-from .wording import mistake
+from .wording import REPORT, mistake
 
-__all__ = ["render", "report_html", "shown"]
+__all__ = ["render", "report_html", "say", "shown"]
 
 
 def report_html(report: dict[str, Any]) -> str:
@@ -48,18 +49,35 @@ def shown(report: dict[str, Any]) -> dict[str, Any]:
     names : dict
         The names of that template.
     """
-    goal = report["goal"] or f"variant {report['variant']}"
+    goal = report["goal"] or say("variant", variant=report["variant"])
     example, more = None, []
     if report["first"] is not None:
         example = report["findings"][report["first"]]
         more = [report["findings"][i] for i in report["also"]]
     return {
         "report": report,
-        "verdict": "Not yet right:",
-        "about": f"{report['name']}, {goal}. Score {report['score']:.2f} of 1.",
+        "verdict": say("verdict_not_right"),
+        "about": say("about", name=report["name"], goal=goal, score=say("score", score=report["score"])),
         "example": example,
         "more": more,
     }
+
+
+def say(key: str, **fields: Any) -> Markup:
+    """Say a sentence of `wording.REPORT` in HTML.
+
+    Parameters
+    ----------
+    key : str
+        Which.
+    **fields
+        What is filled in; text is escaped, HTML that jinja2 has made is not.
+
+    Returns
+    -------
+    html : Markup
+    """
+    return escape(REPORT[key]).format(**fields)
 
 
 def render(template: str, **names: Any) -> str:
@@ -88,6 +106,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(colors=COLORS, ink=INK)
+    made.globals.update(colors=COLORS, ink=INK, say=say)
     made.filters.update(in_words=mistake)
     return made

@@ -1,7 +1,11 @@
-"""All sentences of a report, made of codes and numbers at the very end: the one place to translate.
+"""The sentences of a report, made of codes and numbers at the very end: what a translation begins with.
 
-The words about a mistake stand in `misconceptions`. No code reads a sentence back: whatever is written here instead,
-the same is found and named.
+Other words stand elsewhere: those about a mistake in `misconceptions`; how a submission was loaded, in
+`sandbox.wording`; which file could not be read, in `sandbox.submission`, `grading.read` and `grading.pool`; the class
+page and the table in a terminal, in `grading.pages`, `grading.results` and ``templates/class.html``; the points, in
+``templates/points.html``; errors of a caller, where they are raised.
+
+No code reads a sentence back: whatever is written here instead, the same is found and named.
 """
 
 from __future__ import annotations
@@ -256,17 +260,46 @@ REPORT = {
     "given": "given {given}",
     "also": "{part}: {line}",
     "also_with": "{part}, with {problem}: {line}",
-    "looks_like": "This looks like {mistake}. {explanation}",
-    "and_like": "And like {mistake}. {explanation}",
-    "hint": "Think about: {hint}",
-    "rule": "Against the rules of this variant: {rule}",
+    "looks_like": "This looks like {mistake}",
+    "and_like": "And like {mistake}",
+    "named": "{named}. {explanation}",
+    "think_about": "Think about:",
+    "hint": "{think_about} {hint}",
+    "against": "Against the rules of this variant",
+    "rule": "{against}: {rule}",
     "kept": "kept: {parts}",
     "to_do": "to do: {parts}",
     "part_kept": "{part} {kept:.0%}",
-    "printed": "(It printed {printed} characters, which are left out here.)",
+    "printed": "It printed {printed} characters, which are left out here.",
+    "beside": "({words})",
     "all_in": "all in {dtype}",
+    # in HTML alone
+    "verdict_right": "Right:",
+    "verdict_not_right": "Not yet right:",
+    "verdict_not_graded": "Not graded.",
+    "about": "{name}, {goal}. {score}",
+    "score": "Score {score:.2f} of 1.",
+    "example": "The smallest example that shows it",
+    "with_given": "With {problem}: {given}",
+    "more": "What else was found",
+    "with_problem": "with {problem}",
+    "parts": "What is kept of the contract",
+    "share": "{kept:.0%} of {worth:.2f}",
+    "remarks": "Remarks",
 }
 
+#: What is said of a shape in a warm-up.
+SHAPES = {
+    "right": "right",
+    "nothing_written": "nothing is written there yet",
+    "exists": "there is such a tensor",
+    "number": "{found} is a number; a shape is a tuple, even of one number: ({found},)",
+    "no_shape": "{found} is not a shape; a shape is a tuple such as (3, 4)",
+    "does_not_exist": "is there such a tensor at all? Where there is none, write None",
+    "another_order": "{found} has the right numbers in another order",
+    "another_length": "{found} has {length} axes; another number of axes is right",
+    "other_numbers": "{found} is not it; {right} of its axes are right",
+}
 
 #: What is said of a broken rule of a variant; a rule that compares two problems tells how many operations each took.
 RULES = {

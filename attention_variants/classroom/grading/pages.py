@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_variants.classroom import wording
-from attention_variants.classroom.report_html import render, shown
+from attention_variants.classroom.report_html import render, say, shown
 from attention_variants.classroom.wording import mistake
 
 from .results import ClassResult, Graded
@@ -97,7 +97,7 @@ def student_page(row: Graded, result: ClassResult) -> str:
     over = f"Variant {result.variant} · {result.function}" + (f" · {row.file}" if row.file else "")
     if row.report is None:
         told = {"passed": False, "trouble": row.trouble, "remarks": row.remarks, "printed": 0}
-        names = {"report": told, "verdict": "Not graded.", "about": "Score 0.00 of 1."}
+        names = {"report": told, "verdict": say("verdict_not_graded"), "about": say("score", score=0.0)}
     else:
         names = shown(row.report | {"remarks": row.remarks})
     title = f"{row.student}: variant {result.variant}"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from attention_variants.classroom.report_html import render
+from attention_variants.classroom.wording import SHAPES, say
 from attention_variants.lab.code.trace import trace
 from attention_variants.model import MultiHeadAttention, causal_mask, combine_masks, padding_mask
 from attention_variants.variants import VARIANTS, takes
@@ -40,7 +41,7 @@ class ShapesReport:
         return self.score == 1
 
     def _lines(self) -> list[tuple[str, str]]:
-        return [("✗" if words else "✓", f"{name}: {words or 'right'}") for name, words in self.said.items()]
+        return [("✗" if words else "✓", f"{name}: {words or SHAPES['right']}") for name, words in self.said.items()]
 
     def __repr__(self) -> str:
         return "\n".join(f"{sign} {line}" for sign, line in self._lines())
@@ -78,20 +79,21 @@ def _said(name: str, answers: Mapping[str, Any], expected: tuple[int, ...] | Non
     if found == expected and not isinstance(found, bool):
         return ""
     if found is ...:
-        return "nothing is written there yet"
+        return SHAPES["nothing_written"]
     if found is None:
-        return "there is such a tensor"
+        return SHAPES["exists"]
     if isinstance(found, int):
-        return f"{found} is a number; a shape is a tuple, even of one number: ({found},)"
+        return say(SHAPES["number"], found=str(found))
     if not isinstance(found, tuple):
-        return f"{str(found)[:40]} is not a shape; a shape is a tuple such as (3, 4)"
+        return say(SHAPES["no_shape"], found=str(found)[:40])
     if expected is None:
-        return "is there such a tensor at all? Where there is none, write None"
+        return SHAPES["does_not_exist"]
     if sorted(map(str, found)) == sorted(map(str, expected)):
-        return f"{found} has the right numbers in another order"
+        return say(SHAPES["another_order"], found=str(found))
     if len(found) != len(expected):
-        return f"{found} has {len(found)} axes; another number of axes is right"
-    return f"{found} is not it; {sum(a == b for a, b in zip(found, expected, strict=True))} of its axes are right"
+        return say(SHAPES["another_length"], found=str(found), length=len(found))
+    right = sum(a == b for a, b in zip(found, expected, strict=True))
+    return say(SHAPES["other_numbers"], found=str(found), right=right)
 
 
 @lru_cache
