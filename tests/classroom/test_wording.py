@@ -239,6 +239,59 @@ def test_what_judges_knows_no_sentences(path):
             assert not [text for text in texts if re.search(r"\w \w", text)], ast.unparse(node)
 
 
+#: Where the package reads text with a space in it, and why that is no sentence of its own; by file.
+READ = {
+    "classroom/contract/answer.py": {"not implemented for 'Half'", "inplace operation"},  # PyTorch's errors
+    "classroom/nbgrader/plain_code.py": {" and lacks_keys\\(.*\\):"},  # Python code
+    "classroom/sandbox/rules.py": {"numbers from the kernel"},  # the key of a count
+    "cli/__init__.py": {"Value error, "},  # what typer's library puts before a sentence
+    "lab/bench/machine.py": {"model name"},  # a line of /proc/cpuinfo
+    "lab/bench/tables.py": {"not installed", "not equal"},  # the reason in a result of the bench, which is text
+    "lab/web/view.py": {"const view = "},  # JavaScript
+    "model/dates.py": {"day first"},  # an argument
+}
+READERS = set(
+    "startswith endswith replace removeprefix removesuffix split rsplit partition rpartition find index".split()
+)
+
+
+def sentences_read(source: str) -> set[str]:
+    """Text with a space between words that code compares with, searches for, or cuts at."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        places: list[ast.AST] = [node] if isinstance(node, (ast.Compare, ast.MatchValue)) else []
+        func = getattr(node, "func", None)
+        if isinstance(func, ast.Attribute) and (func.attr in READERS or ast.unparse(func.value) == "re"):
+            places = list(node.args)  # type: ignore[attr-defined]
+        found |= {leaf.value for place in places for leaf in ast.walk(place) if _is_code(leaf)}
+    return {text for text in found if re.search(r"\w \w", text)}
+
+
+def test_no_code_of_the_package_reads_a_sentence():
+    package = CLASSROOM.parent
+    read = {
+        path.relative_to(package).as_posix(): sentences_read(path.read_text(encoding="utf-8"))
+        for path in package.rglob("*.py")
+    }
+    assert {file: texts for file, texts in read.items() if texts} == READ
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'x == "not yet right"',
+        '"not yet right" in x',
+        'x.startswith("not yet")',
+        'x.endswith(("a", "not yet"))',
+        'x.replace("not yet", "")',
+        're.search(r"not yet", x)',
+        'match x:\n    case "not yet":\n        pass',
+    ],
+)
+def test_a_sentence_that_is_read_is_seen(line):
+    assert sentences_read(line)
+
+
 # ------------------------------------------------------------------------------------------------- findings as data
 
 
