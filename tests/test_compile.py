@@ -28,9 +28,7 @@ EACH = pytest.mark.parametrize(("variant", "mask_name"), WITHOUT_MASKS + WITH_MA
 HARDEST = WITH_MASKS + [case for case in WITHOUT_MASKS if (case[0], "mask") not in WITH_MASKS]
 
 
-def inputs_of(
-    variant: int, mask_name: str, T_q: int = T_Q, T_k: int = T_K, *, batch: int = B, seed: int = 0
-) -> tuple:
+def inputs_of(variant: int, mask_name: str, T_q: int = T_Q, T_k: int = T_K, *, batch: int = B, seed: int = 0) -> tuple:
     """Q, k, v and, where the variant takes them, a mask in the shape of the weights."""
     leading = (batch,) if takes(variant, "batch") else ()
     generator = seeded(variant, mask_name, T_q, T_k, seed)
