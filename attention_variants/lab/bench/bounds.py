@@ -1,6 +1,6 @@
-"""What the project promises of its speed and memory, beside what a run measured.
+"""What the project guarantees of its speed and memory, beside what a run measured.
 
-The promises speak of certain variants by their numbers, as the README does: 7 is what one would use, 6 what one would
+The guarantees speak of certain variants by their numbers, as the README does: 7 is what one would use, 6 what one would
 write, and 5 and 1 what these are worth.
 """
 
@@ -16,18 +16,18 @@ from .workloads import SIZES, Workload
 
 @dataclass(frozen=True)
 class Bound:
-    """One promise.
+    """One guarantee.
 
     Attributes
     ----------
     what, where : str
         Of what it speaks, variants by their numbers, and of which workload.
     asked : str
-        What was promised; "" if nothing was, and the figure is there to be read.
+        What was guaranteed; "" if nothing was, and the figure is there to be read.
     measured : str
         What came out.
     met : bool or None
-        Whether the promise was kept; None if there was none.
+        Whether the guarantee was kept; None if there was none.
     """
 
     what: str
@@ -38,7 +38,7 @@ class Bound:
 
 
 def bounds(bench: Bench) -> list[Bound]:
-    """Hold a run against what is promised; what it did not measure is left out.
+    """Hold a run against what is guaranteed; what it did not measure is left out.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def bounds(bench: Bench) -> list[Bound]:
 
 
 def _of_races(races: list[Race]) -> Iterator[Bound]:
-    plain = [race for race in races if _is_plain(race.workload) and _is_promised(race.workload)]
+    plain = [race for race in races if _is_plain(race.workload) and _is_guaranteed(race.workload)]
     for of_race in (_beside_the_floor, _beside_the_best, _with_weights, _heads_at_once):
         for race in plain:
             yield from of_race(race)
@@ -128,5 +128,5 @@ def _is_plain(workload: Workload) -> bool:
     return workload.dtype == "float32" and not workload.compiled
 
 
-def _is_promised(workload: Workload) -> bool:
+def _is_guaranteed(workload: Workload) -> bool:
     return (workload.batch, workload.queries, workload.d_model, workload.heads) in SIZES

@@ -308,7 +308,7 @@ class Bench:
     machine : dict
         Where, see `describe_machine`.
     quick : bool
-        Whether it was a quick run, whose figures are not those that are promised.
+        Whether it was a quick run, whose figures are not those that are guaranteed.
     races : list of Race
         One for each workload.
     growth : Growth or None

@@ -72,7 +72,7 @@ def race_tables(races: list[Race]) -> Iterator[_Parts]:
 
 
 def bounds_table(found: list[Bound], caption: str) -> _Parts:
-    """Lay out what is promised, beside what was measured.
+    """Lay out what is guaranteed, beside what was measured.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def bounds_table(found: list[Bound], caption: str) -> _Parts:
         "✓ met, ✗ missed. ±: half the distance of the quartiles. bwd: forward + backward, met if the lower quartile is "
         f"(“from”). On {caption}"
     )
-    return "What is promised, and what came out", ["", "B x T", "measured", "asked"], rows, 2, note
+    return "What is guaranteed, and what came out", ["", "B x T", "measured", "asked"], rows, 2, note
 
 
 def all_tables(bench: Bench) -> Iterator[_Parts]:
