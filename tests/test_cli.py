@@ -178,7 +178,7 @@ class DrawnError(Exception):
         (("batch",), (2, 6, 32), set()),
         (("batch", "mask"), (6, 32), {"tokens", "mask"}),
         (("batch", "mask", "heads"), (6, 6), {"tokens", "num_heads"}),
-        (("batch", "mask", "heads", "need_weights"), (6, 32), {"tokens"}),
+        (av.CAPABILITIES, (6, 6), {"tokens", "num_heads"}),  # not a fused kernel: it can be watched
     ],
 )
 def test_animate_shows_what_a_variant_takes_whatever_its_number(takes, shape, options, monkeypatch):
@@ -194,6 +194,31 @@ def test_animate_shows_what_a_variant_takes_whatever_its_number(takes, shape, op
             main(["animate", "8", "film.gif"])
     finally:
         av.unregister(8)
+
+
+def test_animate_shows_one_head_of_a_fused_kernel_by_the_tiled_version(monkeypatch):
+    def animate(variant, q, k, v, **given):
+        assert (variant, q.shape, set(given)) == (7, (6, 32), {"tokens"})
+        raise DrawnError
+
+    monkeypatch.setattr("attention_variants.lab.animation.animate.animate", animate)
+    with pytest.raises(DrawnError):
+        main(["animate", "7", "film.gif"])
+
+
+def test_an_eighth_variant_that_takes_everything_is_animated_with_its_two_heads(tmp_path, capsys):
+    def everything(q, k, v, mask=None, num_heads=1, *, dropout_p=0.0, need_weights=True, is_causal=False):
+        context, weights = av.multihead_attention(q, k, v, mask, num_heads)
+        return context, weights
+
+    av.register(everything, number=8, adds="nothing", takes=av.CAPABILITIES)
+    try:
+        assert main(["animate", "8", str(tmp_path / "8.html"), "--scale", "1"]) == 0
+    finally:
+        av.unregister(8)
+    page = (tmp_path / "8.html").read_text()
+    assert "everything" in page
+    assert "attention_tiled" not in page
 
 
 def test_explore_writes_a_page(tmp_path, capsys):
