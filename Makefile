@@ -1,4 +1,4 @@
-# The commands of the house: `make` alone lists them. Each first sees to it that .venv has what it needs, and is quick if so.
+# The commands of this project: `make` alone lists them. Each first sees to it that .venv has what it needs, and is quick if so.
 
 PYTHON ?=
 FOR ?= course

@@ -5,7 +5,7 @@ are loaded when they are first used.
 
 - ``av.VARIANTS[1]`` ... ``av.VARIANTS[7]``: the functions themselves, read them first
 - ``av.MultiHeadAttention``, ``av.lift``, the masks: what stands around them
-- ``av.Transformer``: the whole machine, every attention in it any of the seven; ``av.read_date`` asks a trained one
+- ``av.Transformer``: a whole Transformer, every attention in it any of the seven; ``av.read_date`` asks a trained one
 - ``av.compare``, ``av.trace``, ``av.show``, ``av.diff``, ``av.plot_weights``, ``av.load_example``: look and measure
 - ``av.animate``, ``av.explore``, ``av.pretrained``: see it move, look around in it, and run it inside a real model
 - ``av.check``: write a step yourself and hear what is wrong with it

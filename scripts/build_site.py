@@ -235,8 +235,8 @@ def raw(code: str) -> str:
 def write_tables(folder: Path) -> None:
     """Write the tables of the stored run of the benchmark."""
     stored = Bench.load(ROOT / "assets/bench")
-    promised = bounds_table(bounds(stored), stored.caption)
-    tables = {"bounds": [promised], "all": [table for table in all_tables(stored) if table[0] != promised[0]]}
+    guaranteed = bounds_table(bounds(stored), stored.caption)
+    tables = {"bounds": [guaranteed], "all": [table for table in all_tables(stored) if table[0] != guaranteed[0]]}
     for name, parts in tables.items():
         html_tables = [html_table(title, heads, rows, left=left, note=note) for title, heads, rows, left, note in parts]
         (folder / f"{name}.html").write_text(f'<div class="scrolls">{"".join(html_tables)}</div>', encoding="utf-8")

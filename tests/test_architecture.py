@@ -18,10 +18,10 @@ import attention_variants
 
 PACKAGE = Path(attention_variants.__file__).parent
 NAME = "attention_variants"
-#: From the ground up; the facade stands on the roof. Those in brackets need not be there.
-FLOORS = ("variants", "modern", "model", "distributed", "lab", "classroom", "cli")
+#: From the lowest up; the package itself is the top. Those of MAY_BE_MISSING need not be there.
+LAYERS = ("variants", "modern", "model", "distributed", "lab", "classroom", "cli")
 MAY_BE_MISSING = {"modern", "distributed"}
-ROOF = len(FLOORS)
+TOP = len(LAYERS)
 
 
 def running_nodes(tree: ast.AST) -> Iterator[ast.AST]:
@@ -52,17 +52,17 @@ def imports(source: str, module: str, is_package: bool = False) -> Iterator[tupl
         yield line, f"{base}.{name}" if name and base == NAME else base
 
 
-def floor(module: str) -> int:
-    """On which floor a module of ours stands; the facade and what it hands out stand above all."""
+def layer_of(module: str) -> int:
+    """In which layer a module of ours is; the package itself and what it hands out are above all."""
     parts = module.split(".")
-    return FLOORS.index(parts[1]) if len(parts) > 1 and parts[1] in FLOORS else ROOF
+    return LAYERS.index(parts[1]) if len(parts) > 1 and parts[1] in LAYERS else TOP
 
 
 def upward(source: str, module: str, is_package: bool = False) -> list[str]:
     return [
         f"{module}, line {line}: {imported}"
         for line, imported in imports(source, module, is_package)
-        if imported.split(".")[0] == NAME and floor(imported) > floor(module)
+        if imported.split(".")[0] == NAME and layer_of(imported) > layer_of(module)
     ]
 
 
@@ -105,9 +105,9 @@ def test_variants_import_torch_and_little_else(module):
     assert not beyond_torch(source, module, is_package)
 
 
-def test_every_floor_is_there():
+def test_every_layer_is_there():
     there = {name.split(".")[1] for name in MODULES if name != NAME}
-    assert set(FLOORS) - MAY_BE_MISSING <= there <= {*FLOORS, "data"}
+    assert set(LAYERS) - MAY_BE_MISSING <= there <= {*LAYERS, "data"}
     assert len(VARIANT_MODULES) >= 9  # seven variants, the registry, the input check
 
 
@@ -117,7 +117,7 @@ def test_every_floor_is_there():
         "from ..lab import plots",
         "from ..lab.plots.weights import plot_weights",
         "from .. import lab",
-        "from .. import check",  # through the facade, which loads the classroom
+        "from .. import check",  # through the package, which loads the classroom
         "import attention_variants",
         "import attention_variants.cli",
         "from attention_variants import compare",
@@ -166,13 +166,13 @@ def circle(modules: Mapping[str, tuple[str, bool]]) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("name", FLOORS)
+@pytest.mark.parametrize("name", LAYERS)
 def test_no_files_import_each_other_in_a_circle(name):
-    """A floor at a time: since the arrows point down, no circle goes over several."""
+    """A layer at a time: since the arrows point down, no circle goes over several."""
     assert circle({module: it for module, it in MODULES.items() if f"{module}.".startswith(f"{NAME}.{name}.")}) == []
 
 
-def test_the_facade_is_in_no_circle():
+def test_the_package_is_in_no_circle():
     assert NAME not in circle(MODULES)
 
 

@@ -31,6 +31,8 @@ from attention_variants.lab.bench.run import Run, bench
 from attention_variants.lab.bench.shares import PARTS, measure_shares
 from attention_variants.lab.bench.workloads import SIZES, Problem, Workload, full, lengths, of_size, quick
 
+pytestmark = pytest.mark.slow
+
 SMALL = (2, 5, 8, 2)
 STORED = Path(__file__).resolve().parents[1] / "assets" / "bench"
 BY_NAME = {contender.name: contender for contender in all_contenders()}
@@ -115,7 +117,7 @@ def test_the_quick_form_shows_growth_shares_and_a_machine(quick_run):
         assert name in text
 
 
-def test_a_quick_run_makes_no_promise_of_the_large_sizes(quick_run):
+def test_a_quick_run_makes_no_guarantee_of_the_large_sizes(quick_run):
     assert not [bound for bound in bounds(quick_run) if bound.met is not None]
 
 
@@ -239,7 +241,7 @@ def test_the_tables_say_who_differs_and_who_is_missing(monkeypatch):
     assert "pip install nowhere" in text
 
 
-def test_a_promised_size_with_settings_of_your_own_makes_only_the_promises_it_can():
+def test_a_guaranteed_size_with_settings_of_your_own_makes_only_the_guarantees_it_can():
     """The fast path takes no part in cross-attention: nothing can be said of it."""
     cross = made_up(
         of_size(SIZES[1], keys=1536, weights=True), variant_6=[1.0, 1.0, 1.0], textbook_class=[2.0, 2.0, 2.0]
@@ -364,7 +366,7 @@ def test_the_bounds_of_variant_6():
     }
 
 
-def test_other_settings_make_no_promise():
+def test_other_settings_make_no_guarantee():
     assert not verdicts(made_up(of_size(SIZES[0], dtype="bfloat16"), variant_7=[9.0, 9.0, 9.0]))
     assert not verdicts(made_up(of_size(SIZES[0], compiled=True), variant_7=[9.0, 9.0, 9.0]))
     assert not verdicts(made_up(of_size(SMALL), variant_7=[9.0, 9.0, 9.0]))

@@ -102,6 +102,7 @@ def test_a_wrong_argument_is_one_line_and_exit_2(arguments, words, capsys):
     assert words in line
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_a_program():
     process = run("show", "8")
     assert process.returncode == 2
@@ -125,6 +126,7 @@ def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it(monkey
     )
 
 
+@pytest.mark.slow
 def test_control_c_ends_in_one_line(tmp_path):
     began, submission = tmp_path / "began", tmp_path / "endless.py"
     submission.write_text(f"import pathlib, time\npathlib.Path({str(began)!r}).touch()\ntime.sleep(600)\n")
@@ -140,6 +142,7 @@ def test_control_c_ends_in_one_line(tmp_path):
     assert process.returncode == 130
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", ["--version", "--help", "show 4", "dates --plain 12/3/98"])
 def test_whoever_has_read_enough_gets_no_traceback(arguments):
     command = [sys.executable, "-m", "attention_variants.cli", *arguments.split()]
@@ -154,6 +157,7 @@ def test_whoever_has_read_enough_gets_no_traceback(arguments):
 # Films and pages.
 
 
+@pytest.mark.slow
 def test_animate_writes_a_film(tmp_path, capsys):
     for variant in (2, 3, 4, 6):
         assert main(["animate", str(variant), str(tmp_path / f"{variant}.png"), "--scale", "1"]) == 0
@@ -174,7 +178,7 @@ class DrawnError(Exception):
         (("batch",), (2, 6, 32), set()),
         (("batch", "mask"), (6, 32), {"tokens", "mask"}),
         (("batch", "mask", "heads"), (6, 6), {"tokens", "num_heads"}),
-        (("batch", "mask", "heads", "need_weights"), (6, 32), {"tokens"}),
+        (av.CAPABILITIES, (6, 6), {"tokens", "num_heads"}),  # not a fused kernel: it can be watched
     ],
 )
 def test_animate_shows_what_a_variant_takes_whatever_its_number(takes, shape, options, monkeypatch):
@@ -190,6 +194,31 @@ def test_animate_shows_what_a_variant_takes_whatever_its_number(takes, shape, op
             main(["animate", "8", "film.gif"])
     finally:
         av.unregister(8)
+
+
+def test_animate_shows_one_head_of_a_fused_kernel_by_the_tiled_version(monkeypatch):
+    def animate(variant, q, k, v, **given):
+        assert (variant, q.shape, set(given)) == (7, (6, 32), {"tokens"})
+        raise DrawnError
+
+    monkeypatch.setattr("attention_variants.lab.animation.animate.animate", animate)
+    with pytest.raises(DrawnError):
+        main(["animate", "7", "film.gif"])
+
+
+def test_an_eighth_variant_that_takes_everything_is_animated_with_its_two_heads(tmp_path, capsys):
+    def everything(q, k, v, mask=None, num_heads=1, *, dropout_p=0.0, need_weights=True, is_causal=False):
+        context, weights = av.multihead_attention(q, k, v, mask, num_heads)
+        return context, weights
+
+    av.register(everything, number=8, adds="nothing", takes=av.CAPABILITIES)
+    try:
+        assert main(["animate", "8", str(tmp_path / "8.html"), "--scale", "1"]) == 0
+    finally:
+        av.unregister(8)
+    page = (tmp_path / "8.html").read_text()
+    assert "everything" in page
+    assert "attention_tiled" not in page
 
 
 def test_explore_writes_a_page(tmp_path, capsys):

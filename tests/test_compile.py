@@ -28,10 +28,10 @@ EACH = pytest.mark.parametrize(("variant", "mask_name"), WITHOUT_MASKS + WITH_MA
 HARDEST = WITH_MASKS + [case for case in WITHOUT_MASKS if (case[0], "mask") not in WITH_MASKS]
 
 
-def inputs_of(variant: int, mask_name: str, T_q: int = T_Q, T_k: int = T_K, *, batch: int = B) -> tuple:
+def inputs_of(variant: int, mask_name: str, T_q: int = T_Q, T_k: int = T_K, *, batch: int = B, seed: int = 0) -> tuple:
     """Q, k, v and, where the variant takes them, a mask in the shape of the weights."""
     leading = (batch,) if takes(variant, "batch") else ()
-    generator = seeded(variant, mask_name, T_q, T_k)
+    generator = seeded(variant, mask_name, T_q, T_k, seed)
     q, k, v = (torch.randn(*leading, T, D_MODEL, generator=generator) for T in (T_q, T_k, T_k))
     if mask_name != "mask":
         return q, k, v
@@ -109,12 +109,11 @@ def test_tensors_without_numbers(variant, mask_name):
 @EACH
 def test_a_map_over_problems(variant, mask_name):
     function = function_of(variant, mask_name)
-    inputs = [inputs_of(variant, mask_name, batch=batch) for batch in (B, B, B)]
-    stacked = [torch.stack([x, -x if x.is_floating_point() else ~x]) for x in inputs[0]]
+    problems = [inputs_of(variant, mask_name, seed=seed) for seed in range(3)]
+    stacked = [torch.stack(tensors) for tensors in zip(*problems, strict=True)]
     results = torch.func.vmap(function, out_dims=(0, None if mask_name == "is_causal" else 0))(*stacked)
-    for i in range(2):
-        one = [x if x is None else x[i] for x in results]
-        assert_same(one, function(*(x[i] for x in stacked)))
+    for i, problem in enumerate(problems):
+        assert_same([x if x is None else x[i] for x in results], function(*problem))
 
 
 # ------------------------------------------------------------------------------------------------------ the layer

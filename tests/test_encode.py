@@ -24,6 +24,8 @@ from attention_variants.lab.animation.encode import (
     write_mp4,
 )
 
+pytestmark = pytest.mark.slow
+
 ARRAYS = [np.triu(np.ones((4, 5)), k) for k in (0, 1, 2, 3)]
 INCH = 40  # pixels, in these tests
 
@@ -297,7 +299,7 @@ def test_a_gif_has_every_frame_plays_for_ever_and_counts_hundredths(tmp_path):
 
 
 def _film(path):
-    """Return the size of a film, its pictures per second and its frames."""
+    """Return the size of a video, its pictures per second and its frames."""
     ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()  # its own read_frames leaves files open
     command = [ffmpeg, "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     read = subprocess.run(command, capture_output=True, check=True)
@@ -337,6 +339,6 @@ def test_a_film_of_as_many_times_as_frames(tmp_path):
 
 def test_a_film_without_its_program_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # import raises ImportError
-    with pytest.raises(ImportError, match=r'^a film needs imageio-ffmpeg: pip install "attention-variants\[lab\]", or'):
+    with pytest.raises(ImportError, match=r'^a video needs imageio-ffmpeg: pip install "attention-variants\[lab\]", or'):
         write_mp4(tmp_path / "grays.mp4", _grays(2), [0.1, 0.1])
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Operations and multiplications are counted as they happen, and agree with what one works out on paper."""
+"""Operations and multiplications are counted as they happen, and agree with what one works out by hand."""
 
 from __future__ import annotations
 

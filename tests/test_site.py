@@ -150,13 +150,13 @@ def test_every_line_of_a_variant_has_an_address(tmp_path):
 def test_the_tables_are_those_of_the_stored_run(tmp_path):
     build_site.write_tables(tmp_path)
     stored = json.loads((ROOT / "assets/bench/bench.json").read_text(encoding="utf-8"))
-    promised, every = ((tmp_path / name).read_text(encoding="utf-8") for name in ("bounds.html", "all.html"))
+    guaranteed, every = ((tmp_path / name).read_text(encoding="utf-8") for name in ("bounds.html", "all.html"))
     for bound in stored["bounds"]:
-        assert bound["measured"] in promised
+        assert bound["measured"] in guaranteed
     for result in stored["races"][0]["results"]:
         assert result["name"] in every
-    assert "What is promised" in promised
-    assert "What is promised" not in every
+    assert "What is guaranteed" in guaranteed
+    assert "What is guaranteed" not in every
 
 
 def test_boxes_of_code_are_legible_when_they_are_turned_dark():

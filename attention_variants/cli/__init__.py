@@ -20,6 +20,8 @@ from .measure import bench, compare
 from .options import in_one_line, missing_package
 
 PROGRAM = "attention-variants"
+#: What a group raises for a command that is missing or unknown; other wrong arguments have classes derived from it.
+_UsageError = typer.BadParameter.__base__
 _INTERRUPTED = 130  # as shells count: 128 and the number of the signal
 
 
@@ -81,7 +83,7 @@ def _refuse(error: typer.TyperException) -> None:
     if isinstance(error.__cause__, ValueError) and hasattr(error.__cause__, "errors"):  # pydantic knows what came
         came = repr(error.__cause__.errors()[0]["input"])
         message += "" if came in message else f"; got {came}"
-    if ctx and isinstance(ctx.command, _Commands) and "command" in message:
+    if ctx and isinstance(ctx.command, _Commands) and type(error) is _UsageError:
         message += f" Expected one of {', '.join(ctx.command.list_commands(ctx))}."
     in_one_line(where, f"{message} (see {where} --help)")
 

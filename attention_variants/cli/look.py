@@ -47,9 +47,9 @@ def animate(
     head: Annotated[int, typer.Option(metavar="H", help="0 to 11.")] = 1,
     scale: Annotated[int, typer.Option(metavar="N", help="Pixels for each pixel, 1 to 4.")] = 2,
 ) -> int:
-    """Make a film of a variant: the running line lit, the tensors filling.
+    """Animate a variant: the running line lit, the tensors filling.
 
-    The variant runs on a real sentence; the film shows the line that runs,
+    The variant runs on a real sentence; shown are the line that runs,
     what it reads, and what it writes. Each variant gets what it newly takes:
     two sentences, then a causal mask, then the first three columns of two
     heads, so that each number can be seen. A fused kernel cannot be watched:
@@ -70,7 +70,8 @@ def animate(
 
 
 def _inputs(variant: int, sentence: str, head: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments and options that show what a variant takes, small enough to be read in a film."""
+    """Arguments and options that show what a variant takes, small enough to be read in an animation."""
+    from attention_variants.lab.animation.animate import can_be_watched
     from attention_variants.lab.examples import load_batch, load_example
     from attention_variants.model import causal_mask
     from attention_variants.variants import takes
@@ -78,7 +79,7 @@ def _inputs(variant: int, sentence: str, head: int) -> tuple[tuple[Any, ...], di
     example = load_example(sentence)
     one_head: tuple[Any, ...] = example.head(head)
     options: dict[str, Any] = {"tokens": example.tokens}
-    if takes(variant, "need_weights"):  # fused: the tiled version stands in for one head of it
+    if not can_be_watched(variant):  # the tiled version stands in for one head of it
         return one_head, options
     if takes(variant, "heads"):  # the first columns of the head, and of the one after it
         num_heads, d_k = example.layer.num_heads, one_head[0].shape[-1]

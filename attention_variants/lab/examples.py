@@ -149,18 +149,6 @@ def list_examples() -> list[str]:
     return _about()["sentences"]
 
 
-def example_provenance() -> dict[str, Any]:
-    """Say where the weights and hidden states come from.
-
-    Returns
-    -------
-    provenance : dict
-        ``model`` (its id on the Hugging Face hub), ``model_sha256``, ``package``, ``layer``, ``d_model``,
-        ``num_heads``, ``made_by``, ``licence`` and ``notice``.
-    """
-    return {key: value for key, value in _about().items() if key not in ("sentences", "tokens")}
-
-
 def load_example(sentence: int | str = 0) -> Example:
     """Load one real sentence.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attention_variants.variants import CAPABILITIES, Attention, describe_variant, get_variant
 from attention_variants.variants.checks import check_inputs
+from attention_variants.variants.registry import name_of_function
 
 from .masks import causal_mask, combine_masks
 
@@ -81,8 +82,7 @@ def lift(variant: int, function: Attention | None = None) -> Attention:
             context = _context_after_dropout(_asked_for(weights), v, dropout_p)
         return context, weights if need_weights else None
 
-    name = getattr(attend, "__name__", f"variant_{variant}")  # a functools.partial has none
-    lifted.__name__ = lifted.__qualname__ = f"lifted_{name}"
+    lifted.__name__ = lifted.__qualname__ = f"lifted_{name_of_function(attend, variant)}"
     return lifted
 
 

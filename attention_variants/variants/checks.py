@@ -237,6 +237,8 @@ def has_zeros(context: Tensor) -> bool:
     """
 
     def is_full(context: Tensor) -> bool:
+        if context.shape[-1] == 0:  # no numbers at all, so no zeros
+            return True
         column = context.select(-1, 0)
         return torch.count_nonzero(column).item() == column.numel()  # cheaper than .all() on few numbers
 

@@ -52,7 +52,7 @@ class Variant:
     @property
     def name(self) -> str:
         """The name of the function."""
-        return getattr(self.function, "__name__", f"variant_{self.number}")  # a functools.partial has none
+        return name_of_function(self.function, self.number)
 
 
 _REGISTERED: dict[int, Variant] = {}
@@ -125,6 +125,23 @@ def register(function: Attention, *, number: int, adds: str, takes: Collection[s
         _check_capability("register: takes", capability)
     ordered = tuple(capability for capability in CAPABILITIES if capability in takes)
     _REGISTERED[number] = Variant(number, function, adds, ordered)
+
+
+def name_of_function(function: Attention, number: int) -> str:
+    """The name of a variant's function; "variant_8", say, for one without, as ``functools.partial`` makes them.
+
+    Parameters
+    ----------
+    function : callable
+        The implementation.
+    number : int
+        The number of the variant.
+
+    Returns
+    -------
+    name : str
+    """
+    return getattr(function, "__name__", f"variant_{number}")
 
 
 def unregister(number: int) -> None:

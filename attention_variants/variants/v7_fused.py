@@ -126,7 +126,7 @@ def fused_kernel(
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=is_causal)
         if mask is None and context.is_cpu and has_zeros(context):
             # The CPU kernel makes a row of zeros of scores that are all NaN and too few to fill a vector register.
-            # Without a mask every query reads the first key, so that its score tells.
+            # Under a mask it keeps the NaN; without one every query reads the first key, whose score tells.
             first_score = q @ k[..., :1, :].transpose(-2, -1)  # (B, H, T_q, 1), or nothing if T_k = 0
             context = context.masked_fill(first_score.isnan().any(dim=-1, keepdim=True), math.nan)
     else:

@@ -1,1 +1,1 @@
-"""Attention in motion: from a trace to frames, from frames to a player, a picture or a film."""
+"""Attention in motion: from a trace to frames, from frames to a player, a picture or a video."""

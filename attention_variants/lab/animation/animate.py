@@ -23,7 +23,7 @@ from .player import HALF, MOST_FRAMES, WHOLE, Animation
 from .source_lines import cells_of
 from .storyboard import storyboard
 
-__all__ = ["animate"]
+__all__ = ["animate", "can_be_watched"]
 
 #: The words of the queries and of the keys, or nothing: then they are numbered.
 _Words = tuple[list[str] | None, list[str] | None]
@@ -127,6 +127,21 @@ def animate(
     return Animation(storyboards, painters)
 
 
+def can_be_watched(function: Callable[..., Any] | int) -> bool:
+    """Whether a function runs as it is in an animation; in place of a fused kernel's, ``attention_tiled`` does.
+
+    Parameters
+    ----------
+    function : callable or int
+        As `animate` takes it.
+
+    Returns
+    -------
+    can : bool
+    """
+    return (get_variant(function) if isinstance(function, int) else function) is not multihead_attention_fused
+
+
 def _checked(
     functions: Sequence[Any], titles: Sequence[str] | None, names: str | Sequence[str] | None, max_frames: int
 ) -> Sequence[str] | None:
@@ -162,7 +177,7 @@ def _storyboard_of(
     function = get_variant(function) if isinstance(function, int) else function
     call: tuple[Any, ...] = (function, *args)
     num_heads = 1
-    if function is multihead_attention_fused:
+    if not can_be_watched(function):
         call, num_heads = _watchable(args, kwargs)
         kwargs = {}
     steps = trace(*call, **kwargs)

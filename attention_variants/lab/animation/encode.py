@@ -1,4 +1,4 @@
-"""Moving pictures: frames stored as one animated PNG that plays wherever a PNG is shown, as a GIF or as a film."""
+"""Moving pictures: frames stored as one animated PNG that plays wherever a PNG is shown, as a GIF or as a video."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def write_gif(path: Path, frames: Sequence[Image.Image], seconds: Sequence[float
 
 
 def write_mp4(path: Path, frames: Iterable[Image.Image], seconds: Sequence[float], *, fps: int = 25) -> None:
-    """Write frames as a film (H.264).
+    """Write frames as a video (H.264).
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def write_mp4(path: Path, frames: Iterable[Image.Image], seconds: Sequence[float
     frames : iterable of PIL.Image.Image
         All of one size; a side of an odd number of pixels loses one.
     seconds : sequence of float
-        How long each of them stands; rounded to whole pictures of the film, but none is left out.
+        How long each of them stands; rounded to whole pictures of the video, but none is left out.
     fps : int, default 25
         Pictures per second.
 
@@ -183,7 +183,7 @@ def write_mp4(path: Path, frames: Iterable[Image.Image], seconds: Sequence[float
         import imageio_ffmpeg  # type: ignore[import-untyped]
     except ImportError:
         raise ImportError(
-            'a film needs imageio-ffmpeg: pip install "attention-variants[lab]", or save as .gif or .png.'
+            'a video needs imageio-ffmpeg: pip install "attention-variants[lab]", or save as .gif or .png.'
         ) from None
     writer = None
     try:

@@ -79,7 +79,7 @@ class Animation:
         return list(self._each(scale))
 
     def save(self, path: str | Path, *, scale: int = 1, progress: bool = True) -> Path:
-        """Save it as a GIF, an animated PNG or a film.
+        """Save it as a GIF, an animated PNG or a video.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class Animation:
         FileNotFoundError
             If its folder is not there.
         ImportError
-            If a film is wanted and ``imageio-ffmpeg`` is not installed.
+            If a video is wanted and ``imageio-ffmpeg`` is not installed.
         """
         path = _checked(path, _KINDS, scale)
         pictures = list(_with_progress(self._each(scale), len(self), f"painting {path.name}", progress))

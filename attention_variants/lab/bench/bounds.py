@@ -1,6 +1,6 @@
-"""What the project promises of its speed and memory, beside what a run measured.
+"""What the project guarantees of its speed and memory, beside what a run measured.
 
-The promises speak of certain variants by their numbers, as the README does: 7 is what one would use, 6 what one would
+The guarantees speak of certain variants by their numbers, as the README does: 7 is what one would use, 6 what one would
 write, and 5 and 1 what these are worth.
 """
 
@@ -9,25 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .contenders import ours
-from .result import FLOOR_NAME, Bench, Race, Ratio
+from .contenders import FAST_PATH, OTHERS, TEXTBOOK, TORCH, ours
+from .result import FLOOR_NAME, Bench, Race, Ratio, name_of
 from .workloads import SIZES, Workload
 
 
 @dataclass(frozen=True)
 class Bound:
-    """One promise.
+    """One guarantee.
 
     Attributes
     ----------
     what, where : str
         Of what it speaks, variants by their numbers, and of which workload.
     asked : str
-        What was promised; "" if nothing was, and the figure is there to be read.
+        What was guaranteed; "" if nothing was, and the figure is there to be read.
     measured : str
         What came out.
     met : bool or None
-        Whether the promise was kept; None if there was none.
+        Whether the guarantee was kept; None if there was none.
     """
 
     what: str
@@ -38,7 +38,7 @@ class Bound:
 
 
 def bounds(bench: Bench) -> list[Bound]:
-    """Hold a run against what is promised; what it did not measure is left out.
+    """Hold a run against what is guaranteed; what it did not measure is left out.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def bounds(bench: Bench) -> list[Bound]:
 
 
 def _of_races(races: list[Race]) -> Iterator[Bound]:
-    plain = [race for race in races if _is_plain(race.workload) and _is_promised(race.workload)]
+    plain = [race for race in races if _is_plain(race.workload) and _is_guaranteed(race.workload)]
     for of_race in (_beside_the_floor, _beside_the_best, _with_weights, _heads_at_once):
         for race in plain:
             yield from of_race(race)
@@ -60,18 +60,19 @@ def _of_races(races: list[Race]) -> Iterator[Bound]:
 
 def _beside_the_floor(race: Race) -> Iterator[Bound]:
     w = race.workload
-    if not w.weights and not w.backward and race.was_timed("variant 7"):
-        yield _at_most("7 / floor", w, race.ratio("variant 7"), 1.08)
+    if not w.weights and not w.backward and race.was_timed(name_of(7)):
+        yield _at_most("7 / floor", w, race.ratio(name_of(7)), 1.08)
 
 
 def _beside_the_best(race: Race) -> Iterator[Bound]:
     w, our_names = race.workload, {contender.name for contender in ours()}
     others = [result for result in race.timed if result.name not in (FLOOR_NAME, *our_names)]
-    if w.weights or not w.backward or not others or not race.was_timed("variant 7"):
+    if w.weights or not w.backward or not others or not race.was_timed(name_of(7)):
         return
     best = min(others, key=lambda result: result.median)
-    ratio = race.ratio("variant 7", to=best.name)
-    what = f"7 / {best.name.removeprefix('transformers ')}"  # the best of them
+    ratio = race.ratio(name_of(7), to=best.name)
+    labels = {contender.name: contender.label for contender in OTHERS}
+    what = f"7 / {labels.get(best.name) or best.name}"  # the best of them
     # Within the spread of the run: the lower quartile of the rounds is at most 1.
     yield Bound(what, w.short, "≤ 1.00", f"{ratio}, from {ratio.low:.2f}", ratio.low <= 1.0)
 
@@ -79,14 +80,14 @@ def _beside_the_best(race: Race) -> Iterator[Bound]:
 def _with_weights(race: Race) -> Iterator[Bound]:
     w = race.workload
     if w.weights and not w.backward and (w.batch, w.queries, w.d_model, w.heads) == SIZES[1]:
-        for name, most in (("nn.MultiheadAttention", 1.0), ("nn.MHA, fast path", 1.0), ("textbook class", 0.75)):
-            if race.was_timed("variant 6") and race.was_timed(name):
-                yield _at_most(f"6 / {name}", w, race.ratio("variant 6", to=name), most)
+        for name, most in ((TORCH, 1.0), (FAST_PATH, 1.0), (TEXTBOOK, 0.75)):
+            if race.was_timed(name_of(6)) and race.was_timed(name):
+                yield _at_most(f"6 / {name}", w, race.ratio(name_of(6), to=name), most)
 
 
 def _heads_at_once(race: Race) -> Iterator[Bound]:
-    if race.workload.weights and race.was_timed("variant 5") and race.was_timed("variant 6"):
-        yield Bound("5 / 6", race.workload.short, "", str(race.ratio("variant 5", to="variant 6")), None)
+    if race.workload.weights and race.was_timed(name_of(5)) and race.was_timed(name_of(6)):
+        yield Bound("5 / 6", race.workload.short, "", str(race.ratio(name_of(5), to=name_of(6))), None)
 
 
 def _at_most(what: str, workload: Workload, ratio: Ratio, most: float) -> Bound:
@@ -127,5 +128,5 @@ def _is_plain(workload: Workload) -> bool:
     return workload.dtype == "float32" and not workload.compiled
 
 
-def _is_promised(workload: Workload) -> bool:
+def _is_guaranteed(workload: Workload) -> bool:
     return (workload.batch, workload.queries, workload.d_model, workload.heads) in SIZES

@@ -26,7 +26,7 @@ from attention_variants.variants import VARIANTS, describe_variant, takes
 
 from .adapter import Adapter
 from .floor import Floor
-from .result import FLOOR_NAME
+from .result import FLOOR_NAME, name_of
 from .workloads import Problem, Workload
 
 #: How to install what the extra ``bench`` cannot bring; see scripts/without_dependencies/.
@@ -35,14 +35,18 @@ _INSTALL = {
     "llms-from-scratch": "--no-deps llms-from-scratch",
 }
 
+#: The names of those that are looked for in a run; what is stored has them too.
+TORCH, FAST_PATH, TEXTBOOK = "nn.MultiheadAttention", "nn.MHA, fast path", "textbook class"
+BERT_SDPA = "transformers BERT, sdpa"
+
 #: With more scores than this (B * H * T_q * T_k), who stores them all is timed only where weights are asked for...
 MANY_SCORES = 10_000_000
 #: ... but for these two, which go on to this many, so that one sees what storing them costs.
-YARDSTICKS, MOST_SCORES = ("variant 6", "textbook class"), 100_000_000
+EXAMPLES, MOST_SCORES = (name_of(6), TEXTBOOK), 100_000_000
 #: In bfloat16, in which many a CPU computes at a third of the speed, it is a tenth as many.
 FEWER_IN_BFLOAT16 = 10
 #: Who goes through ``torch.compile`` where that is asked for: it takes seconds for each.
-COMPILED = ("variant 7", "variant 6", "nn.MultiheadAttention", "textbook class", "transformers BERT, sdpa")
+COMPILED = (name_of(7), name_of(6), TORCH, TEXTBOOK, BERT_SDPA)
 
 
 class Ours(Adapter):
@@ -275,6 +279,10 @@ class Contender:
         Whether it can be differentiated as it is timed.
     is_opaque : bool
         Whether it is one operation, into whose memory one cannot look.
+    variant : int or None
+        The number of our variant; None for the others.
+    label : str
+        A shorter name, for where its package is plain; by default the name.
     cannot, too_slow : callable
         Why it does not take part in a workload, or is checked there but not timed, in words; "" otherwise.
     """
@@ -287,13 +295,15 @@ class Contender:
     stores_scores: bool = False
     has_gradients: bool = True
     is_opaque: bool = False
+    variant: int | None = None
+    label: str = ""
     cannot: Callable[[Workload], str] = lambda workload: ""
     too_slow: Callable[[Workload], str] = lambda workload: ""
 
     @property
     def is_ours(self) -> bool:
         """Whether it is one of our variants."""
-        return self.package == "attention-variants"
+        return self.variant is not None
 
     @property
     def version(self) -> str:
@@ -333,8 +343,8 @@ class Contender:
             "" if it is timed.
         """
         scores = workload.batch * workload.heads * workload.queries * workload.keys
-        most = MOST_SCORES if self.name in YARDSTICKS else MANY_SCORES
-        if workload.dtype == "bfloat16" and self.name not in YARDSTICKS:
+        most = MOST_SCORES if self.name in EXAMPLES else MANY_SCORES
+        if workload.dtype == "bfloat16" and self.name not in EXAMPLES:
             most //= FEWER_IN_BFLOAT16
         if self.stores_scores and not workload.weights and scores > most:
             return "stores every score; see the workloads with weights, and the smaller ones"
@@ -357,10 +367,11 @@ def _ours(variant: int) -> Contender:
         return ""
 
     return Contender(
-        f"variant {variant}",
+        name_of(variant),
         partial(Ours, variant=variant),
         package="attention-variants",
         module="attention_variants",
+        variant=variant,
         gives_weights=True,
         stores_scores="need_weights" not in has,
         too_slow=too_slow,
@@ -391,7 +402,8 @@ def _from_scratch(word: str, name: str, *, stores_scores: bool) -> Contender:
 def _of_transformers(name: str, adapter: Callable[..., Adapter], implementation: str, **settings: Any) -> Contender:
     return Contender(
         f"transformers {name}, {implementation}",
-        lambda problem: adapter(problem, implementation),
+        label=f"{name}, {implementation}",
+        prepare=lambda problem: adapter(problem, implementation),
         package="transformers",
         module=f"transformers.models.{name.replace('-', '').lower()}",
         gives_weights=implementation == "eager",
@@ -405,16 +417,16 @@ FLOOR = Contender(FLOOR_NAME, Floor, gives_weights=True)  # it gives none, and i
 
 #: What a reader would pick instead of ours.
 OTHERS: tuple[Contender, ...] = (
-    Contender("nn.MultiheadAttention", lambda p: TorchModule(p, training=True), gives_weights=True),
+    Contender(TORCH, lambda p: TorchModule(p, training=True), gives_weights=True),
     Contender(
-        "nn.MHA, fast path",
+        FAST_PATH,
         lambda p: TorchModule(p, training=False),
         gives_weights=True,
         has_gradients=False,
         is_opaque=True,
         cannot=_fast_path,
     ),
-    Contender("textbook class", Textbook, gives_weights=True, stores_scores=True),
+    Contender(TEXTBOOK, Textbook, gives_weights=True, stores_scores=True),
     Contender("x-transformers, flash", XTransformers, package="x-transformers", module="x_transformers.x_transformers"),
     Contender(
         "labml-nn",

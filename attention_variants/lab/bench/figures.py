@@ -14,8 +14,8 @@ from attention_variants.lab.plots.colors import AXIS_GRID, BAND, INK, OTHERS, OU
 from attention_variants.lab.plots.colors import PARTS as PART_COLORS
 from attention_variants.variants import variants_that_take
 
-from .contenders import all_contenders
-from .result import FLOOR_NAME, Bench, Curve, Race
+from .contenders import Contender, all_contenders
+from .result import Bench, Curve, Race, name_of
 from .shares import PARTS
 
 #: How each kind of race is drawn: the marker, whether it is full, how far below its contender's line.
@@ -74,21 +74,22 @@ def plot_race(bench: Bench) -> Figure:
         panels[f"with weights: {race.workload.size}"] = [race]
     if not panels:  # one workload of the reader's own
         panels = {f"{race.workload.kind}: {race.workload.size}": [race] for race in bench.races}
-    names = [
-        c.name for c in all_contenders() if any(_timed(race, c.name) for group in panels.values() for race in group)
-    ]
+    drawn = [race for group in panels.values() for race in group]
+    contenders = [c for c in all_contenders() if any(_timed(race, c.name) for race in drawn)]
+    names = [contender.name for contender in contenders]
 
     fig, axes = plt.subplots(
         1, len(panels), figsize=(2.1 * len(panels) + 2.6, 0.34 * len(names) + 1.9), sharey=True, squeeze=False
     )
     for ax, (title, races) in zip(axes[0], panels.items(), strict=True):
-        _race_panel(ax, races, names)
+        _race_panel(ax, races, contenders)
         ax.set_title(title.replace(": ", "\n").replace(", d_model", ",\nd_model"), fontsize=9, color=INK)
     axes[0, 0].set_yticks(range(len(names)), names)
-    strong = {f"variant {number}" for number in variants_that_take("need_weights")}
+    strong = variants_that_take("need_weights")
     axes[0, 0].invert_yaxis()
-    for label, name in zip(axes[0, 0].get_yticklabels(), names, strict=True):
-        label.set(color=_color(name), fontsize=9, fontweight="bold" if name in strong else "normal")
+    for label, contender in zip(axes[0, 0].get_yticklabels(), contenders, strict=True):
+        weight = "bold" if contender.variant in strong else "normal"
+        label.set(color=_color(contender), fontsize=9, fontweight=weight)
     handles = [
         plt.Line2D([], [], color=QUIET, linestyle="", marker=marker, mfc=QUIET if full else "white", label=words)
         for words, (marker, full, _) in _MARKS.items()
@@ -167,7 +168,7 @@ def plot_shares(bench: Bench) -> Figure:
                 )
                 text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.2, "alpha": 0.85})
             left += width
-    ax.set_yticks(range(len(bench.shares)), [f"variant {variant}" for variant in bench.shares])
+    ax.set_yticks(range(len(bench.shares)), [name_of(variant) for variant in bench.shares])
     ax.invert_yaxis()
     ax.set_xlabel("milliseconds of a call", color=INK)
     ax.set_title(bench.shares_of, fontsize=9, color=INK, loc="left")
@@ -190,15 +191,15 @@ def _timed(race: Race, name: str) -> bool:
     return any(result.name == name and result.seconds for result in race.results)
 
 
-def _race_panel(ax: Axes, races: Sequence[Race], names: Sequence[str]) -> None:
+def _race_panel(ax: Axes, races: Sequence[Race], contenders: Sequence[Contender]) -> None:
     for race in races:
         marker, full, below = _mark(race) or _MARKS["forward"]
-        for row, name in enumerate(names):
-            if _timed(race, name):
-                ratio, y = race.ratio(name), row + below
-                ax.plot([ratio.low, ratio.high], [y, y], color=_color(name), linewidth=1.3)
-                ax.plot(ratio.median, y, marker, color=_color(name), mfc=_color(name) if full else "white", ms=4.5)
-    for row in range(1, len(names), 2):  # bands, so that the eye keeps to a line
+        for row, contender in enumerate(contenders):
+            if _timed(race, contender.name):
+                ratio, y, color = race.ratio(contender.name), row + below, _color(contender)
+                ax.plot([ratio.low, ratio.high], [y, y], color=color, linewidth=1.3)
+                ax.plot(ratio.median, y, marker, color=color, mfc=color if full else "white", ms=4.5)
+    for row in range(1, len(contenders), 2):  # bands, so that the eye keeps to a line
         ax.axhspan(row - 0.5, row + 0.5, color=BAND, linewidth=0, zorder=0)
     ax.axvline(1.0, color=INK, linewidth=0.8)
     ax.set_xlim(left=min(0.85, ax.get_xlim()[0]))
@@ -252,8 +253,8 @@ def _curves(ax: Axes, curves: Mapping[int, Curve], unit: float = 1.0, beyond_fix
     ax.set_axisbelow(True)
 
 
-def _color(name: str) -> str:
-    return OURS if name.startswith("variant") else INK if name == FLOOR_NAME else OTHERS
+def _color(contender: Contender) -> str:
+    return OURS if contender.is_ours else OTHERS
 
 
 def _quiet(ax: Axes) -> None:

@@ -13,7 +13,7 @@ from .workloads import Problem
 
 
 class Floor(Adapter):
-    """The yardstick: four matrix products and the bare kernel, on tensors that lie ready.
+    """What all are measured by: four matrix products and the bare kernel, on tensors that lie ready.
 
     Nothing flows from one to the next, so nothing is split, merged, copied or checked. (What lies ready are the right
     numbers: the last product gives the right output.) Who packs three products into one, or finds in the cache what it

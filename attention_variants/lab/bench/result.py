@@ -20,6 +20,22 @@ from .workloads import Workload
 #: How the tables call what everybody is compared with, see `contenders.Floor`.
 FLOOR_NAME = "the floor"
 
+
+def name_of(variant: int) -> str:
+    """How runs and tables call a variant: by this its results are found.
+
+    Parameters
+    ----------
+    variant : int
+        Its number.
+
+    Returns
+    -------
+    name : str
+    """
+    return f"variant {variant}"
+
+
 #: How many of the longest T an exponent is fitted to: short ones measure what each call costs anyway.
 FITTED = 4
 
@@ -292,7 +308,7 @@ class Bench:
     machine : dict
         Where, see `describe_machine`.
     quick : bool
-        Whether it was a quick run, whose figures are not those that are promised.
+        Whether it was a quick run, whose figures are not those that are guaranteed.
     races : list of Race
         One for each workload.
     growth : Growth or None

@@ -88,7 +88,7 @@ def bench(
     workloads : sequence of Workload, optional
         The races; by default those of a full or a quick run.
     is_quick : bool, default False
-        Small sizes, and done in a minute: to see that it works. The figures that are promised need a full run.
+        Small sizes, and done in a minute: to see that it works. The figures that are guaranteed need a full run.
     parts : sequence of str, optional
         Of "races", "growth", "shares" and "compile"; by default all, without the last if quick, and the first alone if
         ``workloads`` are given.

@@ -11,7 +11,7 @@ from rich.text import Text
 from attention_variants.lab.table import html_table, plain_text, rich_table
 
 from .bounds import Bound, bounds
-from .result import FLOOR_NAME, SEEN_FROM, Bench, Compiled, Growth, Race, Result
+from .result import FLOOR_NAME, SEEN_FROM, Bench, Compiled, Growth, Race, Result, name_of
 from .shares import PARTS
 
 #: How many workloads stand in one table, so that it fits a terminal of 80.
@@ -72,7 +72,7 @@ def race_tables(races: list[Race]) -> Iterator[_Parts]:
 
 
 def bounds_table(found: list[Bound], caption: str) -> _Parts:
-    """Lay out what is promised, beside what was measured.
+    """Lay out what is guaranteed, beside what was measured.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def bounds_table(found: list[Bound], caption: str) -> _Parts:
         "✓ met, ✗ missed. ±: half the distance of the quartiles. bwd: forward + backward, met if the lower quartile is "
         f"(“from”). On {caption}"
     )
-    return "What is promised, and what came out", ["", "B x T", "measured", "asked"], rows, 2, note
+    return "What is guaranteed, and what came out", ["", "B x T", "measured", "asked"], rows, 2, note
 
 
 def all_tables(bench: Bench) -> Iterator[_Parts]:
@@ -188,7 +188,7 @@ def _growth_table(growth: Growth) -> _Parts:
         memory = growth.memory(variant)
         rows.append(
             [
-                f"variant {variant}",
+                name_of(variant),
                 f"{curve.lengths[-1]:,}",
                 f"{curve.values[-1] * 1e3:,.0f} ms",
                 f"{curve.exponent:.2f}",
@@ -212,7 +212,7 @@ def _shares_table(shares: dict[int, dict[str, float]], workload: str) -> _Parts:
     rows = []
     for variant, parts in shares.items():
         total = sum(parts.values())
-        rows.append([f"variant {variant}", f"{total * 1e3:,.0f} ms", *(f"{parts[part] / total:.0%}" for part in PARTS)])
+        rows.append([name_of(variant), f"{total * 1e3:,.0f} ms", *(f"{parts[part] / total:.0%}" for part in PARTS)])
     heads = ["", "call", "linear", "scores", "mask", "softmax", "sum", "kernel", "copies", "other"]
     assert len(heads) == 2 + len(PARTS)
     return "Where the time goes", heads, rows, 1, workload
@@ -220,7 +220,7 @@ def _shares_table(shares: dict[int, dict[str, float]], workload: str) -> _Parts:
 
 def _compiled_table(compiled: list[Compiled]) -> _Parts:
     rows = [
-        [f"variant {one.variant}", one.failure or "works", "-" if one.error is None else f"{one.error:.0e}"]
+        [name_of(one.variant), one.failure or "works", "-" if one.error is None else f"{one.error:.0e}"]
         for one in compiled
     ]
     return "torch.compile(fullgraph=True)", ["", "", "difference"], rows, 2, ""

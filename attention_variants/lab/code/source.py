@@ -282,6 +282,25 @@ def code_lines(what: int | Callable) -> int:
     return len(code)
 
 
+def code_lines_if_any(what: int | Callable) -> int | None:
+    """Count the lines of code where there is a source to read.
+
+    Parameters
+    ----------
+    what : int or callable
+        As for `show`.
+
+    Returns
+    -------
+    lines : int or None
+        None for what ``functools.partial`` has made, or another call that leaves no source.
+    """
+    try:
+        return code_lines(what)
+    except (TypeError, ValueError):
+        return None
+
+
 def diff(a: int | Callable, b: int | Callable, *, docstring: bool = False) -> Diff:
     """Compare the source of two variants, or of any two functions or classes, line by line.
 

@@ -16,11 +16,12 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
-from attention_variants.lab.code.source import code_lines
+from attention_variants.lab.code.source import code_lines_if_any
 from attention_variants.lab.table import html_table, plain_text, rich_table
 from attention_variants.model.lift import lift
 from attention_variants.model.masks import causal_mask, padding_mask
 from attention_variants.variants import VARIANTS, describe_variant, takes
+from attention_variants.variants.registry import name_of_function
 
 from .memory import peak_memory
 from .reference import TOLERANCES, reference_attention, relative_error
@@ -259,21 +260,17 @@ def _check(sizes: Mapping[str, int], dtype: torch.dtype) -> None:
 
 def _row(number: int, function: Callable, need_weights: bool) -> Row:
     """What is known of a variant before it runs."""
-    try:
-        lines = code_lines(function)
-    except (TypeError, ValueError):  # made by functools.partial, or by another call that leaves no source
-        lines = None
     return Row(
         label=f"{number}{'' if need_weights else '*'}",
         variant=number,
-        name=getattr(function, "__name__", f"variant_{number}"),
+        name=name_of_function(function, number),
         need_weights=need_weights,
         errors={},
         equal=False,
         failure=None,
         time=None,
         memory=None,
-        lines=lines,
+        lines=code_lines_if_any(function),
     )
 
 

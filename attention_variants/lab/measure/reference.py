@@ -1,4 +1,4 @@
-"""A float64 yardstick that shares nothing with the variants, and how far from it counts as equal."""
+"""A float64 reference that shares nothing with the variants, and how far from it counts as equal."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
-from attention_variants.lab.code.source import code_lines
+from attention_variants.lab.code.source import code_lines_if_any
 from attention_variants.variants import VARIANTS, describe_variant, variants_that_take
 
 from .colors import COLORS, EDGE, GROUND, INK, QUIET
@@ -165,11 +165,8 @@ def plot_staircase(ax: Axes | None = None, *, column: tuple[str, Mapping[int, st
 
 
 def _lines_of_code(function: Callable) -> str:
-    """How many lines of code a function has; "-" where there is none to be read, as of one made by ``partial``."""
-    try:
-        return str(code_lines(function))
-    except (TypeError, ValueError):
-        return "-"
+    lines = code_lines_if_any(function)
+    return "-" if lines is None else str(lines)
 
 
 def _stack(

@@ -1,7 +1,7 @@
 """Build the wheel, install it with its base dependencies alone in a fresh environment, and run every command there.
 
-    .venv/bin/python scripts/test_wheel.py               in a temporary folder, removed at the end
-    .venv/bin/python scripts/test_wheel.py --keep out    in a folder that stays, to look into
+    .venv/bin/python scripts/check_wheel.py               in a temporary folder, removed at the end
+    .venv/bin/python scripts/check_wheel.py --keep out    in a folder that stays, to look into
 
 A command must do its work, or say in one line which extra to install. The exit status is 1 if one does neither. No
 test of pytest runs this: it installs torch again, a minute or two.
@@ -22,9 +22,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
 from set_up import python_of, torch_requirement
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the commands of this tree, whatever is installed
+
+from attention_variants.cli import app  # noqa: E402
+
 #: What the wheel is made of: copied first, so that the build leaves nothing in the tree and finds nothing old there.
 SOURCES = ("attention_variants", "pyproject.toml", "README.md", "LICENSE")
 #: What the extras bring, and a base installation must do without.
@@ -108,15 +113,15 @@ def steps() -> Iterator[Step]:
 
     yield program("--version", "attention-variants ")
     yield program("--help", "Usage: attention-variants")
-    for command in ("animate", "bench", "check", "compare", "dates", "diff", "explore", "grade", "show"):
+    for command in typer.main.get_group(app).commands:
         yield program(f"{command} --help", f"Usage: attention-variants {command}")
     yield program("show 7", "multihead_attention_fused")
     yield program("diff 3 4", "masked_fill")
     yield program("compare --mask causal", "all equal")
     yield program("compare --json --mask padding", '"variant": 7')
     for kind in ("html", "gif", "png"):
-        yield program(f"animate 4 film.{kind} --scale 1", "frames")
-    yield program("animate 6 film.mp4", 'pip install "attention-variants[lab]"', 2)
+        yield program(f"animate 4 animation.{kind} --scale 1", "frames")
+    yield program("animate 6 animation.mp4", 'pip install "attention-variants[lab]"', 2)
     yield program("explore heads.html", "heads.html")
     yield program("dates 12 March 1998", "1998-03-12")
     yield program("dates --figure where.png 12/3/98", "1998-03-12")
@@ -163,9 +168,9 @@ def install(wheel: Path, folder: Path) -> Path:
     return python
 
 
-def prepare(desk: Path) -> None:
+def prepare(work: Path) -> None:
     """Write what the commands read."""
-    (desk / "class").mkdir(parents=True)
+    (work / "class").mkdir(parents=True)
     for name, text in {
         "right.py": RIGHT,
         "wrong.py": WRONG,
@@ -174,7 +179,7 @@ def prepare(desk: Path) -> None:
         "isolated.py": ISOLATED,
         "every_name.py": EVERY_NAME,
     }.items():
-        (desk / name).write_text(text, encoding="utf-8")
+        (work / name).write_text(text, encoding="utf-8")
 
 
 def surroundings() -> dict[str, str]:
@@ -183,11 +188,11 @@ def surroundings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in removed}
 
 
-def complaint(step: Step, python: Path, desk: Path) -> str:
+def complaint(step: Step, python: Path, work: Path) -> str:
     """Run one step; say what is wrong, or nothing."""
     program, *arguments = step.command
     command = [str(python if program == "python" else python.with_name(program)), *arguments]
-    said = subprocess.run(command, cwd=desk, env=surroundings(), capture_output=True, text=True)
+    said = subprocess.run(command, cwd=work, env=surroundings(), capture_output=True, text=True)
     told = said.stdout + said.stderr
     if said.returncode != step.status:
         return f"exit status {said.returncode}, expected {step.status}:\n{told}"
@@ -198,7 +203,7 @@ def complaint(step: Step, python: Path, desk: Path) -> str:
     return ""
 
 
-def test(folder: Path) -> int:
+def check(folder: Path) -> int:
     """Build, install and run all of it in a folder; return how many steps failed."""
     begin = time.monotonic()
     wheel = build(folder)
@@ -212,12 +217,12 @@ def test(folder: Path) -> int:
     ).stdout
     if extras.strip():
         raise SystemExit(f"the base dependencies bring {extras.strip()}: this would test too little")
-    desk = folder / "desk"
-    prepare(desk)
+    work = folder / "work"
+    prepare(work)
     failed = 0
     for step in steps():
         begin = time.monotonic()
-        wrong = complaint(step, python, desk)
+        wrong = complaint(step, python, work)
         failed += bool(wrong)
         print(
             f"{'FAILED' if wrong else 'ok':6}  {time.monotonic() - begin:5.1f} s  {' '.join(step.command)}", flush=True
@@ -229,7 +234,7 @@ def test(folder: Path) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Test the wheel; the exit status is 1 if anything failed."""
+    """Check the wheel; the exit status is 1 if anything failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work in this folder, which must not be there yet")
     keep = parser.parse_args(arguments).keep
@@ -237,9 +242,9 @@ def main(arguments: list[str] | None = None) -> int:
         if keep.exists():
             parser.error(f"{keep} is there already: name a folder that is not, or remove it")
         keep.mkdir(parents=True)
-        return int(test(keep.resolve()) > 0)
+        return int(check(keep.resolve()) > 0)
     with tempfile.TemporaryDirectory(prefix="wheel-") as folder:
-        return int(test(Path(folder)) > 0)
+        return int(check(Path(folder)) > 0)
 
 
 if __name__ == "__main__":
