@@ -60,7 +60,9 @@ def pytest_command(part: str, notebooks: bool, quick: bool, extra: list[str]) ->
 def surroundings() -> dict[str, str]:
     """Return the environment variables for all of it: notebooks and tests too find the programs of this Python."""
     path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-    return {**os.environ, "PATH": os.pathsep.join(path)}
+    # What Python compiles is to be kept: pytest rewrites each file of tests in each process.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PATH": os.pathsep.join(path)}
 
 
 def run_checks() -> list[str]:

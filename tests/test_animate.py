@@ -30,6 +30,8 @@ from attention_variants.lab.plots.axes import colormap
 from attention_variants.lab.plots.colors import BLOCKED, INK
 from attention_variants.variants import VARIANTS, attention_loops, attention_matmul, attention_tiled
 
+pytestmark = pytest.mark.slow
+
 B, T_Q, T_K, H, D_MODEL = 2, 5, 7, 2, 8
 CAUSAL = torch.ones(T_Q, T_K, dtype=torch.bool).tril(1)
 QUERIES, KEYS = ["it", "was", "too", "tired", "."], ["[CLS]", "the", "animal", "crossed", "the", "street", "[SEP]"]

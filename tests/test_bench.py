@@ -31,6 +31,8 @@ from attention_variants.lab.bench.run import Run, bench
 from attention_variants.lab.bench.shares import PARTS, measure_shares
 from attention_variants.lab.bench.workloads import SIZES, Problem, Workload, full, lengths, of_size, quick
 
+pytestmark = pytest.mark.slow
+
 SMALL = (2, 5, 8, 2)
 STORED = Path(__file__).resolve().parents[1] / "assets" / "bench"
 BY_NAME = {contender.name: contender for contender in all_contenders()}

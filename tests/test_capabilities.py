@@ -309,6 +309,7 @@ def test_the_picture_of_the_readme_would_have_it(everything):
 # ------------------------------------------------------------------------------------------------ measuring
 
 
+@pytest.mark.slow
 def test_it_takes_part_in_the_races(eighth):
     _, takes = eighth
     first = ours()[0]
@@ -326,6 +327,7 @@ def test_loops_are_seen_by_what_they_start():
     assert [number for number in VARIANTS if loops_over_numbers(lift(number))] == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eighth", ["everything", "nothing"], indirect=True)
 def test_its_cost_grows_like_that_of_the_others(eighth):
     growth = measure_growth(shortest=4, longest=8)
@@ -350,6 +352,7 @@ def test_compiling_leaves_out_only_what_loops(eighth, monkeypatch):
     assert bound.what == f"2 to {found[-1].variant}: torch.compile"
 
 
+@pytest.mark.slow
 def test_where_its_time_goes_is_measured_if_it_takes_heads(eighth):
     _, takes = eighth
     assert sum(measure_shares(8, of_size((1, 8, 8, 2)), calls=1).values()) > 0

@@ -102,6 +102,7 @@ def test_a_wrong_argument_is_one_line_and_exit_2(arguments, words, capsys):
     assert words in line
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_a_program():
     process = run("show", "8")
     assert process.returncode == 2
@@ -125,6 +126,7 @@ def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it(monkey
     )
 
 
+@pytest.mark.slow
 def test_control_c_ends_in_one_line(tmp_path):
     began, submission = tmp_path / "began", tmp_path / "endless.py"
     submission.write_text(f"import pathlib, time\npathlib.Path({str(began)!r}).touch()\ntime.sleep(600)\n")
@@ -140,6 +142,7 @@ def test_control_c_ends_in_one_line(tmp_path):
     assert process.returncode == 130
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", ["--version", "--help", "show 4", "dates --plain 12/3/98"])
 def test_whoever_has_read_enough_gets_no_traceback(arguments):
     command = [sys.executable, "-m", "attention_variants.cli", *arguments.split()]
@@ -154,6 +157,7 @@ def test_whoever_has_read_enough_gets_no_traceback(arguments):
 # Films and pages.
 
 
+@pytest.mark.slow
 def test_animate_writes_a_film(tmp_path, capsys):
     for variant in (2, 3, 4, 6):
         assert main(["animate", str(variant), str(tmp_path / f"{variant}.png"), "--scale", "1"]) == 0

@@ -19,6 +19,8 @@ from attention_variants.lab.plots.colors import COLORS
 from attention_variants.lab.plots.diagrams import plot_staircase, plot_transformer
 from attention_variants.variants import VARIANTS, describe_variant, register, unregister
 
+pytestmark = pytest.mark.slow
+
 DRAWINGS = {
     "transformer": plot_transformer,
     "transformer, plain": lambda ax=None: plot_transformer(ax, highlight=False),

@@ -24,6 +24,8 @@ from attention_variants.lab.animation.encode import (
     write_mp4,
 )
 
+pytestmark = pytest.mark.slow
+
 ARRAYS = [np.triu(np.ones((4, 5)), k) for k in (0, 1, 2, 3)]
 INCH = 40  # pixels, in these tests
 

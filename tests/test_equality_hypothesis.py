@@ -45,6 +45,7 @@ dtypes = st.sampled_from([torch.float64, torch.float32])
 in_small_blocks = functools.partial(tiled, block_size=2)  # of up to 4 keys
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(problem=problems(), dtype=dtypes)
 def test_the_batched_variants_equal_the_reference(problem, dtype):

@@ -133,6 +133,7 @@ def test_it_looks_at_the_animal_when_tired_and_still_prefers_it_when_wide():
     assert wide.weights[1, it, animal] > 2 * wide.weights[1, it, street]
 
 
+@pytest.mark.slow
 def test_loading_needs_neither_transformers_nor_matplotlib():
     code = (
         "import sys; from attention_variants.lab.examples import load_batch, load_example;"
@@ -334,6 +335,7 @@ def test_a_batch_needs_a_list_with_something_in_it():
 # The script
 
 
+@pytest.mark.slow
 def test_the_script_builds_what_ships(script, rebuilt, capsys):
     assert script.main(["--source", "package", "--check"]) == 0
     assert "the same" in capsys.readouterr().out

@@ -29,6 +29,8 @@ from attention_variants.lab.explore import explore
 from attention_variants.lab.plots.colors import COLORS, OPPOSITES
 from attention_variants.variants import multihead_attention
 
+pytestmark = pytest.mark.slow
+
 TIRED = "The animal didn't cross the street because it was too tired."
 WORDS = ["<s>", "it", "reads", "from", "left", "it", "$x$"]
 CAUSAL = torch.ones(7, 7, dtype=torch.bool).tril()

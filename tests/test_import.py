@@ -68,6 +68,7 @@ def test_every_part_of_the_package_is_loaded_when_used(modules):
     assert not early, f"import attention_variants loads {sorted(early)}: name them in __init__.pyi instead"
 
 
+@pytest.mark.slow
 def test_the_variants_load_torch_and_nothing_that_draws_or_grades():
     loaded = modules_after("import attention_variants as av; av.VARIANTS, av.MultiHeadAttention")
     assert {"torch", "attention_variants.variants.v7_fused", "attention_variants.model.layer"} <= loaded
@@ -75,6 +76,7 @@ def test_the_variants_load_torch_and_nothing_that_draws_or_grades():
     assert not {"IPython", "matplotlib", "pygments", "rich", "safetensors", "transformers"} & loaded
 
 
+@pytest.mark.slow
 def test_counting_memory_does_not_load_the_compiler():
     call = (
         "import torch; from attention_variants.lab.measure.memory import peak_memory; "
@@ -136,6 +138,7 @@ assert attention_variants.classroom is classroom
 """
 
 
+@pytest.mark.slow
 def test_a_function_is_not_hidden_by_the_module_of_its_name():
     subprocess.run([sys.executable, "-c", FRESH], check=True)
 

@@ -176,6 +176,7 @@ FROM = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("load", "make", "dropout"), FROM)
 def test_the_weights_are_copies(load, make, dropout):
     attention = make()

@@ -26,6 +26,8 @@ from attention_variants.lab.plots.heads import plot_heads
 from attention_variants.lab.plots.weights import plot_weights
 from attention_variants.variants import VARIANTS, attention_masked, multihead_attention
 
+pytestmark = pytest.mark.slow
+
 B, T_q, T_k, H, D_K = 2, 5, 7, 2, 4
 QUERIES = ["it", "was", "too", "tired", "."]
 KEYS = ["[CLS]", "the", "animal", "crossed", "the", "street", "[SEP]"]

@@ -14,6 +14,8 @@ from attention_variants.cli import main
 from attention_variants.lab.plots.dates import plot_reading, reading_table
 from attention_variants.model.date_model import DateReading, read_date
 
+pytestmark = pytest.mark.slow
+
 H, T_T, T_S = 2, 3, 5
 
 

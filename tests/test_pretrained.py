@@ -187,6 +187,7 @@ def test_all_seven_compute_what_transformers_computes(folders, kind):
         torch.testing.assert_close(several, torch.stack([expected.embedding for expected in theirs]), **EXACT)
 
 
+@pytest.mark.slow
 def test_minilm_is_unchanged(minilm, plain_minilm):
     sentences = list_examples()
     theirs = [run_plain(*plain_minilm, sentence) for sentence in sentences]

@@ -75,6 +75,7 @@ def test_a_wrong_variant_is_found_and_the_case_can_be_run_again(monkeypatch, cap
     assert fault in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_process_takes_the_cases_in_chunks(monkeypatch):
     monkeypatch.setattr(random_cases, "CHUNK", 3)
     seen = random_cases.measure_all(range(100, 107), jobs=1)

@@ -15,6 +15,8 @@ from attention_variants.lab.measure.compare import compare
 from attention_variants.lab.plots.colors import COLORS
 from attention_variants.variants import VARIANTS, attention_matmul
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "readme_picture.py"
 STORED = ROOT / "assets" / "attention.png"

@@ -12,6 +12,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 import attention_variants as av
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path):

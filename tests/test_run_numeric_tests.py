@@ -31,6 +31,7 @@ def runs(monkeypatch):
     return runs
 
 
+@pytest.mark.slow
 def test_what_a_real_process_says():
     assert run_numeric_tests.capability("default") == "default"
 

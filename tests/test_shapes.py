@@ -73,6 +73,7 @@ def said() -> list[str]:
     return result.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [

@@ -856,6 +856,7 @@ def test_the_example_of_the_docstring():
 # In a notebook
 
 
+@pytest.mark.slow
 def test_a_function_of_a_notebook_cell(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment, not one of the user's
     cells = [

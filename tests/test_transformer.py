@@ -299,6 +299,7 @@ def test_the_whole_is_embedding_and_position_then_torch_then_projection(norm_fir
 # ---------------------------------------------------------------------------------------------------- the seven
 
 
+@pytest.mark.slow
 def test_any_variant_gives_the_same_logits_weights_and_gradients():
     model = make_model()
     source, target = make_batch()
