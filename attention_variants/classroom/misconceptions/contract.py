@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ._mistake import Changes, Mistake, alike, by_hand
 
-_MATRICES = (2, 3, 4, 5, 6)
 _RETURN = "return context, weights"
 _SHAPES = {
     1: "    (T_q, d_k), (T_k, d_v) = q.shape, v.shape\n",
