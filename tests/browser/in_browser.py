@@ -34,11 +34,12 @@ def play(page, player) -> None:
     page.clock.install()
     canvas = player.locator("canvas")
     player.scroll_into_view_if_needed()
+    player.locator("button.play:enabled").wait_for()
     finished = canvas.evaluate(CANVAS)
     player.get_by_role("button", name="play").click()
     first = canvas.evaluate(CANVAS)
     assert first != finished, "play starts at the beginning"
-    for _ in range(40):  # how long a frame stands is for the film to say
+    for _ in range(40):  # how long a frame stands is for the animation to say
         page.clock.run_for(250)
         if (second := canvas.evaluate(CANVAS)) != first:
             break

@@ -32,10 +32,12 @@ BARE_MATHS = "() => [...document.querySelectorAll('.math')].filter((one) => !one
 # Pictures whose words are none, or the name that Sphinx gives to what has none.
 WORDLESS = """() => [...document.querySelectorAll("article img")]
   .filter((one) => one.alt.split(" ").length < 5 || !one.alt.trim().endsWith(".")).map((one) => one.src.slice(-60))"""
-# When the maths is typeset, and the page was drawn twice: what follows the size of the window has done so.
+# When the maths is typeset, players have their frames, and the page was drawn twice: what follows the size of the window
+# has done so.
 DRAWN = """async () => {
   await window.MathJax?.startup?.promise;
   await document.fonts.ready;
+  while (document.querySelector("#view:empty, .av-player[aria-busy]")) await new Promise(requestAnimationFrame);
   for (const _ of [1, 2]) await new Promise(requestAnimationFrame);
 }"""
 # The players are pages of their own. Colours are those of the theme, whatever the width. Of the words of code that look
@@ -241,7 +243,7 @@ def test_on_a_phone_a_player_shows_all_of_a_frame(page, address):
     player.wait_for()
     width, height = player.locator("canvas").evaluate("one => [one.width, one.height]")
     assert height > width, "one part below the other"
-    assert player.locator(".paper").evaluate("one => one.scrollWidth <= one.clientWidth")
+    assert player.locator(".picture").evaluate("one => one.scrollWidth <= one.clientWidth")
     play(page, player)
     page.set_viewport_size({"width": WIDE, "height": 900})
     player = page.frame_locator("iframe.view").first.locator(".av-player:not(.narrow)")

@@ -14,11 +14,12 @@ export default {
     root.style.maxWidth = `${width}px`;
     root.setAttribute("role", "group");
     root.setAttribute("aria-label", name);
+    root.setAttribute("aria-busy", "true"); // until the frames are decoded: until then the controls could do nothing
     root.innerHTML = `
-      <div class="paper" tabindex="0"><canvas role="img"></canvas></div>
+      <div class="picture" tabindex="0"><canvas role="img" aria-label="the frames are being decoded"></canvas></div>
       <p class="caption"></p>
       <div class="controls">
-        <button class="play"></button>
+        <button class="play">▶ play</button>
         <button class="back" aria-label="one step back" title="one step back">◂</button>
         <button class="on" aria-label="one step on" title="one step on">▸</button>
         <input type="range" min="0" max="${last}" step="1" aria-label="frame">
@@ -31,7 +32,11 @@ export default {
       ["canvas", ".caption", ".play", ".back", ".on", "input", "output", "select"].map((part) => root.querySelector(part));
 
     // JupyterLab has shortcuts of its own on arrow keys and space.
-    for (const control of [play, back, on, slider, speed]) control.dataset.lmSuppressShortcuts = "true";
+    const controls = [play, back, on, slider, speed];
+    for (const control of controls) {
+      control.dataset.lmSuppressShortcuts = "true";
+      control.disabled = true;
+    }
     el.append(root);
 
     const pictures = frames.map((frame) => {
@@ -41,17 +46,17 @@ export default {
     });
     await Promise.all(pictures.map((picture) => picture.decode()));
 
-    const film = document.createElement("canvas"); // a whole frame, of which the page shows the parts
-    [film.width, film.height] = size;
-    const [paper, seen] = [film, canvas].map((one) => one.getContext("2d"));
+    const whole = document.createElement("canvas"); // a whole frame, of which the page shows the parts
+    [whole.width, whole.height] = size;
+    const [whole2d, shown2d] = [whole, canvas].map((one) => one.getContext("2d"));
     let now = -1;
     let timer = null;
 
-    function expose() {
-      if (!root.classList.contains("narrow")) return seen.drawImage(film, 0, 0);
+    function redraw() {
+      if (!root.classList.contains("narrow")) return shown2d.drawImage(whole, 0, 0);
       let top = 0;
       for (const [x, y, wide, high] of parts) {
-        seen.drawImage(film, x, y, wide, high, 0, top, wide, high);
+        shown2d.drawImage(whole, x, y, wide, high, 0, top, wide, high);
         top += high;
       }
     }
@@ -65,15 +70,15 @@ export default {
         : size;
       if (canvas.width === wide && canvas.height === high) return;
       [canvas.width, canvas.height] = [wide, high];
-      expose();
+      redraw();
     }
 
     function show(frame) {
       const goal = Math.min(Math.max(frame, 0), last);
       const first = goal > now ? now + 1 : 0; // backwards: from the beginning, which takes milliseconds
-      for (let i = first; i <= goal; i += 1) paper.drawImage(pictures[i], 0, 0);
+      for (let i = first; i <= goal; i += 1) whole2d.drawImage(pictures[i], 0, 0);
       now = goal;
-      expose();
+      redraw();
       canvas.setAttribute("aria-label", captions[now]);
       caption.textContent = captions[now];
       slider.value = now;
@@ -105,7 +110,8 @@ export default {
     back.addEventListener("click", () => { stop(); show(now - 1); });
     on.addEventListener("click", () => { stop(); show(now + 1); });
     slider.addEventListener("input", () => { stop(); show(Number(slider.value)); });
-    stop();
+    for (const control of controls) control.disabled = false;
+    root.removeAttribute("aria-busy");
     layOut();
     new ResizeObserver(layOut).observe(root);
     show(last); // the finished picture, until somebody presses play
