@@ -26,9 +26,11 @@ from attention_variants.lab.bench.figures import draw_all
 from attention_variants.lab.bench.growth import measure_growth, peak_of_process
 from attention_variants.lab.bench.machine import describe_machine, machine_in_words
 from attention_variants.lab.bench.race import check, race
+from attention_variants.lab.bench.reasons import _SENTENCES, FAILURES, Reason, Why
 from attention_variants.lab.bench.result import Bench, Compiled, Curve, Growth, Race, Result, fit_exponent
 from attention_variants.lab.bench.run import Run, bench
 from attention_variants.lab.bench.shares import PARTS, measure_shares
+from attention_variants.lab.bench.tables import failures
 from attention_variants.lab.bench.workloads import SIZES, Problem, Workload, full, lengths, of_size, quick
 
 pytestmark = pytest.mark.slow
@@ -172,7 +174,7 @@ def test_who_is_not_equal_is_not_timed(adapter, workload, shows):
     result = race(workload, [wrong, BY_NAME["variant 6"]], rounds=2)
     assert not result["wrong"].equal
     assert result["wrong"].errors[shows] > 1e-3
-    assert result["wrong"].reason == "not equal: not timed"
+    assert result["wrong"].reason == Reason(Why.NOT_EQUAL)
     assert not result["wrong"].seconds
     assert len(result["variant 6"].seconds) == 2
     assert not result.all_equal
@@ -194,7 +196,8 @@ def test_a_contender_that_raises_is_reported():
         raise RuntimeError("no such kernel\nat line 3")
 
     result = race(of_size(SMALL), [Contender("broken", broken)], rounds=1)
-    assert result["broken"].reason == "RuntimeError: no such kernel"
+    assert result["broken"].reason == Reason(Why.RAISED, {"error": "RuntimeError", "message": "no such kernel"})
+    assert str(result["broken"].reason) == "RuntimeError: no such kernel"
     assert not result["broken"].seconds
 
 
@@ -219,7 +222,7 @@ def test_what_is_compiled_is_checked_compiled(monkeypatch):
     monkeypatch.setattr(torch, "compile", lie)
     result = race(of_size(SMALL, compiled=True), [BY_NAME["variant 7"]], rounds=1)["variant 7"]
     assert result.errors["compiled"] > 0.1
-    assert result.reason == "not equal when compiled: not timed"
+    assert result.reason == Reason(Why.NOT_EQUAL_COMPILED)
     assert not result.seconds
 
 
@@ -239,6 +242,38 @@ def test_the_tables_say_who_differs_and_who_is_missing(monkeypatch):
     assert "DIFFERS" in text
     assert "missing: not installed" in text
     assert "pip install nowhere" in text
+
+
+OF_THIS_RUN = {
+    Why.NOT_INSTALLED: {"error": "No module named 'far'", "install": "far"},
+    Why.RAISED: {"error": "NoKernel", "message": "for this size"},
+}
+REASONS = [Reason(why, OF_THIS_RUN.get(why, {})) for why in Why]
+
+
+def test_who_is_missing_is_known_by_a_code_and_not_by_words(monkeypatch):
+    """Every sentence could be another one, and an exception need not be called an error."""
+    monkeypatch.setattr("attention_variants.lab.bench.reasons._SENTENCES", dict.fromkeys(Why, "not equal: an Error"))
+    results = [Result(reason.code.value, "", reason=reason) for reason in REASONS]
+    said = failures(Bench({}, races=[Race(of_size(SMALL), results)]))
+    assert said == sorted(f"{why.value}: not equal: an Error" for why in FAILURES)
+    assert set(FAILURES) == {Why.NOT_INSTALLED, Why.NOT_EQUAL, Why.NOT_EQUAL_COMPILED, Why.RAISED}
+
+
+@pytest.mark.parametrize("reason", REASONS, ids=lambda reason: reason.code.value)
+def test_a_reason_has_a_sentence_and_is_stored_as_data(reason):
+    assert _SENTENCES[reason.code]
+    assert "{" not in str(reason)
+    assert all(detail in str(reason) for detail in reason.details.values())
+    stored = json.loads(json.dumps(Result("x", "1", reason=reason).to_dict()))
+    assert stored["reason"] == {"code": reason.code.value, "details": reason.details, "sentence": str(reason)}
+    assert Result.from_dict(stored).reason == reason
+
+
+def test_the_stored_run_has_the_sentences_of_now():
+    stored = json.loads((STORED / "bench.json").read_text(encoding="utf-8"))
+    assert json.loads(json.dumps(Bench.load(STORED).to_dict()))["races"] == stored["races"]
+    assert {result["reason"] is None for race in stored["races"] for result in race["results"]} == {True, False}
 
 
 def test_a_guaranteed_size_with_settings_of_your_own_makes_only_the_guarantees_it_can():
@@ -263,7 +298,8 @@ def test_a_missing_library_is_named_with_the_command(monkeypatch):
 
     monkeypatch.setattr(contenders, "_import", missing)
     reason = BY_NAME["labml-nn"].absent(of_size(SMALL))
-    assert "pip install labml && pip install --no-deps labml-nn" in reason
+    assert reason.code == Why.NOT_INSTALLED
+    assert "pip install labml && pip install --no-deps labml-nn" in str(reason)
 
 
 def test_the_fast_path_is_the_fast_path():

@@ -79,10 +79,11 @@ def _refuse(error: typer.TyperException) -> None:
     """Say what is wrong with the arguments: what came, what was expected, where to read on."""
     ctx: Any = getattr(error, "ctx", None)  # usage errors know the command that was parsed
     where = ctx.command_path if ctx else PROGRAM
-    message = error.format_message().replace("Value error, ", "")  # as pydantic begins
     if isinstance(error.__cause__, ValueError) and hasattr(error.__cause__, "errors"):  # pydantic knows what came
-        came = repr(error.__cause__.errors()[0]["input"])
-        message += "" if came in message else f"; got {came}"
+        (details, *_) = error.__cause__.errors()
+        raised = details.get("ctx", {}).get("error")  # by a parser of ours or of typer, which say themselves what came
+        error.message = f"{details['msg']}; got {details['input']!r}" if raised is None else str(raised)
+    message = error.format_message()
     if ctx and isinstance(ctx.command, _Commands) and type(error) is _UsageError:
         message += f" Expected one of {', '.join(ctx.command.list_commands(ctx))}."
     in_one_line(where, f"{message} (see {where} --help)")

@@ -29,13 +29,13 @@ def _sizes(text: str) -> Sizes:
     try:
         return Sizes(*map(int, text.split(",")))
     except (ValueError, TypeError):
-        raise ValueError("must be four whole numbers, such as 4,512,512,8") from None
+        raise ValueError(f"must be four whole numbers, such as 4,512,512,8; got {text!r}") from None
 
 
 def _parts(text: str) -> Parts:
     parts = Parts(text.split(","))
     if not set(parts) <= set(_PARTS):
-        raise ValueError(f"must be of {', '.join(_PARTS)}, with commas between them")
+        raise ValueError(f"must be of {', '.join(_PARTS)}, with commas between them; got {text!r}")
     return parts
 
 

@@ -244,9 +244,7 @@ READ = {
     "classroom/contract/answer.py": {"not implemented for 'Half'", "inplace operation"},  # PyTorch's errors
     "classroom/nbgrader/plain_code.py": {" and lacks_keys\\(.*\\):"},  # Python code
     "classroom/sandbox/rules.py": {"numbers from the kernel"},  # the key of a count
-    "cli/__init__.py": {"Value error, "},  # what typer's library puts before a sentence
     "lab/bench/machine.py": {"model name"},  # a line of /proc/cpuinfo
-    "lab/bench/tables.py": {"not installed", "not equal"},  # the reason in a result of the bench, which is text
     "lab/web/view.py": {"const view = "},  # JavaScript
     "model/dates.py": {"day first"},  # an argument
 }

@@ -26,6 +26,7 @@ from attention_variants.variants import VARIANTS, describe_variant, takes
 
 from .adapter import Adapter
 from .floor import Floor
+from .reasons import Reason, Why
 from .result import FLOOR_NAME, name_of
 from .workloads import Problem, Workload
 
@@ -284,7 +285,7 @@ class Contender:
     label : str
         A shorter name, for where its package is plain; by default the name.
     cannot, too_slow : callable
-        Why it does not take part in a workload, or is checked there but not timed, in words; "" otherwise.
+        Why it does not take part in a workload, or is checked there but not timed; None otherwise.
     """
 
     name: str
@@ -297,8 +298,8 @@ class Contender:
     is_opaque: bool = False
     variant: int | None = None
     label: str = ""
-    cannot: Callable[[Workload], str] = lambda workload: ""
-    too_slow: Callable[[Workload], str] = lambda workload: ""
+    cannot: Callable[[Workload], Why | None] = lambda workload: None
+    too_slow: Callable[[Workload], Why | None] = lambda workload: None
 
     @property
     def is_ours(self) -> bool:
@@ -310,7 +311,7 @@ class Contender:
         """The version of its package."""
         return version(self.package)
 
-    def absent(self, workload: Workload) -> str:
+    def absent(self, workload: Workload) -> Reason | None:
         """Say why it does not take part.
 
         Parameters
@@ -319,18 +320,19 @@ class Contender:
 
         Returns
         -------
-        reason : str
-            "" if it takes part.
+        reason : Reason or None
+            None if it takes part.
         """
         try:
             _import(self.module)
         except ImportError as error:
-            return f"not installed ({error}): pip install {_INSTALL.get(self.package, self.package)}"
+            install = _INSTALL.get(self.package, self.package)
+            return Reason(Why.NOT_INSTALLED, {"error": str(error), "install": install})
         if workload.weights and not self.gives_weights:
-            return "gives no weights of its heads"
-        return self.cannot(workload)
+            return Reason(Why.GIVES_NO_WEIGHTS)
+        return _reason(self.cannot(workload))
 
-    def untimed(self, workload: Workload) -> str:
+    def untimed(self, workload: Workload) -> Reason | None:
         """Say why it is checked but not timed.
 
         Parameters
@@ -339,32 +341,36 @@ class Contender:
 
         Returns
         -------
-        reason : str
-            "" if it is timed.
+        reason : Reason or None
+            None if it is timed.
         """
         scores = workload.batch * workload.heads * workload.queries * workload.keys
         most = MOST_SCORES if self.name in EXAMPLES else MANY_SCORES
         if workload.dtype == "bfloat16" and self.name not in EXAMPLES:
             most //= FEWER_IN_BFLOAT16
         if self.stores_scores and not workload.weights and scores > most:
-            return "stores every score; see the workloads with weights, and the smaller ones"
+            return Reason(Why.STORES_EVERY_SCORE)
         if workload.compiled and self.name not in (FLOOR.name, *COMPILED):
-            return "is not compiled here"
-        return self.too_slow(workload)
+            return Reason(Why.NOT_COMPILED)
+        return _reason(self.too_slow(workload))
+
+
+def _reason(why: Why | None) -> Reason | None:
+    return None if why is None else Reason(why)
 
 
 def _ours(variant: int) -> Contender:
     has = describe_variant(variant).takes
     loops = loops_over_numbers(lift(variant))
 
-    def too_slow(workload: Workload) -> str:
+    def too_slow(workload: Workload) -> Why | None:
         if loops:
-            return "minutes a call; see how it grows"
+            return Why.LOOPS_OVER_NUMBERS
         if "mask" not in has and workload.mask != "none":
-            return "one call for each query; see how it grows"
+            return Why.LOOPS_OVER_QUERIES
         if "heads" not in has and (workload.backward or workload.weights):
-            return "Python loops around it; see how it grows"
-        return ""
+            return Why.LOOPS_OUTSIDE
+        return None
 
     return Contender(
         name_of(variant),
@@ -378,14 +384,13 @@ def _ours(variant: int) -> Contender:
     )
 
 
-def _causal_only(workload: Workload) -> str:
-    return "" if workload.mask == "causal" else "is always causal"
+def _causal_only(workload: Workload) -> Why | None:
+    return None if workload.mask == "causal" else Why.ALWAYS_CAUSAL
 
 
-def _fast_path(workload: Workload) -> str:
-    if workload.backward or not workload.is_self or workload.heads % 2:
-        return "its fast path is for self-attention without gradients, and an even number of heads"
-    return ""
+def _fast_path(workload: Workload) -> Why | None:
+    outside = workload.backward or not workload.is_self or workload.heads % 2
+    return Why.OUTSIDE_THE_FAST_PATH if outside else None
 
 
 def _from_scratch(word: str, name: str, *, stores_scores: bool) -> Contender:

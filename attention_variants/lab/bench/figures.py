@@ -17,6 +17,7 @@ from attention_variants.variants import variants_that_take
 from .contenders import Contender, all_contenders
 from .result import Bench, Curve, Race, name_of
 from .shares import PARTS
+from .workloads import Workload
 
 #: How each kind of race is drawn: the marker, whether it is full, how far below its contender's line.
 _MARKS = {
@@ -68,12 +69,12 @@ def plot_race(bench: Bench) -> Figure:
     for race in eager:
         w = race.workload
         if _mark(race) and not w.weights:
-            panels.setdefault(w.size, []).append(race)
+            panels.setdefault(_title(w), []).append(race)
     with_weights = [race for race in eager if race.workload.weights and not race.workload.backward]
     for race in with_weights[-1:]:  # one is enough, and the last is the largest
-        panels[f"with weights: {race.workload.size}"] = [race]
+        panels[_title(race.workload, "with weights")] = [race]
     if not panels:  # one workload of the reader's own
-        panels = {f"{race.workload.kind}: {race.workload.size}": [race] for race in bench.races}
+        panels = {_title(race.workload, race.workload.kind): [race] for race in bench.races}
     drawn = [race for group in panels.values() for race in group]
     contenders = [c for c in all_contenders() if any(_timed(race, c.name) for race in drawn)]
     names = [contender.name for contender in contenders]
@@ -83,7 +84,7 @@ def plot_race(bench: Bench) -> Figure:
     )
     for ax, (title, races) in zip(axes[0], panels.items(), strict=True):
         _race_panel(ax, races, contenders)
-        ax.set_title(title.replace(": ", "\n").replace(", d_model", ",\nd_model"), fontsize=9, color=INK)
+        ax.set_title(title, fontsize=9, color=INK)
     axes[0, 0].set_yticks(range(len(names)), names)
     strong = variants_that_take("need_weights")
     axes[0, 0].invert_yaxis()
@@ -175,6 +176,11 @@ def plot_shares(bench: Bench) -> Figure:
     ax.legend(ncols=len(PARTS), fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(-0.01, -0.24))
     _quiet(ax)
     return _finish(fig, bench)
+
+
+def _title(workload: Workload, first: str = "") -> str:
+    """The title of a panel, narrow enough to stand beside others."""
+    return f"{first}\n" * bool(first) + ",\n".join(workload.size_in_two)
 
 
 def _mark(race: Race) -> tuple[str, bool, float] | None:

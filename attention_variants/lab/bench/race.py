@@ -17,6 +17,7 @@ from attention_variants.lab.measure.reference import TOLERANCES, reference_atten
 
 from .adapter import Adapter
 from .contenders import FLOOR, Contender
+from .reasons import Reason, Why
 from .result import Race, Result
 from .workloads import DTYPES, Problem, Workload
 
@@ -119,7 +120,7 @@ def race(
         report(f"{workload.size}, {workload.kind}: check {contender.name}")
         result = Result(contender.name, "", reason=contender.absent(workload))
         results.append(result)
-        if result.reason:
+        if result.reason is not None:
             continue
         try:
             call = _made_ready(contender, problem, result, checked, device)
@@ -127,7 +128,7 @@ def race(
                 call()
                 ready[result.name] = call, _seconds(call, device)
         except Exception as error:  # a library may raise anything; the table reports it
-            result.reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            result.reason = Reason.raised(error)
 
     if rounds is None:
         fewest = FEWEST_WITH_WEIGHTS if workload.weights and not workload.backward else FEWEST
@@ -160,14 +161,14 @@ def _made_ready(
     if kind not in checked:
         checked[kind] = check(contender, workload, device=device)
     result.errors = dict(checked[kind])
-    result.reason = contender.untimed(workload) if result.equal else "not equal: not timed"
-    if result.reason:
+    result.reason = contender.untimed(workload) if result.equal else Reason(Why.NOT_EQUAL)
+    if result.reason is not None:
         return None
     call, given, compiled_error = _call(contender, problem)
     if workload.compiled and contender is not FLOOR:
         result.errors["compiled"] = compiled_error
         if not result.equal:
-            result.reason = "not equal when compiled: not timed"
+            result.reason = Reason(Why.NOT_EQUAL_COMPILED)
             return None
     if not workload.compiled and not contender.is_opaque:
         result.memory, result.kernel = _memory_and_kernel(call, given, device)

@@ -15,6 +15,7 @@ import torch
 from attention_variants.lab.measure.reference import TOLERANCES
 
 from .machine import machine_in_words
+from .reasons import Reason
 from .workloads import Workload
 
 #: How the tables call what everybody is compared with, see `contenders.Floor`.
@@ -55,8 +56,8 @@ class Result:
         The relative error, beside float64, of the output, the gradients of the inputs, and the weights if asked for.
     tolerance : float
         What counts as equal.
-    reason : str
-        Why it was not timed; "" if it was.
+    reason : Reason or None
+        Why it was not timed; None if it was.
     seconds : list of float
         One call in each round, in the order of the rounds.
     memory : int or None
@@ -72,7 +73,7 @@ class Result:
     version: str
     errors: dict[str, float] = field(default_factory=dict)
     tolerance: float = 0.0
-    reason: str = ""
+    reason: Reason | None = None
     seconds: list[float] = field(default_factory=list)
     memory: int | None = None
     kernel: str = ""
@@ -91,6 +92,16 @@ class Result:
     def median(self) -> float:
         """The median time of a call, in seconds."""
         return statistics.median(self.seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain numbers, strings, lists and dicts, fit for JSON."""
+        return {**asdict(self), "reason": None if self.reason is None else self.reason.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Result:
+        """Read what `to_dict` wrote."""
+        reason = data["reason"]
+        return cls(**{**data, "reason": None if reason is None else Reason.from_dict(reason)})
 
 
 @dataclass(frozen=True)
@@ -167,12 +178,12 @@ class Race:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain numbers, strings, lists and dicts, fit for JSON."""
-        return {"workload": asdict(self.workload), "results": [asdict(result) for result in self.results]}
+        return {"workload": asdict(self.workload), "results": [result.to_dict() for result in self.results]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Race:
         """Read what `to_dict` wrote."""
-        return cls(Workload(**data["workload"]), [Result(**result) for result in data["results"]])
+        return cls(Workload(**data["workload"]), [Result.from_dict(result) for result in data["results"]])
 
 
 @dataclass(frozen=True)
@@ -338,31 +349,6 @@ class Bench:
     def caption(self) -> str:
         """On which machine, in a line."""
         return machine_in_words(self.machine)
-
-    def race(self, kind: str, size: str = "") -> Race:
-        """Look up a race.
-
-        Parameters
-        ----------
-        kind : str
-            As `Workload.kind` says it, such as "forward, causal".
-        size : str, optional
-            The beginning of `Workload.size`, such as "B=2"; by default the first that fits.
-
-        Returns
-        -------
-        race : Race
-
-        Raises
-        ------
-        KeyError
-            If there is none; the error lists those there are.
-        """
-        for race in self.races:
-            if race.workload.kind == kind and race.workload.size.startswith(size):
-                return race
-        there = "; ".join(f"{race.workload.size}: {race.workload.kind}" for race in self.races)
-        raise KeyError(f"no race {kind!r} of size {size!r}; there are {there}")
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain numbers, strings, lists and dicts, fit for JSON."""

@@ -151,17 +151,13 @@ def as_html(bench: Bench) -> str:
 
 def failures(bench: Bench) -> list[str]:
     """Say who is missing for another reason than that of the workload, and why."""
-    return sorted({f"{r.name}: {r.reason}" for race in bench.races for r in race.results if _is_failure(r)})
+    results = [result for race in bench.races for result in race.results]
+    return sorted({f"{r.name}: {r.reason}" for r in results if r.reason is not None and r.reason.is_failure})
 
 
 def _rich_tables(bench: Bench) -> Iterator[Table]:
     for title, columns, rows, left, note in all_tables(bench):
         yield rich_table(title, columns, rows, left=left, note=note)
-
-
-def _is_failure(result: Result) -> bool:
-    """Whether somebody is missing for another reason than that of the workload."""
-    return result.reason.startswith(("not installed", "not equal")) or "Error" in result.reason
 
 
 def _cell(race: Race, name: str) -> str:

@@ -74,8 +74,13 @@ class Workload:
     @property
     def size(self) -> str:
         """The sizes in words."""
+        return ", ".join(self.size_in_two)
+
+    @property
+    def size_in_two(self) -> tuple[str, str]:
+        """The sizes in words, first the lengths, then the widths: for where one line is too long."""
         lengths = f"T={self.queries}" if self.is_self else f"T_q={self.queries}, T_k={self.keys}"
-        return f"B={self.batch}, {lengths}, d_model={self.d_model}, H={self.heads}"
+        return f"B={self.batch}, {lengths}", f"d_model={self.d_model}, H={self.heads}"
 
     @property
     def kind(self) -> str:
