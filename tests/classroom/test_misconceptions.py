@@ -6,6 +6,7 @@ import ast
 import inspect
 import itertools
 import re
+import textwrap
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -430,10 +431,28 @@ def test_no_right_line_is_called_what_it_is_not():
                 assert "torch.finfo(scores.dtype).min" in source, mistake.name
 
 
-def test_whole_lines_go_deeper_in_variant_5():
-    changes = alike((4, 5), ("    a\n    b\n", "    c\n"), ("d", "e"))
-    assert changes[4] == (("    a\n    b\n", "    c\n"), ("d", "e"))
-    assert changes[5] == (("        a\n        b\n", "        c\n"), ("d", "e"))
+def at_two_depths(x, again):
+    x = x + 1
+    x = 2 * x
+    for _ in range(again):
+        x = x + 1
+        x = 2 * x
+    x = x + 1
+    return x
+
+
+def test_whole_lines_are_replaced_at_the_depth_at_which_they_stand():
+    lines = ("    x = x + 1\n    x = 2 * x\n", "    if x > 0:\n        x = x - 1\n\n")
+    wrong = rewrite(at_two_depths, "wrong", lines, ("range(again)", "range(again + 1)"))
+    at_one, at_two = (textwrap.indent(lines[1], pad) for pad in ("", "    "))
+    head, tail = "def wrong(x, again):\n", "    x = x + 1\n    return x\n"
+    assert inspect.getsource(wrong) == f"{head}{at_one}    for _ in range(again + 1):\n{at_two}{tail}"
+    assert wrong(5, 1) == 3
+
+
+def test_lines_of_two_depths_are_not_taken_for_one_piece():
+    with pytest.raises(ValueError, match="does not stand in at_two_depths"):
+        rewrite(at_two_depths, "wrong", ("    x = 2 * x\n    x = x + 1\n", ""))
 
 
 def test_by_hand_variant_7_is_variant_6_with_its_options():

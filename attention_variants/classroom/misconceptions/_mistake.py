@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ BLOCK = """\
         # The lowest finite number, not -inf: a row of nothing but -inf would become NaN.
         scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
 """
+
+#: With what whole lines begin, see `rewrite`.
+_INDENTATION = "    "
 
 #: Sets blocked weights to 0 in any case. The variants do where some query has no key: a right softmax needs no more.
 CLEAR_ALWAYS = ("mask is not None and lacks_keys(mask)", "mask is not None")
@@ -139,7 +143,8 @@ def rewrite(function: Callable, name: str, *changes: tuple[str, str], file: str 
     name : str
         What the new function is called.
     *changes : tuple of (str, str)
-        What to replace, wherever it stands, and by what.
+        What to replace, wherever it stands, and by what. Whole lines, which begin with the indentation of a
+        function's body, are found at any depth, such as in a loop, and what takes their place is indented as they are.
     file : str, optional
         What the new source calls itself, by default the name in angle brackets; one for each function.
 
@@ -155,9 +160,9 @@ def rewrite(function: Callable, name: str, *changes: tuple[str, str], file: str 
     """
     source = _source_of(function).replace(f"def {function.__name__}(", f"def {name}(", 1)
     for old, new in changes:
-        if old not in source:
+        source, count = _replaced(source, old, new)
+        if not count:
             raise ValueError(f"rewrite: {old!r} does not stand in {function.__name__}.")
-        source = source.replace(old, new)
     file = f"<{name}>" if file is None else file
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for show, trace and errors
     namespace = dict(function.__globals__)
@@ -171,11 +176,18 @@ def _source_of(function: Callable) -> str:
     return textwrap.dedent(inspect.getsource(function))
 
 
+def _replaced(source: str, old: str, new: str) -> tuple[str, int]:
+    """Put one piece of code in place of another, and count how often."""
+    if not old.startswith(_INDENTATION):
+        return source.replace(old, new), source.count(old)
+    first, *others = old.splitlines(keepends=True)
+    followed_by = "".join((r"(?P=deeper)" if line.strip() else "") + re.escape(line) for line in others)
+    lines = re.compile(rf"^(?P<deeper> *){re.escape(first)}{followed_by}", re.MULTILINE)
+    return lines.subn(lambda found: textwrap.indent(new, found["deeper"]), source)
+
+
 def alike(variants: tuple[int, ...], *changes: tuple[str, str]) -> dict[int, Changes | Callable | str]:
     """Give several variants the same changes.
-
-    In variant 5 the lines from the scores to the context stand in a loop: whole lines, which begin with a space, are
-    indented once more.
 
     Parameters
     ----------
@@ -189,7 +201,7 @@ def alike(variants: tuple[int, ...], *changes: tuple[str, str]) -> dict[int, Cha
     changes : dict
         The changes of each variant.
     """
-    return {variant: _indented(changes) if variant == 5 else changes for variant in variants}
+    return dict.fromkeys(variants, changes)
 
 
 def by_hand() -> dict[int, Changes | Callable | str]:
@@ -218,11 +230,3 @@ def mask_becomes(wrong: str) -> tuple[str, str]:
     """
     condition, rest = BLOCK.split("\n", 1)
     return (BLOCK, f"{condition}\n        mask = {wrong}\n{rest}")
-
-
-def _indented(changes: Changes) -> Changes:
-    deeper = [[textwrap.indent(text, "    ") for text in change] for change in changes]
-    return tuple(
-        (new_old, new) if old.startswith(" ") else (old, old_new)
-        for (old, old_new), (new_old, new) in zip(changes, deeper, strict=True)
-    )
