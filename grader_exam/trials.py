@@ -20,6 +20,7 @@ from attention_variants.classroom.misconceptions import THEMES as BY_THEME
 from attention_variants.classroom.sandbox.restore import unharmed
 from attention_variants.classroom.sandbox.run import ask
 
+from .bounds import TWINS
 from .program import SLIPS, VARIANTS_OF_THE_PROGRAM, make
 from .rewritings import REWRITINGS
 from .styles import STYLES
@@ -207,7 +208,7 @@ def _alike(x: Answer, y: Answer) -> bool:
     ]
     return numbers[0].keys() == numbers[1].keys() and all(
         (a is None and b is None)
-        or (a is not None and b is not None and a.shape == b.shape and np.allclose(a, b, 1e-4, 1e-6, equal_nan=True))
+        or (a is not None and b is not None and a.shape == b.shape and np.allclose(a, b, *TWINS, equal_nan=True))
         for a, b in ((numbers[0][name], numbers[1][name]) for name in numbers[0])
     )
 

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from attention_variants.variants import VARIANTS, multihead_attention
+
 from . import grading_scheme
 from .check import check, run_exam
 from .contract.answer import Answer
@@ -23,8 +25,10 @@ from .sandbox.limits import MEMORY, SECONDS_OF_A_LAYER
 from .sandbox.rules import READY_MADE_RULES
 from .sandbox.submission import Submission
 
-#: The variant that a layer is around, when its projections do nothing.
-HEADS = 6
+#: The variant that is left of a layer when its projections do nothing: one with a mask and heads. A layer need not have
+#: dropout, is_causal or need_weights, so it is none that takes these. Two variants take just a mask and heads: this is
+#: the one with all heads in one product; the rules in which they differ are not asked of a layer.
+HEADS = next(number for number, function in VARIANTS.items() if function is multihead_attention)
 
 
 def check_layer(
@@ -98,7 +102,7 @@ def check_layer(
         name=name,
         parts=grading_scheme.with_projections(heads.parts, 1 - len(findings) / len(real.problems)),
         findings=(*heads.findings, *findings),
-        misconceptions=_named(answers, findings) or heads.misconceptions,
+        misconceptions=_named(real, answers, findings) or heads.misconceptions,
         broken_rules=tuple(broken for broken in heads.broken_rules if broken.rule in READY_MADE_RULES),
         is_layer=True,
     )
@@ -115,7 +119,7 @@ def _judge(exam: Exam, answers: list[Answer]) -> list[Finding]:
     """What is wrong on real sentences: one finding for each on which anything is."""
     e = Evidence(exam, {s.key: answer for s, answer in zip(exam.problems, answers, strict=True)})
     findings = []
-    for s, expected in zip(exam.problems, _expected(None), strict=True):
+    for s, expected in zip(exam.problems, _expected(exam), strict=True):
         try:
             breach = _difference(e.full(s), expected)
         except Missing as missing:
@@ -138,13 +142,13 @@ def _difference(found: tuple[np.ndarray, np.ndarray], expected: tuple[np.ndarray
     return None
 
 
-def _named(answers: list[Answer], findings: list[Finding]) -> tuple[Mistake, ...]:
+def _named(exam: Exam, answers: list[Answer], findings: list[Finding]) -> tuple[Mistake, ...]:
     """The mistake that gives what was given on every sentence."""
     if not findings or any(answer.context is None or answer.weights is None for answer in answers):
         return ()
     pairs = [(answer.context, answer.weights) for answer in answers]
     for mistake in of_the_layer().values():
-        if all(_same(pair, wrong) for pair, wrong in zip(pairs, _expected(mistake.name), strict=True)):
+        if all(_same(pair, wrong) for pair, wrong in zip(pairs, _expected(exam, mistake.name), strict=True)):
             return (mistake,)
     return ()
 
@@ -155,7 +159,7 @@ def _same(found: tuple, expected: tuple[np.ndarray, np.ndarray]) -> bool:
 
 
 @lru_cache
-def _expected(name: str | None) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+def _expected(exam: Exam, name: str | None = None) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """What the real layer makes of the sentences, or would with the mistake of this name."""
     from attention_variants.lab.examples import load_example
     from attention_variants.model import MultiHeadAttention
@@ -172,4 +176,4 @@ def _expected(name: str | None) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
         assert weights is not None
         return output.numpy(), weights.numpy()
 
-    return tuple(ask(s) for s in Exam(HEADS, REAL).problems)
+    return tuple(ask(s) for s in exam.problems)

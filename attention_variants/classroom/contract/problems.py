@@ -51,6 +51,11 @@ class Exam:
         """The problems, the smallest first; their keys are unique."""
         return _problems(self)
 
+    @property
+    def default(self) -> Exam:
+        """The exam numbered 0 of the same variant, for what does not depend on the numbers that were drawn."""
+        return self if self.number == 0 else replace(self, number=0)
+
     def __getitem__(self, key: str) -> Problem:
         return _by_key(self)[key]
 

@@ -37,6 +37,12 @@ What = Mistake | tuple[Slip, ...]
 
 #: How much it says that both give the same numbers, the same context beside weights of a wrong shape, or no answer.
 _IN_NUMBERS, IN_CONTEXT, _IN_FAILING = 1.0, 0.5, 0.25
+#: What it takes off where a candidate does wrong and the function does not: more than any one problem can say for it.
+_WHERE_IT_IS_RIGHT = 2.0
+#: What each slip after the first takes off: less than the numbers of one problem more, which it must explain.
+_ANOTHER_SLIP = 0.75
+#: A rank that every candidate beats.
+_NO_RANK = -99.0
 
 
 class Candidate:
@@ -62,10 +68,11 @@ class Candidate:
         """
         slips = () if isinstance(self.what, Mistake) else self.what
         shown = sum(slip.knob == "shown" for slip in slips)
-        return sum(self.fits.values()) - 2 * self.false - 0.75 * max(len(slips) - 1, 0), -len(slips), -shown
+        taken_off = _WHERE_IT_IS_RIGHT * self.false + _ANOTHER_SLIP * max(len(slips) - 1, 0)
+        return sum(self.fits.values()) - taken_off, -len(slips), -shown
 
 
-def weigh(e: Evidence, wrong: Sequence[Problem], what: What, to_beat: float = -99.0) -> Candidate:
+def weigh(e: Evidence, wrong: Sequence[Problem], what: What, to_beat: float = _NO_RANK) -> Candidate:
     """See what a candidate explains, and what it would do that the function does not, as long as it can be the best."""
     candidate = Candidate(what, {s.key: _fit(e, s, what) for s in wrong}, 0)
     others = [s for s in e.problems if s not in wrong and s.dtype != "float16" and (s.twice or not e.random)]
@@ -367,7 +374,7 @@ def _as_slips(exam: Exam, name: str) -> tuple[Slip, ...]:
 
 def as_slips(exam: Exam, mistake: Mistake) -> tuple[Slip, ...]:
     """The slip that does the same as an entry of the catalogue, so that it can be combined with another."""
-    return _as_slips(Exam(exam.variant), mistake.name)
+    return _as_slips(exam.default, mistake.name)
 
 
 def words(exam: Exam, what: What) -> tuple[Mistake, ...]:
@@ -376,6 +383,6 @@ def words(exam: Exam, what: What) -> tuple[Mistake, ...]:
         return (what,)
     named = []
     for slip in what:
-        entry = _entry_of(Exam(exam.variant), slip)
+        entry = _entry_of(exam.default, slip)
         named.append(slip.mistake if entry is None else MISCONCEPTIONS[entry])
     return tuple({one.name: one for one in named}.values())

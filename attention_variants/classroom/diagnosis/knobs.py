@@ -17,6 +17,17 @@ from attention_variants.classroom.contract.reference import Pair, heads_of, merg
 
 from .slips import Slip
 
+#: Where float32, in which students compute, ends: exp of more than the first is infinite, less than the second is 0.
+_LARGEST_EXPONENT, _SMALLEST = 88.7, 1e-45
+#: An exponent that float64 still can, or not: what it gives is replaced by infinity anyway (`_LARGEST_EXPONENT`).
+_OVERFLOWS = 1e4
+#: In place of minus infinity, whose difference from itself is NaN; no score of a problem comes near it.
+_NEARLY_MINUS_INFINITY = -1e30
+#: What a length or a sum is divided by at least, as in `torch.nn.functional.normalize`; and as students write it.
+_NOT_ZERO, _EPSILON_OF_A_STUDENT = 1e-12, 1e-9
+#: What students add to blocked scores, or put in their place, with the sign lost.
+_RAISED = 1e9
+
 
 def attend(s: Problem, knobs: Mapping[str, str] | None = None) -> Pair:
     """Solve a problem, with some knobs turned.
@@ -156,7 +167,7 @@ def _raw_scores(s: Problem, split: str | None, score: str | None) -> np.ndarray:
 
 
 def _of_length_one(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), _NOT_ZERO)
 
 
 #: What is compared with what, where the product is as it should be.
@@ -295,18 +306,18 @@ def _weights(scores: np.ndarray, allowed: np.ndarray | None, mask: str | None, a
         return np.where(allowed, _softmax(scores, axis), 0.0)
     if mask in ("renormalised", "renormalised_nan"):
         left = _softmax(scores, axis) * allowed
-        left[left < 1e-45] = 0.0  # where float32 ends
+        left[left < _SMALLEST] = 0.0
         sums = left.sum(-1, keepdims=True)
-        return left / (np.maximum(sums, 1e-9) if mask == "renormalised" else sums)
+        return left / (np.maximum(sums, _EPSILON_OF_A_STUDENT) if mask == "renormalised" else sums)
     fill = (mask or "").removesuffix("_cleared").removesuffix("_and")
     blocked = _blocked(scores, allowed, fill)
     if blocked is not None:
         weights = _softmax(blocked, axis)
         return weights if fill == mask else weights * allowed
     if axis in ("none", "linear", "relu", "unnormalised", "sigmoid", "hard", "overflow", "length"):
-        low = -1e30 if axis in ("unnormalised", "sigmoid", "hard", "overflow") else 0.0
+        low = _NEARLY_MINUS_INFINITY if axis in ("unnormalised", "sigmoid", "hard", "overflow") else 0.0
         return np.nan_to_num(_softmax(np.where(allowed, scores, low), axis)) * allowed
-    return np.where(allowed, _softmax(np.where(allowed, scores, -1e30), axis), 0.0)
+    return np.where(allowed, _softmax(np.where(allowed, scores, _NEARLY_MINUS_INFINITY), axis), 0.0)
 
 
 def _blocked(scores: np.ndarray, allowed: np.ndarray, how: str) -> np.ndarray | None:
@@ -318,8 +329,8 @@ def _blocked(scores: np.ndarray, allowed: np.ndarray, how: str) -> np.ndarray | 
     others = {
         "added": lambda: scores + allowed,
         "subtracted": lambda: scores - ~allowed,
-        "raised": lambda: np.where(allowed, scores, 1e9),
-        "uniform": lambda: np.where(allowed, scores, -1e30),
+        "raised": lambda: np.where(allowed, scores, _RAISED),
+        "uniform": lambda: np.where(allowed, scores, _NEARLY_MINUS_INFINITY),
         "nan": lambda: np.where(allowed, scores, -np.inf),
     }
     return others[how]() if how in others else None
@@ -355,25 +366,25 @@ def _over_everything(scores: np.ndarray) -> np.ndarray:
 
 def _relu(scores: np.ndarray) -> np.ndarray:
     positive = np.maximum(scores, 0)
-    return positive / np.maximum(positive.sum(-1, keepdims=True), 1e-12)
+    return positive / np.maximum(positive.sum(-1, keepdims=True), _NOT_ZERO)
 
 
 def _overflow(scores: np.ndarray) -> np.ndarray:
-    exp = np.exp(np.minimum(scores, 1e4))
-    exp[scores > 88.7] = np.inf  # where float32 ends
+    exp = np.exp(np.minimum(scores, _OVERFLOWS))
+    exp[scores > _LARGEST_EXPONENT] = np.inf
     return exp / exp.sum(-1, keepdims=True)
 
 
 def _whole_max(scores: np.ndarray) -> np.ndarray:
     exp = np.exp(scores - scores.max())
-    exp[exp < 1e-45] = 0.0
+    exp[exp < _SMALLEST] = 0.0
     return exp / exp.sum(-1, keepdims=True)
 
 
 def _against(scores: np.ndarray, largest: np.ndarray) -> np.ndarray:
     """A softmax that takes off something else than the largest score."""
-    exp = np.exp(np.minimum(scores - largest, 1e4))
-    exp[scores - largest > 88.7], exp[exp < 1e-45] = np.inf, 0.0  # where float32 ends
+    exp = np.exp(np.minimum(scores - largest, _OVERFLOWS))
+    exp[scores - largest > _LARGEST_EXPONENT], exp[exp < _SMALLEST] = np.inf, 0.0
     return exp / exp.sum(-1, keepdims=True)
 
 

@@ -8,7 +8,17 @@ import numpy as np
 
 from attention_variants.classroom.contract.evidence import SAME_ANSWER, Evidence, Finding, unequal
 from attention_variants.classroom.contract.problems import Problem
-from attention_variants.classroom.contract.reference import differs, heads_of, right
+from attention_variants.classroom.contract.reference import (
+    BELOW_ANY_WEIGHT,
+    HALF_PRECISION,
+    HIGH_SCORE,
+    KEPT_FOR_DROPPED,
+    NEAR_ZERO,
+    SAME_SCORES,
+    differs,
+    heads_of,
+    right,
+)
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS, Mistake
 
 from .fit import wrong_in
@@ -80,8 +90,10 @@ def _by_code(e: Evidence, findings: Sequence[Finding]) -> str | None:
 def _by_chance(e: Evidence, findings: Sequence[Finding]) -> str | None:
     """What is random without being asked, if only the context is; and a dropout that keeps what it should drop."""
     for finding in findings:
-        if finding.code == "other_share_dropped" and abs(finding.numbers["share"] - (1 - finding.numbers["p"])) < 0.1:
-            return "dropout_keeps_what_it_should_drop"
+        if finding.code == "other_share_dropped":
+            off = finding.numbers["share"] - (1 - finding.numbers["p"])
+            if abs(off) < KEPT_FOR_DROPPED:
+                return "dropout_keeps_what_it_should_drop"
     random = {name for s in e.problems if s.twice for name in unequal(e.answer(s))}
     return "dropout_in_evaluation" if random == {"context"} and "dropout" in e.exam.takes else None
 
@@ -167,11 +179,15 @@ def _lost(e: Evidence, s: Problem) -> str:
     return "".join(name for name, x in gradients.items() if x is None or not x.any())
 
 
+#: In so many problems a function may fail that is judged by its dtype: those in float16 and float64, which it refuses.
+_MAY_FAIL = 2
+
+
 def _by_dtype(e: Evidence, findings: Sequence[Finding]) -> str | None:
     """Which dtype everything comes in, or was computed in."""
     kinds = {kind for s in e.problems for kind in e.answer(s).kinds.values() if kind != "None"}
     whole = [s for s in e.problems if not e.failed(s)]
-    if len(whole) < len(e.problems) - 2:
+    if len(whole) < len(e.problems) - _MAY_FAIL:
         return None
     if kinds == {"torch.float64"}:
         return "always_float64"
@@ -180,7 +196,9 @@ def _by_dtype(e: Evidence, findings: Sequence[Finding]) -> str | None:
     plain = [s for s in whole if not s.large and not s.random and s.dtype != "float16" and s.mask is None]
     pairs = [(s, e.full(s)) for s in plain if s.asks_for_weights]
     distance = [max(np.abs(x - y).max() for x, y in zip(pair, right(s), strict=True)) for s, pair in pairs]
-    if distance and 1e-5 < max(distance) < 2e-2 and 2 * sum(differs(s, pair) for s, pair in pairs) > len(pairs):
+    if not distance or not HALF_PRECISION[0] < max(distance) < HALF_PRECISION[1]:
+        return None
+    if 2 * sum(differs(s, pair) for s, pair in pairs) > len(pairs):
         return "computed_in_half_precision"  # three digits are right, and no more
     return None
 
@@ -195,7 +213,7 @@ def _by_blocked_scores(e: Evidence, findings: Sequence[Finding]) -> str | None:
         blocked = ~s.allowed & s.allowed.any(-1, keepdims=True)
         if not blocked.any():
             continue
-        if (weights[blocked] < -1).all():
+        if (weights[blocked] < BELOW_ANY_WEIGHT).all():
             return "minus_infinity_after_the_softmax"
         if not (weights[blocked] > 0).all():
             return None
@@ -206,7 +224,7 @@ def _by_blocked_scores(e: Evidence, findings: Sequence[Finding]) -> str | None:
         return None
     if _all_the_same(filled):
         size = float(np.concatenate(filled).mean())
-        return "blocked_scores_raised" if size > 2 else _by_fill(size, "blocked_scores_near_zero")
+        return "blocked_scores_raised" if size > HIGH_SCORE else _by_fill(size, "blocked_scores_near_zero")
     if _all_the_same(lowered):
         return _by_fill(float(np.concatenate(lowered).mean()), "mask_added_as_numbers")
     return None
@@ -221,8 +239,8 @@ def _scores_behind(s: Problem, weights: np.ndarray, blocked: np.ndarray) -> tupl
 
 
 def _all_the_same(told: Sequence[np.ndarray]) -> bool:
-    return all(np.ptp(x) < 1e-2 * max(1.0, abs(x.mean())) for x in told)
+    return all(np.ptp(x) < SAME_SCORES * max(1.0, abs(x.mean())) for x in told)
 
 
 def _by_fill(size: float, near: str) -> str:
-    return "fill_not_low_enough" if abs(size) > 1.5 else near
+    return "fill_not_low_enough" if abs(size) > NEAR_ZERO else near
