@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -470,37 +470,14 @@ def _layers(given: Any) -> list[Any]:
 
 
 def _view(example: Explorable, label: str, query: int | str | None) -> _View:
-    """Let variant 6 run on the queries and keys of an example, and keep what it computed."""
+    """Let `multihead_attention` run on the queries and keys of an example, and keep what it computed."""
     tokens = [str(token) for token in _attribute(example, "tokens")]
-    T, num_heads = len(tokens), _attribute(_attribute(example, "layer"), "num_heads")
-    if T > _MOST_TOKENS:
-        raise ValueError(f"explore: more than {_MOST_TOKENS} tokens cannot be read in one picture; {label!r} has {T}.")
-    q, k, weights = (_attribute(example, name).detach().cpu().float() for name in ("q", "k", "weights"))
-    if weights.shape != (num_heads, T, T):
-        raise ValueError(
-            f"explore: {label!r} has {T} tokens and {num_heads} heads, so its weights must have the shape "
-            f"{(num_heads, T, T)}; got {tuple(weights.shape)}."
-        )
-    for name, x in (("q", q), ("k", k)):
-        if x.ndim != 2 or x.shape[0] != T or x.shape[1] % num_heads:
-            raise ValueError(
-                f"explore: {name} of {label!r} must have the shape (T, d_model), T = {T} and d_model divisible by "
-                f"{num_heads}; got {tuple(x.shape)}."
-            )
+    num_heads = _attribute(_attribute(example, "layer"), "num_heads")
+    q, k, weights = _checked_tensors(example, label, len(tokens), num_heads)
     ran = trace(multihead_attention, q, k, k, num_heads=num_heads)  # only its scores are wanted, so any values will do
     split_q, split_k, scores = ran["q"], ran["k"], ran["scores"].double()
 
-    mask = getattr(example, "mask", None)
-    if mask is None:
-        blocked = np.zeros((T, T), dtype=bool)
-        # No mask tells which cells are blocked, but their weights are 0. A weight of 0 adds nothing to the sum anyway.
-        allowed = weights > 0
-    else:
-        check_mask_dtype("explore", mask)
-        if tuple(mask.shape) != (T, T):
-            raise ValueError(f"explore: the mask of {label!r} must have the shape {(T, T)}; got {tuple(mask.shape)}.")
-        allowed = mask.detach().cpu().expand(num_heads, T, T)
-        blocked = ~allowed[0].numpy()
+    allowed, blocked = _allowed(example, label, weights)
     largest = scores.masked_fill(~allowed, -torch.inf).amax(dim=-1)
     largest = largest.masked_fill(~allowed.any(dim=-1), 0.0)  # a query with every key blocked
     exps = (scores - largest[..., None]).exp().masked_fill(~allowed, 0.0)  # (H, T, T)
@@ -526,6 +503,38 @@ def _view(example: Explorable, label: str, query: int | str | None) -> _View:
         largest=largest,
         sums=sums,
     )
+
+
+def _checked_tensors(example: Explorable, label: str, T: int, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The q, k and weights of an example, in float32, if they can be shown."""
+    if T > _MOST_TOKENS:
+        raise ValueError(f"explore: more than {_MOST_TOKENS} tokens cannot be read in one picture; {label!r} has {T}.")
+    q, k, weights = (_attribute(example, name).detach().cpu().float() for name in ("q", "k", "weights"))
+    if weights.shape != (num_heads, T, T):
+        raise ValueError(
+            f"explore: {label!r} has {T} tokens and {num_heads} heads, so its weights must have the shape "
+            f"{(num_heads, T, T)}; got {tuple(weights.shape)}."
+        )
+    for name, x in (("q", q), ("k", k)):
+        if x.ndim != 2 or x.shape[0] != T or x.shape[1] % num_heads:
+            raise ValueError(
+                f"explore: {name} of {label!r} must have the shape (T, d_model), T = {T} and d_model divisible by "
+                f"{num_heads}; got {tuple(x.shape)}."
+            )
+    return q, k, weights
+
+
+def _allowed(example: Explorable, label: str, weights: Tensor) -> tuple[Tensor, np.ndarray]:
+    """Which keys each query of each head may attend to, (H, T, T), and which cells are shown as blocked, (T, T)."""
+    mask, (num_heads, T, _) = getattr(example, "mask", None), weights.shape
+    if mask is None:
+        # No mask tells which cells are blocked, but their weights are 0. A weight of 0 adds nothing to the sum anyway.
+        return weights > 0, np.zeros((T, T), dtype=bool)
+    check_mask_dtype("explore", mask)
+    if tuple(mask.shape) != (T, T):
+        raise ValueError(f"explore: the mask of {label!r} must have the shape {(T, T)}; got {tuple(mask.shape)}.")
+    allowed = mask.detach().cpu().expand(num_heads, T, T)
+    return allowed, ~allowed[0].numpy()
 
 
 def _attribute(example: Any, name: str) -> Any:
@@ -644,11 +653,18 @@ def _draw_view(figure: Figure, view: _View, numbers: CellNumbers, query: int, ke
         "weight, hatched: blocked" if view.blocked.any() else "weight",
     )
 
-    style: dict[str, Any] = {"fontsize": LABEL_SIZE, "color": INK, "va": "center"}
     title = f"{_cut(view.label, 90)}   (head {numbers.head} of 0–{view.num_heads - 1})"
     figure.text(
         0.15 / width, 1 - 0.2 / height, tick_texts([title], range(1))[0], fontsize=TITLE_SIZE, color=INK, va="center"
     )
+    _draw_numbers(figure, axes, view, numbers)
+    return figure
+
+
+def _draw_numbers(figure: Figure, axes: Callable[..., Axes], view: _View, numbers: CellNumbers) -> None:
+    """Draw below the map what one cell is made of: q, k and their product as bars, then number by number."""
+    width, height = _size(view)
+    style: dict[str, Any] = {"fontsize": LABEL_SIZE, "color": INK, "va": "center"}
     for row, (label, x, tensor) in enumerate(
         [
             (f"q of {_cut(numbers.query, 16)}", numbers.q, "q"),
@@ -672,7 +688,6 @@ def _draw_view(figure: Figure, view: _View, numbers: CellNumbers, query: int, ke
         figure.text(5.9 / width, y, name, ha="right", **style)
         figure.text(6.65 / width, y, number, ha="right", weight="bold", **style)
         figure.text(6.8 / width, y, how, **style | {"color": PAGE_QUIET, "fontsize": TICK_SIZE})
-    return figure
 
 
 def _draw_lines(ax: Axes, view: _View, head: int, query: int) -> None:

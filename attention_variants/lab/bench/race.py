@@ -110,26 +110,8 @@ def race(
     """
     if rounds is not None and rounds < 1:
         raise ValueError(f"race: rounds must be at least 1; got {rounds}.")
-    checked = {} if checked is None else checked
     problem = Problem.make(workload, device=device)
-    if workload.compiled:
-        torch.compiler.reset()
-    results: list[Result] = []
-    ready: dict[str, tuple[Callable[[], Any], float]] = {}  # a call, and the seconds of its first one when warm
-    for contender in (FLOOR, *contenders):
-        report(f"{workload.size}, {workload.kind}: check {contender.name}")
-        result = Result(contender.name, "", reason=contender.absent(workload))
-        results.append(result)
-        if result.reason is not None:
-            continue
-        try:
-            call = _made_ready(contender, problem, result, checked, device)
-            if call is not None:
-                call()
-                ready[result.name] = call, _seconds(call, device)
-        except Exception as error:  # a library may raise anything; the table reports it
-            result.reason = Reason.raised(error)
-
+    results, ready = _all_made_ready(problem, (FLOOR, *contenders), {} if checked is None else checked, device, report)
     if rounds is None:
         fewest = FEWEST_WITH_WEIGHTS if workload.weights and not workload.backward else FEWEST
         rounds = min(MOST, max(fewest, int(budget / max(sum(seconds for _, seconds in ready.values()), 1e-9))))
@@ -144,6 +126,39 @@ def race(
     finally:
         gc.enable()
     return Race(workload, results)
+
+
+#: What is timed, a call, and the seconds of its first one when warm.
+_Ready = tuple[Callable[[], Any], float]
+
+
+def _all_made_ready(
+    problem: Problem,
+    contenders: Iterable[Contender],
+    checked: dict[tuple[Contender, Workload], dict[str, float]],
+    device: torch.device | str,
+    report: Callable[[str], None],
+) -> tuple[list[Result], dict[str, _Ready]]:
+    """Check all contenders and warm them up: a result for each, and by name what is to be timed."""
+    workload = problem.workload
+    if workload.compiled:
+        torch.compiler.reset()
+    results: list[Result] = []
+    ready: dict[str, _Ready] = {}
+    for contender in contenders:
+        report(f"{workload.size}, {workload.kind}: check {contender.name}")
+        result = Result(contender.name, "", reason=contender.absent(workload))
+        results.append(result)
+        if result.reason is not None:
+            continue
+        try:
+            call = _made_ready(contender, problem, result, checked, device)
+            if call is not None:
+                call()
+                ready[result.name] = call, _seconds(call, device)
+        except Exception as error:  # a library may raise anything; the table reports it
+            result.reason = Reason.raised(error)
+    return results, ready
 
 
 def _made_ready(

@@ -232,19 +232,31 @@ def compare(
             row = _row(number, function, need_weights)
             advance(f"variant {row.label}")
             run = partial(lift(number, function), need_weights=need_weights)
-            try:
-                found = _values_and_gradients(run, *inputs, upstream)
-            except Exception as error:  # a wrong implementation may raise anything; the table reports it
-                rows.append(replace(row, failure=f"{type(error).__name__}: not timed"))
-                continue
-            errors = {name: relative_error(found[name], references[need_weights][name]) for name in found}
-            row = replace(row, errors=errors, equal=all(error <= TOLERANCES[dtype] for error in errors.values()))
-            if row.equal:
-                call = partial(run, *inputs)
-                row = replace(row, time=_median_time(call) if timed else None, memory=_peak(call))
-            rows.append(row)
+            rows.append(_compared(row, run, inputs, upstream, references[need_weights], timed))
     problem = {**sizes, "mask": kind, "dtype": str(dtype).removeprefix("torch."), "tolerance": TOLERANCES[dtype]}
     return Comparison(problem, tuple(rows))
+
+
+def _compared(
+    row: Row,
+    run: Callable,
+    inputs: tuple[Tensor, Tensor, Tensor, Tensor | None, int],
+    upstream: tuple[Tensor, ...],
+    reference: dict[str, Tensor],
+    timed: bool,
+) -> Row:
+    """The row of one variant: its errors beside the reference, and, if it is equal, its time and its memory."""
+    try:
+        found = _values_and_gradients(run, *inputs, upstream)
+    except Exception as error:  # a wrong implementation may raise anything; the table reports it
+        return replace(row, failure=f"{type(error).__name__}: not timed")
+    errors = {name: relative_error(found[name], reference[name]) for name in found}
+    tolerance = TOLERANCES[inputs[0].dtype]
+    row = replace(row, errors=errors, equal=all(error <= tolerance for error in errors.values()))
+    if not row.equal:
+        return row
+    call = partial(run, *inputs)
+    return replace(row, time=_median_time(call) if timed else None, memory=_peak(call))
 
 
 def _check(sizes: Mapping[str, int], dtype: torch.dtype) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -234,24 +234,7 @@ def _chain_axes(
     extents = {name: extents_in_cells(array.shape, kinds[name], count) for name, array in arrays.items()}
 
     names = list(arrays)
-    for length in (len(names), math.ceil(len(names) / 2)):  # one row if that is legible, or else two
-        rows = [names[i : i + length] for i in range(0, len(names), length)]
-        columns = [[row[j] for row in rows if j < len(row)] for j in range(length)]
-        before = []  # each column: the inches to the left of its maps
-        for j, column in enumerate(columns):
-            tokens = max(
-                longest_label(labels.get(kinds[name][0])) * (j == 0 or kinds[name][0] == "key") for name in column
-            )
-            before.append(0.35 + tokens + max(0.0 if name == names[0] else _sign_width(name) for name in column))
-        widths = [max(extents[name][1] for name in column) for column in columns]
-        cell = min((PAGE_WIDTH - 0.15 - sum(before)) / sum(widths), 0.6 if values else 0.4)
-        if (
-            cell * count >= 0.85
-            and not values
-            and (labels == {"query": None, "key": None} or cell >= 1.4 * LINE_HEIGHT)
-        ):
-            break
-
+    rows, before, widths, cell = _rows_of(names, kinds, extents, labels, values, count)
     above, below, gap = 0.68, 0.35 + upright_length(labels["key"], cell), 0.05
     heights = [max(extents[name][0] for name in row) * cell for row in rows]
     width = sum(before) + cell * sum(widths) + 0.15
@@ -268,7 +251,7 @@ def _chain_axes(
             axes.append(figure.add_axes(box))
             if len(axes) > 1 and _BEFORE.get(name) == names[len(axes) - 2]:
                 word, mark = _SIGNS[name]
-                tokens = longest_label(labels.get(kinds[name][0])) * (j == 0 or kinds[name][0] == "key")
+                tokens = _width_of_tokens(kinds[name][0], j, labels)
                 x -= 0.35 + tokens + _sign_width(name) / 2 - 0.05
                 figure.text(x / width, middle / height, mark, ha="center", va="center", fontsize=18, color=INK)
                 if word and (name != "scores" or scaled):
@@ -276,6 +259,44 @@ def _chain_axes(
             left += cell * widths[j]
         top -= above + row_height + below + gap
     return axes, {row[0] for row in rows}
+
+
+class _Rows(NamedTuple):
+    """The names of each row; of each column the inches to the left of its maps and its width in cells; and a cell."""
+
+    rows: list[list[str]]
+    before: list[float]
+    widths: list[float]
+    cell: float
+
+
+def _rows_of(
+    names: list[str],
+    kinds: dict[str, tuple[str, str]],
+    extents: dict[str, list[float]],
+    labels: dict[str, Sequence[str] | None],
+    values: bool,
+    count: int,
+) -> _Rows:
+    """Put the maps into one row if that is legible, or else into two; ``count`` cells are the longest axis."""
+    for length in (len(names), math.ceil(len(names) / 2)):
+        rows = [names[i : i + length] for i in range(0, len(names), length)]
+        columns = [[row[j] for row in rows if j < len(row)] for j in range(length)]
+        before = []
+        for j, column in enumerate(columns):
+            tokens = max(_width_of_tokens(kinds[name][0], j, labels) for name in column)
+            before.append(0.35 + tokens + max(0.0 if name == names[0] else _sign_width(name) for name in column))
+        widths = [max(extents[name][1] for name in column) for column in columns]
+        cell = min((PAGE_WIDTH - 0.15 - sum(before)) / sum(widths), 0.6 if values else 0.4)
+        no_tokens = labels == {"query": None, "key": None}
+        if cell * count >= 0.85 and not values and (no_tokens or cell >= 1.4 * LINE_HEIGHT):
+            break
+    return _Rows(rows, before, widths, cell)
+
+
+def _width_of_tokens(kind: str, column: int, labels: dict[str, Sequence[str] | None]) -> float:
+    """The inches that the labels to the left of a map take: of queries they stand in the first column alone."""
+    return longest_label(labels.get(kind)) * (column == 0 or kind == "key")
 
 
 def _scale_above(ax: Axes, image: AxesImage, height: float) -> None:
