@@ -2,11 +2,14 @@
 
 cli -> classroom -> lab -> distributed -> model -> modern -> variants; and the variants lean on little but torch. An
 import counts wherever it stands, inside functions too; what ``if TYPE_CHECKING:`` guards never runs: it does not count.
+A module that is named in text counts as imported, whoever imports it: ``importlib``, a process of its own (``-m``), or
+what takes the name and does so later. One is exempt, the package itself: it loads its public names by its stub.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -22,6 +25,10 @@ NAME = "attention_variants"
 LAYERS = ("variants", "modern", "model", "distributed", "lab", "classroom", "cli")
 MAY_BE_MISSING = {"modern", "distributed"}
 TOP = len(LAYERS)
+
+
+#: What takes the name of a module and imports it.
+IMPORTERS = ("import_module", "__import__", "find_spec", "run_module")
 
 
 def running_nodes(tree: ast.AST) -> Iterator[ast.AST]:
@@ -43,6 +50,45 @@ def imports_from(source: str, module: str, is_package: bool = False) -> Iterator
             base = here[: len(here) - node.level + 1] if node.level else []
             base = [*base, *filter(None, [node.module])]
             yield from ((node.lineno, ".".join(base), alias.name) for alias in node.names)
+        elif name := named_in_text(node, module, ".".join(here)):
+            yield getattr(node, "lineno", 0), name, ""
+
+
+def named_in_text(node: ast.AST, module: str, package: str) -> str:
+    """The module of ours that a text in a module names, absolute or relative; "" if none.
+
+    Of a text that is put together when it runs the part counts that is known: ``f"{__package__}.{name}"`` names the
+    package.
+    """
+    if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in IMPORTERS and len(node.args) > 1:
+        name, base = (known_text(argument, module, package) for argument in node.args[:2])
+        level = len(name) - len(name.lstrip("."))  # ".name" stands beside the package's files, "..name" one higher
+        return (
+            ".".join([*base.split(".")[: base.count(".") + 2 - level], *filter(None, [name[level:]])]) if level else ""
+        )
+    if not isinstance(node, (ast.Constant, ast.JoinedStr, ast.BinOp)):
+        return ""
+    begins = re.fullmatch(rf"({NAME}(\.\w+)*)(\.?)", known_text(node, module, package))
+    return begins[1] if begins and (not begins[3] or not isinstance(node, ast.Constant)) else ""
+
+
+def known_text(node: ast.AST, module: str, package: str) -> str:
+    """What a text is known to begin with, before it runs."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.Name):
+        return {"__package__": package, "__name__": module}.get(node.id, "")
+    if isinstance(node, ast.FormattedValue):
+        return known_text(node.value, module, package)
+    known, parts = "", node.values if isinstance(node, ast.JoinedStr) else []
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        parts = [node.left, node.right]
+    for part in parts:
+        text = known_text(part, module, package)
+        known += text
+        if not text:
+            break
+    return known
 
 
 def imports(source: str, module: str, is_package: bool = False) -> Iterator[tuple[int, str]]:
@@ -123,13 +169,35 @@ def test_every_layer_is_there():
         "from attention_variants import compare",
         "from attention_variants.classroom import check",
         "def later():\n    from ..lab import plots",
+        'import_module("attention_variants.lab.plots")',
+        'importlib.import_module("..lab.plots", __package__)',
+        '__import__("attention_variants")',
+        'def later():\n    return run([sys.executable, "-m", "attention_variants.cli"])',
+        'run([sys.executable, "-m", f"attention_variants.cli.{name}"])',
+        'run([sys.executable, "-m", f"attention_variants.{name}"])',  # any of them
+        'Contender("ours", module="attention_variants")',  # who takes the name imports it later
     ],
 )
 def test_an_arrow_that_points_up_is_seen(line):
     assert upward(line, f"{NAME}.model.layer")
 
 
-@pytest.mark.parametrize("line", ["from ..variants import VARIANTS", "from . import masks", "from .masks import x"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from ..variants import VARIANTS",
+        "from . import masks",
+        "from .masks import x",
+        'import_module("attention_variants.variants.checks")',
+        'import_module("..variants", __package__)',
+        'import_module(".masks", __package__)',
+        'run([sys.executable, "-m", f"{__package__}.masks"])',
+        'run([sys.executable, "-m", __package__ + "." + name])',
+        'import_module("matplotlib.pyplot")',
+        'name.startswith("attention_variants.")',
+        '"attention_variants are seven"',
+    ],
+)
 def test_an_arrow_that_points_down_is_allowed(line):
     assert not upward(line, f"{NAME}.model.layer")
 
@@ -184,6 +252,10 @@ def test_the_package_is_in_no_circle():
         "from attention_variants.lab import b",
         "import attention_variants.lab.b",
         "def later():\n    from .b import B",
+        'import_module("attention_variants.lab.b")',
+        'import_module(".b", __package__)',
+        '__import__("attention_variants.lab.b")',
+        'run([sys.executable, "-m", f"{__package__}.b"])',
     ],
 )
 def test_a_circle_is_seen(line):
@@ -191,6 +263,32 @@ def test_a_circle_is_seen(line):
     modules = {lab: ("", True), f"{lab}.a": (line, False), f"{lab}.b": ("from .c import C", False)}
     assert not circle({**modules, f"{lab}.c": ("import torch", False)})
     assert set(circle({**modules, f"{lab}.c": ("from .a import A", False)})) == {f"{lab}.{name}" for name in "abc"}
+
+
+#: Who imports what has no name before it runs, and why that is none of ours.
+BY_A_NAME_OF_NOW = {
+    f"{NAME}.classroom.sandbox.registered": "the module of a variant that the reader has registered",
+    f"{NAME}.lab.bench.contenders": "the library of a contender, and the variants of ours, which stand there in text",
+}
+
+
+def test_only_these_import_what_has_no_name_before_it_runs():
+    found = set()
+    for module, (source, _) in MODULES.items():
+        calls = [node for node in running_nodes(ast.parse(source)) if isinstance(node, ast.Call)]
+        importing = [call for call in calls if ast.unparse(call.func).rpartition(".")[2] in IMPORTERS[:2]]
+        if any(not isinstance(call.args[0], ast.Constant) for call in importing):
+            found.add(module)
+    assert found == set(BY_A_NAME_OF_NOW)
+
+
+def test_only_the_package_loads_names_by_a_stub():
+    lazy = [
+        module
+        for module, (source, is_package) in MODULES.items()
+        if any(imported.split(".")[0] == "lazy_loader" for _, imported in imports(source, module, is_package))
+    ]
+    assert lazy == [NAME]
 
 
 def test_what_only_a_type_checker_reads_is_no_circle():

@@ -23,14 +23,12 @@ from attention_variants.classroom.sandbox import processes
 from attention_variants.classroom.sandbox.limits import GRACE_OF_GRADER, GRADER_TIMES, MOST_GRADERS
 from attention_variants.classroom.sandbox.registered import described
 
+from .protocol import READY
 from .read import HandedIn
 from .results import Graded
 
 #: Called with the file that is being graded, how many are done, and how many there are.
 Progress = Callable[[str, int, int], None]
-
-#: What a process that grades says when it is ready.
-READY = b"ready\n"
 
 _ENDED = (
     "the process that graded it was ended, twice, and the second time no other submission was running; "

@@ -14,7 +14,7 @@ from attention_variants.classroom.check import check
 from attention_variants.classroom.sandbox.registered import take_over
 from attention_variants.classroom.sandbox.submission import Submission
 
-from .pool import READY
+from .protocol import READY
 
 
 def serve() -> None:

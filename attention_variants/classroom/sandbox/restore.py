@@ -116,8 +116,8 @@ def _settings_of_python() -> Callable[[], None]:
 def _names() -> Callable[[], None]:
     """Keep the names in the modules on which the judging, or a later check, leans."""
     places: list[Any] = [builtins, math, np, np.linalg, torch, torch._C, F, torch.autograd, Tensor, torch.nn.Module]
-    places += [module for name, module in list(sys.modules.items()) if name.startswith("attention_variants.")]
-    places.append(sys.modules.get("attention_variants"))
+    ours = __name__.partition(".")[0]
+    places += [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == ours]
     before = [(place, dict(vars(place))) for place in places if place is not None]
 
     def restore() -> None:

@@ -376,7 +376,7 @@ def _ours(variant: int) -> Contender:
         name_of(variant),
         partial(Ours, variant=variant),
         package="attention-variants",
-        module="attention_variants",
+        module="attention_variants.variants",
         variant=variant,
         gives_weights=True,
         stores_scores="need_weights" not in has,
