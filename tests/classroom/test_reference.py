@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from attention_variants.classroom.contract import reference
 from attention_variants.classroom.contract.problems import Exam
 from attention_variants.classroom.contract.reference import differs, right, right_gradients, tolerances
 from attention_variants.classroom.diagnosis.knobs import attend, turned
 from attention_variants.classroom.diagnosis.slips import SLIPS, slips_of
 from attention_variants.variants import VARIANTS
+from grader_exam import bounds
+
+CLASSROOM = Path(reference.__file__).parents[1]
+JUDGING = [
+    *CLASSROOM.glob("check*.py"),
+    *(CLASSROOM / "contract").glob("*.py"),
+    *(CLASSROOM / "diagnosis").glob("*.py"),
+    Path(bounds.__file__).with_name("trials.py"),
+]
 
 
 def by_torch(s):
@@ -61,3 +74,24 @@ def test_every_knob_changes_something_or_ends_in_an_error(slip):
     for variant in here:
         outcomes = [(s, turned(s, (slip,))) for s in Exam(variant).problems if not s.random]
         assert any(outcome is None or differs(s, outcome) for s, outcome in outcomes), variant
+
+
+def unnamed_tolerances(source):
+    """Fractions that stand, without a name, in a comparison or in a call of what compares."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        called = ast.unparse(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
+        if isinstance(node, ast.Compare) or called in ("allclose", "isclose", "agree", "far"):
+            numbers = [leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant)]
+            found |= {x for x in numbers if isinstance(x, float) and x not in (0.0, 0.5, 1.0)}
+    return found
+
+
+@pytest.mark.parametrize("path", JUDGING, ids=lambda path: path.stem)
+def test_every_tolerance_has_a_name(path):
+    assert not unnamed_tolerances(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("line", ["abs(x - y) < 1e-3", "np.allclose(x, y, 1e-4)", "agree(x, y, tolerance=2e-2)"])
+def test_a_tolerance_without_a_name_is_seen(line):
+    assert unnamed_tolerances(line)
