@@ -232,6 +232,7 @@ def test_explore_writes_a_page(tmp_path, capsys):
 # Help, version, completion.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_says_what_a_command_does_with_an_example(command):
     process = run(*filter(None, [command]), "--help")
@@ -270,12 +271,14 @@ sys.exit(status or (1 if {"torch", "numpy", "matplotlib"} & set(sys.modules) els
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["show", "4", "--help"], ["--version"]])
 def test_help_does_not_wait_for_torch(arguments):
     process = subprocess.run([sys.executable, "-c", LOADED, *arguments], capture_output=True, check=False)
     assert process.returncode == 0, "torch was loaded for a help"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "offered"),
     [

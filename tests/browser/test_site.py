@@ -38,7 +38,7 @@ LOADED = """async () => {
   await document.fonts.ready;
   while (document.querySelector("#view:empty, .av-player[aria-busy]")) await new Promise((on) => setTimeout(on, 20));
 }"""
-# When the page was then drawn twice: what follows the size of the window has done so. Only the page that was opened last
+# When the page was then drawn twice: what follows the size of the window has done so. Only the page opened last
 # is drawn as fast as the screen; one behind it, once a second.
 DRAWN = "async () => { for (const _ of [1, 2]) await new Promise(requestAnimationFrame); }"
 # The players are pages of their own. Colours are those of the theme, whatever the width. Of the words of code that look
