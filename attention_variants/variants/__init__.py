@@ -34,7 +34,8 @@ an infinite context, or NaN where its weight is 0. Under a mask that is promised
 one of their scores is more than -inf, and of the context in variants 1 to 6. It is not if all of them are -inf: then
 variants 4 to 6 share the weight among the blocked keys, whose scores they have made the lowest finite number, and
 variant 7 gives 0. An infinity in a blocked value does harm as a NaN does, in variant 7 in a blocked key too. Nor is
-anything promised of gradients, nor of the context of variant 7 under a mask. All this has been seen on CPUs alone.
+anything promised of gradients, nor of the context of variant 7 under a mask or where numbers cannot be looked at
+(below). All this has been seen on CPUs alone.
 
 **Where numbers cannot be looked at**, under ``torch.compile``, ``torch.export``, ``torch.func``, and in meta and fake
 tensors, what would look at them steps aside: no graph break, no error. (Variant 1 looks at numbers by its nature.) One

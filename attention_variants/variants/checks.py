@@ -269,12 +269,35 @@ def has_zeros(context: Tensor) -> bool:
     return look(context, is_full) is not True
 
 
+def has_finite_scores(q: Tensor, k: Tensor) -> bool:
+    """Whether every score is sure to be a finite number: none is larger than the product of the norms of q and k.
+
+    Parameters
+    ----------
+    q : Tensor of shape (..., T_q, d_k)
+        The queries.
+    k : Tensor of shape (..., T_k, d_k)
+        The keys.
+
+    Returns
+    -------
+    has : bool
+        Also False, for "maybe", where `look` has no answer.
+    """
+
+    def norm(x: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(x, dtype=torch.promote_types(x.dtype, torch.float32))
+
+    return look(q, lambda q: (norm(q) * norm(k)).isfinite()) is True
+
+
 def lost_rows(q: Tensor, k: Tensor, context: Tensor, *, is_causal: bool) -> Tensor:
     """Which rows of a context should be NaN, because the largest score of the query is not a finite number.
 
     The mean of the scores of a query, which is its score with the mean of the keys, tells without a T_q x T_k matrix: a
     NaN or +inf in some score is still one in the mean, or makes it NaN. Where the mean is -inf, some score is; all of
-    them are if nothing has been read.
+    them are if nothing has been read. Where `look` has no answer, so that every call pays, only a NaN in the score of
+    the first key counts, which every query reads.
 
     Parameters
     ----------
@@ -291,6 +314,8 @@ def lost_rows(q: Tensor, k: Tensor, context: Tensor, *, is_causal: bool) -> Tens
     -------
     lost : boolean Tensor of shape (..., T_q, 1)
     """
+    if look(context, torch.any) is None:
+        return (q @ k[..., :1, :].transpose(-2, -1)).isnan()  # (..., T_q, 1)
     T_q, T_k = q.shape[-2], k.shape[-2]
     exact = torch.promote_types(q.dtype, torch.float32)  # a score of float16 numbers may be more than float16 holds
     q, k = q.detach().to(exact), k.detach().to(exact) / T_k  # divided first: the sum of large numbers is finite too

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .checks import check_inputs, has_zeros, lacks_keys, lost_rows
+from .checks import check_inputs, has_finite_scores, has_zeros, lacks_keys, lost_rows
 from .registry import register
 
 
@@ -126,7 +126,7 @@ def fused_kernel(
     if mask is None or not lacks_keys(mask):
         is_causal = is_causal and mask is None
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=is_causal)
-        if mask is None and context.is_cpu and has_zeros(context):
+        if mask is None and context.is_cpu and has_zeros(context) and not has_finite_scores(q, k):
             # The CPU kernel may make a row of zeros of scores that are NaN or infinite. Under a mask it keeps the NaN.
             context = context.masked_fill(lost_rows(q, k, context, is_causal=is_causal), math.nan)
     else:
