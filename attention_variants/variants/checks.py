@@ -286,7 +286,8 @@ def has_finite_scores(q: Tensor, k: Tensor) -> bool:
     """
 
     def norm(x: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(x, dtype=torch.promote_types(x.dtype, torch.float32))
+        result: Tensor = torch.linalg.vector_norm(x, dtype=torch.promote_types(x.dtype, torch.float32))
+        return result
 
     return look(q, lambda q: (norm(q) * norm(k)).isfinite()) is True
 
