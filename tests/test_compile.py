@@ -1,6 +1,6 @@
 """The variants and the layer where sizes are left open or numbers cannot be looked at.
 
-torch.compile at several lengths, torch.export with open sizes, fake and meta tensors, torch.func.vmap: one graph, no
+torch.compile at several lengths, torch.export with open sizes, fake and meta tensors, torch.func: one graph, no
 error, the same numbers. Variant 1 looks at numbers by its nature (Python's max), and so do loops over masked queries.
 """
 
@@ -12,11 +12,13 @@ import pytest
 import torch
 from reference import D_MODEL, T_K, T_Q, B, H, relative_error, seeded
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call, grad, jacrev, vmap
 
 from attention_variants.model.layer import MultiHeadAttention
 from attention_variants.model.masks import causal_mask
 from attention_variants.model.transformer import Transformer
 from attention_variants.variants import get_variant, takes, variants_that_take
+from attention_variants.variants.checks import mapped_with
 
 pytestmark = pytest.mark.slow
 
@@ -113,9 +115,40 @@ def test_a_map_over_problems(variant, mask_name):
     function = function_of(variant, mask_name)
     problems = [inputs_of(variant, mask_name, seed=seed) for seed in range(3)]
     stacked = [torch.stack(tensors) for tensors in zip(*problems, strict=True)]
-    results = torch.func.vmap(function, out_dims=(0, None if mask_name == "is_causal" else 0))(*stacked)
+    results = vmap(function, out_dims=(0, None if mask_name == "is_causal" else 0))(*stacked)
     for i, problem in enumerate(problems):
         assert_same([x if x is None else x[i] for x in results], function(*problem))
+
+
+MASKED = variants_that_take("mask")
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("mapped", ["q", "k", "v", "q mask", "k mask", "q v mask"])
+@pytest.mark.parametrize("variant", MASKED)
+def test_a_map_over_some_of_the_inputs(variant, mapped):
+    function = function_of(variant, "mask")
+    problems = [inputs_of(variant, "mask", seed=seed) for seed in range(3)]
+    stacked = dict(zip(["q", "k", "v", "mask"], map(torch.stack, zip(*problems, strict=True)), strict=True))
+    is_mapped = [name in mapped.split() for name in stacked]
+    given = [x if mapped else x[0] for x, mapped in zip(stacked.values(), is_mapped, strict=True)]
+    results = vmap(function, in_dims=tuple(0 if mapped else None for mapped in is_mapped))(*given)
+    for i in range(3):
+        one = [x[i] if mapped else x for x, mapped in zip(given, is_mapped, strict=True)]
+        assert_same([x[i] for x in results], function(*one))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("variant", MASKED)
+def test_a_map_over_masks_takes_the_queries_along(variant):
+    """As the contract says; the layer does so itself."""
+    function, (q, k, v, mask) = function_of(variant, "mask"), inputs_of(variant, "mask")
+    masks = torch.stack([mask, ~mask, mask.flip(-1)])
+    with pytest.raises(RuntimeError, match="vmap: inplace"):  # no more? then the contract need not say it
+        vmap(function, in_dims=(None, None, None, 0))(q, k, v, masks)
+    results = vmap(function, in_dims=(0, None, None, 0))(q.expand(3, *q.shape), k, v, masks)
+    for i in range(3):
+        assert_same([x[i] for x in results], function(q, k, v, masks[i]))
 
 
 # ------------------------------------------------------------------------------------------------------ the layer
@@ -168,13 +201,114 @@ def test_the_layer_with_masks_that_cannot_be_looked_at(variant, dtype):
     layer, mask_of = layer_and_masks(variant, dtype)
     x = torch.randn(2, B, T_Q, D_MODEL, generator=seeded("x"))
     masks = torch.stack([mask_of(T_Q), mask_of(T_Q).flip(0)])
-    output, _ = torch.func.vmap(lambda x, mask: layer(x, mask=mask))(x, masks)
+    output, _ = vmap(lambda x, mask: layer(x, mask=mask))(x, masks)
     for i in range(2):
         assert relative_error(output[i], layer(x[i], mask=masks[i])[0].detach()) <= 1e-6
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         fake, _ = layer(mode.from_tensor(x[0]), mask=mode.from_tensor(masks[0]))
     meta, _ = layer.to("meta")(x[0].to("meta"), mask=masks[0].to("meta"))
     assert fake.shape == meta.shape == x[0].shape
+
+
+def _of_masks(f, x, masks, parameters):
+    return vmap(lambda mask: f(x, mask))(masks), [f(x, mask) for mask in masks]
+
+
+def _of_masks_of_items(f, x, masks, parameters):
+    return (
+        vmap(lambda mask: vmap(lambda item: f(item, mask))(x))(masks),
+        [torch.stack([f(item, mask) for item in x]) for mask in masks],
+    )
+
+
+def _of_items_of_masks(f, x, masks, parameters):
+    return (
+        vmap(lambda item: vmap(lambda mask: f(item, mask))(masks))(x),
+        [torch.stack([f(item, mask) for mask in masks]) for item in x],
+    )
+
+
+def _of_masks_of_a_gradient(f, x, masks, parameters):
+    slope = grad(lambda x, mask: f(x, mask).square().sum())
+    return vmap(slope, in_dims=(None, 0))(x, masks), [slope(x, mask) for mask in masks]
+
+
+def _the_gradient_of_a_map(f, x, masks, parameters):
+    def slope(x, attend_all):
+        return grad(lambda x: attend_all(x).square().sum())(x)
+
+    def one_by_one(x):
+        return torch.stack([f(x, mask) for mask in masks])
+
+    return slope(x, lambda x: vmap(lambda mask: f(x, mask))(masks)), slope(x, one_by_one)
+
+
+def _of_masks_of_a_jacobian(f, x, masks, parameters):
+    def jacobian(mask):
+        return jacrev(lambda x: f(x, mask).sum(dim=(0, 1)))(x)
+
+    return vmap(jacobian)(masks), [jacobian(mask) for mask in masks]
+
+
+def _of_masks_of_a_jacobian_in_the_parameters(f, x, masks, parameters):
+    def jacobian(mask):
+        return jacrev(lambda w_q: f(x, mask, {**parameters, "w_q.weight": w_q}).sum(dim=(0, 1)))(
+            parameters["w_q.weight"]
+        )
+
+    return vmap(jacobian)(masks), [jacobian(mask) for mask in masks]
+
+
+def _of_parameters(f, x, masks, parameters):
+    several = {name: torch.stack([parameter, 2 * parameter, -parameter]) for name, parameter in parameters.items()}
+    each = [{name: parameter[i] for name, parameter in several.items()} for i in range(3)]
+    return vmap(lambda one: f(x, masks[0], one))(several), [f(x, masks[0], one) for one in each]
+
+
+def _of_parameters_and_masks(f, x, masks, parameters):
+    several = {name: torch.stack([parameter, 2 * parameter, -parameter]) for name, parameter in parameters.items()}
+    each = [{name: parameter[i] for name, parameter in several.items()} for i in range(3)]
+    found = vmap(lambda mask, one: f(x, mask, one))(masks, several)
+    return found, [f(x, mask, one) for mask, one in zip(masks, each, strict=True)]
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize(
+    "transform",
+    [
+        _of_masks,
+        _of_masks_of_items,
+        _of_items_of_masks,
+        _of_masks_of_a_gradient,
+        _the_gradient_of_a_map,
+        _of_masks_of_a_jacobian,
+        _of_masks_of_a_jacobian_in_the_parameters,
+        _of_parameters,
+        _of_parameters_and_masks,
+    ],
+    ids=lambda transform: transform.__name__[1:],
+)
+@DTYPES
+@pytest.mark.parametrize("variant", MASKED)
+def test_the_layer_under_the_transforms_of_torch_func(variant, dtype, transform):
+    layer, mask_of = layer_and_masks(variant, dtype)
+    parameters = {name: parameter.detach() for name, parameter in layer.named_parameters()}
+    x = torch.randn(B, T_Q, D_MODEL, generator=seeded("x"))
+    mask = mask_of(T_Q)
+    masks = torch.stack([mask, mask.flip(0), mask.flip(1)])  # each has a query with no key, not the same
+
+    def output(x, mask, parameters=parameters):
+        return functional_call(layer, parameters, (x,), {"mask": mask})[0]
+
+    found, expected = transform(output, x, masks, parameters)
+    expected = torch.stack(expected) if isinstance(expected, list) else expected
+    assert relative_error(found, expected) <= 2e-6
+
+
+def test_outside_of_torch_func_the_layer_hands_its_queries_on_as_they_are():
+    q, mask = torch.randn(B, T_Q, D_MODEL), causal_mask(T_Q)
+    assert mapped_with(q, mask) is q
+    assert mapped_with(q, None) is q
 
 
 def test_an_integer_mask_of_other_numbers_is_an_error_where_it_can_be_looked_at():

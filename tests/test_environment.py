@@ -3,6 +3,7 @@ environment says the same as pyproject.toml."""
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
@@ -91,6 +92,43 @@ def test_the_pins_install_on_the_oldest_python():
         if wants and metadata(name)["Version"] == PINS[name] and not SpecifierSet(wants).contains(OLDEST_PYTHON):
             too_new[name] = wants
     assert not too_new, f"run make lock with the oldest Python at hand; these want more than {OLDEST_PYTHON}"
+
+
+def reached_from_the_pins() -> set[str]:
+    """Every package that the project, or one that it reaches, asks for; and pip, and what is taken alone."""
+    alone = [ROOT / "scripts" / "without_dependencies" / f"{extra}.txt" for extra in ("pretrained", "bench")]
+    lines = [line for path in alone for line in path.read_text(encoding="utf-8").splitlines()]
+    reached = {"pip", *(line for line in lines if not line.startswith("#"))}
+    to_visit: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in DIRECT]
+    visited = set()
+    while to_visit:
+        name, extras = visit = to_visit.pop()
+        if visit in visited or name.startswith(("nvidia-", "cuda-", "triton")):  # of builds of torch for CUDA
+            continue
+        visited.add(visit)
+        reached.add(name)
+        try:
+            requires = metadata(name).get_all("Requires-Dist") or []
+        except PackageNotFoundError:
+            continue
+        if metadata(name)["Version"].partition("+")[0] != PINS.get(name):  # another version may ask for something else
+            continue
+        to_visit += [
+            (canonicalize_name(wanted.name), frozenset(wanted.extras))
+            for wanted in map(Requirement, requires)
+            if wanted.marker is None or any(wanted.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+        ]
+    return reached - {"setuptools"}  # which `make lock` leaves to pip
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not OLDEST_PYTHON.startswith("{}.{}.".format(*sys.version_info)),
+    reason="the list is written on Linux with the oldest Python; elsewhere more packages, or fewer, are asked for",
+)
+def test_the_pins_are_what_is_asked_for_and_no_more():
+    reached, pinned = reached_from_the_pins(), set(PINS)
+    assert sorted(reached - pinned) == [], "not in constraints.txt: make lock"
+    assert sorted(pinned - reached) == [], "nothing asks for these any more: make lock"
 
 
 def test_conda_asks_for_the_same_as_pyproject():

@@ -206,6 +206,25 @@ def test_a_query_without_keys_is_0_even_if_it_is_nan(attend):
         assert weights is None or (weights[:, :, 1] == 0).all()
 
 
+@ALL_DTYPES
+@pytest.mark.parametrize("number", [NAN, float("inf"), -float("inf")], ids=str)
+@pytest.mark.parametrize("batch", [(), (B,), (2, 2), (0,)], ids=str)
+@pytest.mark.parametrize("attend", LIFTED.values(), ids=map(str, LIFTED))
+def test_without_keys_a_query_is_0_whatever_it_holds(attend, batch, number, dtype):
+    for T_q in (3, 0):
+        q, k, v = (torch.full((*batch, T, D_MODEL), number, dtype=dtype, requires_grad=True) for T in (T_q, 0, 0))
+        masks = (None, torch.ones(T_q, 0, dtype=torch.bool), torch.zeros(*batch, H, T_q, 0, dtype=torch.bool))
+        for mask in masks:
+            for options in ({}, {"is_causal": True}, {"need_weights": False}, {"dropout_p": 0.5}):
+                context, weights = attend(q, k, v, mask, H, **options)
+                assert context.shape == (*batch, T_q, D_MODEL)
+                assert context.dtype == dtype
+                assert (context == 0).all()
+                assert weights is None or weights.shape == (*batch, H, T_q, 0)
+                for x, gradient in zip((q, k, v), torch.autograd.grad(context.sum(), (q, k, v)), strict=True):
+                    assert torch.equal(gradient, torch.zeros_like(x))
+
+
 @pytest.mark.parametrize("place", ["k", "v"])
 @SEVEN_AND_TILED
 def test_a_blocked_nan_leaves_the_weights_alone(attend, place):

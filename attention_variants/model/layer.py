@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attention_variants.variants import get_variant
-from attention_variants.variants.checks import check_inputs, look
+from attention_variants.variants.checks import check_inputs, look, mapped_with
 
 from . import convert
 from .lift import lift
@@ -137,7 +137,7 @@ class MultiHeadAttention(nn.Module):
         q, k, v = self.w_q(query), self.w_k(key), self.w_v(value)  # (..., T, d_model) -> (..., T, d_model)
         check_inputs(None, q, k, v, mask, self.num_heads, caller="MultiHeadAttention", names=("query", "key", "value"))
         context, weights = lift(self.variant)(
-            q,
+            mapped_with(q, mask),
             k,
             v,
             mask,

@@ -22,10 +22,26 @@ query may attend to every key. The weight of a blocked key is exactly 0. From va
 holds for all heads, and one of shape (B, T_q, T_k) is an error, because B could be batch or heads: write (B, 1, T_q,
 T_k).
 
-**A query with no key**, because the mask blocks them all or T_k is 0, has context 0, weights 0 and gradients 0.
+**A query with no key**, because the mask blocks them all or T_k is 0, has context 0, weights 0 and gradients 0, also if
+it holds a NaN. (Called directly with T_k = 0, variant 1 computes nothing, and what it returns requires no gradient.)
 
 **NaN.** A NaN in q, k or v reaches every row that uses it. So does a NaN in a blocked value in variants 4 to 6
 (``0 * NaN`` is NaN); in variant 7, a NaN in a blocked key or value may.
+
+**Infinite numbers** in q, k or v give what a softmax in float64 gives: NaN throughout the row if a score is +inf or all
+are -inf, which is so for every query that holds an infinity; the weight 0 if a score is -inf; and of an infinite value
+an infinite context, or NaN where its weight is 0. Under a mask that is promised of the weights of the allowed keys if
+one of their scores is more than -inf, and of the context in variants 1 to 6. It is not if all of them are -inf: then
+variants 4 to 6 share the weight among the blocked keys, whose scores they have made the lowest finite number, and
+variant 7 gives 0. An infinity in a blocked value does harm as a NaN does, in variant 7 in a blocked key too. Nor is
+anything promised of gradients, nor of the context of variant 7 under a mask or where numbers cannot be looked at
+(below). All this has been seen on CPUs alone.
+
+**Where numbers cannot be looked at**, under ``torch.compile``, ``torch.export``, ``torch.func``, and in meta and fake
+tensors, what would look at them steps aside: no graph break, no error. (Variant 1 looks at numbers by its nature.) One
+limit: ``torch.func.vmap`` over masks, or values and masks, alone is an error in variants 4 to 7, which fill the scores
+in place, for there would be one tensor of scores and many fillings. Map the queries as well, ``q.expand(n, *q.shape)``;
+`MultiHeadAttention` does so itself.
 
 **Dtype, device and gradients** pass through: float16, bfloat16, float32 or float64, one dtype and one device for q, k
 and v. The tensors that came in are never changed.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from .registry import CAPABILITIES, VARIANTS, describe_variant, variants_that_take
 
@@ -220,6 +221,29 @@ def lacks_keys(mask: Tensor) -> bool:
     return look(mask, lambda mask: mask.any(dim=-1).all()) is not True
 
 
+def mapped_with(q: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the queries, mapped where ``torch.func.vmap`` maps the mask.
+
+    Variants 4 to 7 fill the scores in place. Under a map over the mask alone there would be one tensor of scores and
+    many fillings, which is an error; with queries that stand for as many tensors there are as many scores.
+
+    Parameters
+    ----------
+    q : Tensor
+        The queries.
+    mask : boolean Tensor or None
+        True = may attend.
+
+    Returns
+    -------
+    q : Tensor
+        The same numbers; the tensor itself outside of ``torch.func``, and under ``torch.compile``.
+    """
+    if mask is None or torch.compiler.is_compiling() or not is_functorch_wrapped_tensor(mask):
+        return q
+    return torch.where(mask.any(), q, q)
+
+
 def has_zeros(context: Tensor) -> bool:
     """Whether some row of a context may be 0.
 
@@ -243,6 +267,66 @@ def has_zeros(context: Tensor) -> bool:
         return torch.count_nonzero(column).item() == column.numel()  # cheaper than .all() on few numbers
 
     return look(context, is_full) is not True
+
+
+def has_finite_scores(q: Tensor, k: Tensor) -> bool:
+    """Whether every score is sure to be a finite number: none is larger than the product of the norms of q and k.
+
+    Parameters
+    ----------
+    q : Tensor of shape (..., T_q, d_k)
+        The queries.
+    k : Tensor of shape (..., T_k, d_k)
+        The keys.
+
+    Returns
+    -------
+    has : bool
+        Also False, for "maybe", where `look` has no answer.
+    """
+
+    def norm(x: Tensor) -> Tensor:
+        result: Tensor = torch.linalg.vector_norm(x, dtype=torch.promote_types(x.dtype, torch.float32))
+        return result
+
+    return look(q, lambda q: (norm(q) * norm(k)).isfinite()) is True
+
+
+def lost_rows(q: Tensor, k: Tensor, context: Tensor, *, is_causal: bool) -> Tensor:
+    """Which rows of a context should be NaN, because the largest score of the query is not a finite number.
+
+    The mean of the scores of a query, which is its score with the mean of the keys, tells without a T_q x T_k matrix: a
+    NaN or +inf in some score is still one in the mean, or makes it NaN. Where the mean is -inf, some score is; all of
+    them are if nothing has been read. Where `look` has no answer, so that every call pays, only a NaN in the score of
+    the first key counts, which every query reads.
+
+    Parameters
+    ----------
+    q : Tensor of shape (..., T_q, d_k)
+        The queries.
+    k : Tensor of shape (..., T_k, d_k)
+        The keys, at least one.
+    context : Tensor of shape (..., T_q, d_v)
+        What a kernel that may lose a NaN has computed.
+    is_causal : bool
+        Whether query i reads keys 0 to i only.
+
+    Returns
+    -------
+    lost : boolean Tensor of shape (..., T_q, 1)
+    """
+    if look(context, torch.any) is None:
+        return (q @ k[..., :1, :].transpose(-2, -1)).isnan()  # (..., T_q, 1)
+    T_q, T_k = q.shape[-2], k.shape[-2]
+    exact = torch.promote_types(q.dtype, torch.float32)  # a score of float16 numbers may be more than float16 holds
+    q, k = q.detach().to(exact), k.detach().to(exact) / T_k  # divided first: the sum of large numbers is finite too
+    if is_causal:
+        k = k.cumsum(dim=-2)[..., torch.arange(T_q, device=q.device).clamp(max=T_k - 1), :]  # (..., T_q, d_k)
+    else:
+        k = k.sum(dim=-2, keepdim=True)  # (..., 1, d_k)
+    mean = (q * k).sum(dim=-1, keepdim=True)  # (..., T_q, 1)
+    is_zero = (context.nan_to_num() == 0).all(dim=-1, keepdim=True)  # 0 * inf, of a value, is NaN
+    return mean.isnan() | (mean == torch.inf) | ((mean == -torch.inf) & is_zero)
 
 
 def _listed(tensors: dict[str, Tensor]) -> str:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .checks import check_inputs, has_zeros, lacks_keys
+from .checks import check_inputs, has_finite_scores, has_zeros, lacks_keys, lost_rows
 from .registry import register
 
 
@@ -114,6 +114,8 @@ def fused_kernel(
     -------
     context : Tensor of shape (..., H, T_q, d_k)
     """
+    if k.shape[-2] == 0:  # no keys at all: sums of nothing, which are 0 even for a query that is NaN
+        return q @ k.transpose(-2, -1) @ v  # (..., H, T_q, 0) @ (..., H, 0, d_k) -> (..., H, T_q, d_k)
     batch, B = q.shape[:-3], math.prod(q.shape[:-3])
     if len(batch) != 1:
         q, k, v = (x.reshape(B, *x.shape[-3:]) for x in (q, k, v))
@@ -124,11 +126,9 @@ def fused_kernel(
     if mask is None or not lacks_keys(mask):
         is_causal = is_causal and mask is None
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=is_causal)
-        if mask is None and context.is_cpu and has_zeros(context):
-            # The CPU kernel makes a row of zeros of scores that are all NaN and too few to fill a vector register.
-            # Under a mask it keeps the NaN; without one every query reads the first key, whose score tells.
-            first_score = q @ k[..., :1, :].transpose(-2, -1)  # (B, H, T_q, 1), or nothing if T_k = 0
-            context = context.masked_fill(first_score.isnan().any(dim=-1, keepdim=True), math.nan)
+        if mask is None and context.is_cpu and has_zeros(context) and not has_finite_scores(q, k):
+            # The CPU kernel may make a row of zeros of scores that are NaN or infinite. Under a mask it keeps the NaN.
+            context = context.masked_fill(lost_rows(q, k, context, is_causal=is_causal), math.nan)
     else:
         no_key = ~mask.any(dim=-1, keepdim=True)
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | no_key, dropout_p=dropout_p)
