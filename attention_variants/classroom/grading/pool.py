@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from attention_variants.classroom.contract.answer import Remark
 from attention_variants.classroom.sandbox import processes
 from attention_variants.classroom.sandbox.limits import GRACE_OF_GRADER, GRADER_TIMES, MOST_GRADERS
 from attention_variants.classroom.sandbox.registered import described
@@ -31,11 +32,6 @@ Progress = Callable[[str, int, int], None]
 
 #: What a process that grades says when it is ready.
 READY = b"ready\n"
-
-_ENDED = (
-    "the process that graded it was ended, twice, and the second time no other submission was running; "
-    "does it kill other processes, or take more memory than there is?"
-)
 
 
 class Lost(Exception):  # noqa: N818 (what happened to a process, not an error of ours)
@@ -66,9 +62,12 @@ class _Rows:
         """Take what was told of a submission: ``report``, or ``trouble`` if there is none."""
         one, report = self.handed_in[i], told.get("report")
         if report is None:
-            row = Graded(one.student, one.file, None, str(told["trouble"]), one.remarks)
+            row = Graded(one.student, one.file, None, Remark(**told["trouble"]), one.remarks)
         else:
-            row = Graded(one.student, one.file, report, report["trouble"], (*one.remarks, *report["remarks"]))
+            code, numbers = report["trouble_code"], report["trouble_numbers"]
+            remarks = map(Remark, report["remark_codes"], report["remark_numbers"])
+            trouble = Remark(code, numbers) if code else None
+            row = Graded(one.student, one.file, report, trouble, (*one.remarks, *remarks))
         with self.lock:
             self.rows[i] = row
             self._tell(i)
@@ -101,7 +100,8 @@ def grade_all(handed_in: Sequence[HandedIn], limits: dict[str, Any], jobs: int, 
     first: queue.SimpleQueue[int] = queue.SimpleQueue()
     for i, one in enumerate(handed_in):
         if one.submission is None:
-            rows.put(i, {"trouble": one.trouble})
+            assert one.trouble is not None
+            rows.put(i, {"trouble": asdict(one.trouble)})
         else:
             first.put(i)
     with tempfile.TemporaryDirectory(prefix="attention-grade-", ignore_cleanup_errors=True) as place:
@@ -112,7 +112,7 @@ def grade_all(handed_in: Sequence[HandedIn], limits: dict[str, Any], jobs: int, 
                 try:
                     rows.put(i, graders[0].grade(handed_in[i], limits))
                 except Lost:
-                    rows.put(i, {"trouble": _ENDED})
+                    rows.put(i, {"trouble": {"code": "process_lost", "numbers": {}}})
         finally:
             for grader in graders:
                 grader.stop()

@@ -33,7 +33,7 @@ def serve() -> None:
             take_over(request["variants"], with_functions=True)
             told: dict[str, Any] = {"report": check(submission, **request["limits"]).to_dict()}
         except Exception as error:  # one that the grader trips over must not stop the others
-            told = {"trouble": f"the grader itself failed on it, which should be told to its authors: {error!r}"}
+            told = {"trouble": {"code": "grader_failed", "numbers": {"error": repr(error)}}}
         replies.write(json.dumps({"token": request["token"], **told}).encode() + b"\n")
         replies.flush()
 
