@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import ast
+import csv
+import importlib
+import io
 import json
 import math
+import pkgutil
 import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 import attention_variants as av
-from attention_variants.classroom import wording
-from attention_variants.classroom.contract.answer import Failure
+from attention_variants.classroom import check, wording
+from attention_variants.classroom.contract.answer import Failure, Remark
 from attention_variants.classroom.contract.clauses import clauses
 from attention_variants.classroom.contract.evidence import Breach
 from attention_variants.classroom.contract.problems import REAL, Exam
+from attention_variants.classroom.grading import pool, worker
+from attention_variants.classroom.grading.grade import grade
+from attention_variants.classroom.grading.pages import write_pages
 from attention_variants.classroom.grading_scheme import PARTS, PROJECTIONS
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
+from attention_variants.classroom.nbgrader.points import grade_shapes
+from attention_variants.classroom.nbgrader.shapes import check_shapes, expected_shapes
+from attention_variants.classroom.sandbox.rules import Broken, Rule
+from attention_variants.classroom.sandbox.submission import Submission
+from attention_variants.classroom.wording import findings, loading
+from attention_variants.cli import main
 
 CLASSROOM = Path(av.__file__).parent / "classroom"
 JUDGING = [
@@ -26,6 +42,17 @@ JUDGING = [
     *(CLASSROOM / "diagnosis").glob("*.py"),
     *(CLASSROOM / name for name in ("check.py", "check_layer.py", "grading_scheme.py")),
 ]
+#: Every file of `wording`, and its tables: dicts by their names, in capitals.
+FILES = {
+    found.name: importlib.import_module(f"{wording.__name__}.{found.name}")
+    for found in pkgutil.iter_modules(wording.__path__)
+}
+TABLES = {
+    f"{file}.{name}": value
+    for file, module in FILES.items()
+    for name, value in vars(module).items()
+    if isinstance(value, dict) and name.isupper() and not name.startswith("_")
+}
 
 
 def shares(scores):
@@ -131,15 +158,27 @@ NAMED = [
 ]
 
 
+def without_sense(template, keep_fields=False):
+    """One meaningless word in place of a template, or of each of several; its fields stay, or go."""
+    if isinstance(template, tuple):
+        return tuple(without_sense(one, keep_fields) for one in template)
+    return "".join(["grmpf ", *(f"{field} " for field in re.findall(r"{.*?}", template))]) if keep_fields else "grmpf"
+
+
 @pytest.fixture
 def nonsense(monkeypatch):
-    """Whatever can be said is said in one meaningless word; the words of the catalogue too."""
-    for words in (wording.PROBLEMS, wording.PARTS, wording.GUARANTEES, wording.REPORT):
-        for key in words:
-            monkeypatch.setitem(words, key, "grmpf")
-    for code in wording.FOUND:
-        monkeypatch.setitem(wording.FOUND, code, ("grmpf",))
-    monkeypatch.setattr(wording, "RULES", dict.fromkeys(wording.RULES, "grmpf"))
+    """Whatever can be said is said in one meaningless word."""
+    for table in TABLES.values():
+        for key, template in table.items():
+            monkeypatch.setitem(table, key, without_sense(template))
+
+
+@pytest.fixture
+def nonsense_around_fields(monkeypatch):
+    """Whatever can be said is said in one meaningless word and what is filled in."""
+    for table in TABLES.values():
+        for key, template in table.items():
+            monkeypatch.setitem(table, key, without_sense(template, keep_fields=True))
 
 
 @pytest.mark.parametrize(("function", "variant", "name"), NAMED, ids=[name for _, _, name in NAMED])
@@ -175,18 +214,18 @@ def test_marks_and_rules_do_not_hang_on_words(nonsense):
 
 
 def codes() -> set[str]:
-    """All codes that the judging gives: the first argument of Breach, Missing, Failure and the last of follows."""
-    found = {"raised"}
-    for path in [*JUDGING, *(CLASSROOM / "sandbox").glob("*.py")]:
+    """All codes that are given: the first argument of a Breach and the like, the last of follows, and a "code" in JSON."""
+    found = {"raised", "unknown_encoding"}  # of an exception that is passed on; by a variable
+    paths = [*JUDGING, CLASSROOM / "report.py", CLASSROOM / "wording" / "sentences.py"]
+    for path in [*paths, *(CLASSROOM / "sandbox").glob("*.py"), *(CLASSROOM / "grading").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
-                "Breach",
-                "Missing",
-                "Failure",
-                "follows",
-            ):
-                first = node.args[-1 if getattr(node.func, "id", "") == "follows" else 0] if node.args else None
+            name = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+            if name in ("Breach", "Missing", "Failure", "Remark", "UnreadableError", "NoFileError", "follows"):
+                first = node.args[-1 if name == "follows" else 0] if node.args else None
                 found |= {leaf.value for leaf in ast.walk(first or node.func) if _is_code(leaf)}
+            if isinstance(node, ast.Dict):
+                values = [y for x, y in zip(node.keys, node.values, strict=True) if _is_code(x) and x.value == "code"]
+                found |= {value.value for value in values if _is_code(value)}
     return found
 
 
@@ -196,11 +235,19 @@ def _is_code(leaf) -> bool:
 
 def test_every_code_has_words_and_there_are_no_others():
     every = codes()
-    assert len(every) > 40
+    assert len(every) > 60
+    tables = (findings.FOUND, loading.UNREADABLE, loading.NOT_LOADED, loading.STOPS, loading.REMARKS)
+    templates = [template for table in tables for template in table]
+    assert len(set(templates)) == len(templates)
     for code in every:
-        assert any(template == code or template.startswith(f"{code}_") for template in wording.FOUND), code
-    for template in wording.FOUND:
+        assert any(template == code or template.startswith(f"{code}_") for template in templates), code
+    for template in templates:
         assert any(template == code or template.startswith(f"{code}_") for code in every), template
+    assert set(findings.ROWS) <= set(findings.FOUND)
+
+
+def test_every_rule_has_words_and_there_are_no_others():
+    assert {key.removesuffix("_in_products") for key in wording.RULES} == {str(rule) for rule in Rule}
 
 
 @pytest.mark.parametrize("variant", av.VARIANTS)
@@ -302,7 +349,9 @@ def test_a_finding_is_a_code_and_numbers_as_json_has_them():
     assert first["code"] == "other_numbers"
     assert first["problem"] == "large_scores"
     assert '"nan"' in json.dumps(first["numbers"])
-    assert first["lines"] == wording.lines(report.findings[told["first"]])
+    lines = wording.lines(report.findings[told["first"]])
+    assert first["lines"] == [line.text for line in lines]
+    assert first["is_row"] == [line.is_row for line in lines] == [False, True, True] * 2
     scale = next(
         f for f in av.check(odd_scale, 2).findings if f.code == "other_scale" and f.guarantee == "scaled_products"
     )
@@ -321,8 +370,126 @@ def test_a_sentence_says_the_numbers():
     assert wording.failure(Failure("time", seconds=0.5)) == "it did not finish within 0.5 seconds"
     assert wording.failure(Failure("raised", "KeyError", "{x}")) == "it raised KeyError: {x}"
     assert wording.failure(Failure("raised", "KeyError")) == "it raised KeyError"
+    assert wording.failure(Failure("raised", "KeyError", None)) == "it raised KeyError: (its message cannot be printed)"
 
 
-def test_another_language_is_not_there_yet():
-    with pytest.raises(ValueError, match="language must be 'en'; got 'zh'"):
-        wording.sentence(Breach("no_multiple_of_the_products"), language="zh")
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0 students"), (1, "1 student"), (2, "2 students")],
+)
+def test_of_two_templates_the_number_says_which(number, words):
+    assert wording.say(("{number} student", "{number} students"), number=number) == words
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("", ""),
+        ("a", "a"),
+        ("ab", "a and b"),
+        ("abcdef", "a, b, c, d, e and f"),
+        ("abcdefg", "a, b, c, d, e and 2 more"),
+    ],
+)
+def test_names_in_a_list(names, words):
+    assert wording.listed(list(names)) == words
+
+
+@pytest.mark.parametrize("products", [True, False])
+@pytest.mark.parametrize("rule", Rule)
+def test_a_broken_rule_is_said_with_its_numbers(rule, products):
+    words = wording.rule(Broken(rule, (3, 8), products))
+    if rule.startswith("no_loop"):
+        assert f"more {'products of matrices' if products else 'operations'} (3, then 8)" in words
+    else:
+        assert words == wording.RULES[rule]
+
+
+MISSING = {"kind": "function", "name": "f", "type": None, "others": (), "is_notebook": False, "stop": None}
+ERROR = {"exception": "KeyError", "message": "1"}
+BY_LINE = {"cell": None, "line": 4, "seconds": None, **ERROR}
+WITHOUT_LINE = {**BY_LINE, "line": None}
+BY_TIME = {**BY_LINE, "line": None, "seconds": 0.5, "exception": "", "message": ""}
+
+#: What is said of loading, by code and numbers.
+LOADING = {
+    "there is no function f; the file defines no function.": Remark("not_loaded", MISSING),
+    "there is no class f; the notebook defines no class.": Remark(
+        "not_loaded", MISSING | {"kind": "class", "is_notebook": True}
+    ),
+    "there is no class f; the file defines a and b. Is it renamed?": Remark(
+        "not_loaded", MISSING | {"kind": "class", "others": ("a", "b")}
+    ),
+    "there is no function f; the notebook defines a. Is it renamed?": Remark(
+        "not_loaded", MISSING | {"others": ("a",), "is_notebook": True}
+    ),
+    "f is no function: its type is int": Remark("not_loaded", MISSING | {"type": "int", "stop": BY_LINE}),
+    "f is no class: its type is int": Remark("not_loaded", MISSING | {"kind": "class", "type": "int"}),
+    "there is no function f; the file defines no function. The file stopped in line 4 with KeyError: 1": Remark(
+        "not_loaded", MISSING | {"stop": BY_LINE}
+    ),
+    "there is no function f; the notebook defines no function. Cell 3 did not finish within 0.5 seconds": Remark(
+        "not_loaded", MISSING | {"is_notebook": True, "stop": BY_TIME | {"cell": 3}}
+    ),
+    "KeyError: 1": Remark("not_loaded", ERROR),
+    "The file stopped with KeyError: 1; what it had defined until then was graded.": Remark("file_stopped", WITHOUT_LINE),
+    "The file stopped in line 4 with KeyError: 1; what it had defined until then was graded.": Remark(
+        "file_stopped", BY_LINE
+    ),
+    "The file did not finish within 0.5 seconds; what it had defined until then was graded.": Remark(
+        "file_stopped", BY_TIME
+    ),
+    "Cell 3 was passed over: it stopped with KeyError: 1": Remark("cell_passed_over", WITHOUT_LINE | {"cell": 3}),
+    "Cell 3 was passed over: it stopped in line 4 with KeyError: 1": Remark("cell_passed_over", BY_LINE | {"cell": 3}),
+    "Cell 3 was passed over: it did not finish within 0.5 seconds": Remark("cell_passed_over", BY_TIME | {"cell": 3}),
+    "2 cells were passed over; the first, cell 3, stopped with KeyError: 1": Remark(
+        "cells_passed_over", WITHOUT_LINE | {"cell": 3, "count": 2}
+    ),
+    "2 cells were passed over; the first, cell 3, stopped in line 4 with KeyError: 1": Remark(
+        "cells_passed_over", BY_LINE | {"cell": 3, "count": 2}
+    ),
+    "2 cells were passed over; the first, cell 3, did not finish within 0.5 seconds": Remark(
+        "cells_passed_over", BY_TIME | {"cell": 3, "count": 2}
+    ),
+}
+
+
+@pytest.mark.parametrize("words", LOADING)
+def test_how_a_submission_was_loaded_is_said_also_after_json(words):
+    remark = LOADING[words]
+    assert wording.sentence(remark) == words
+    assert wording.sentence(Remark(remark.code, json.loads(json.dumps(remark.numbers)))) == words
+
+
+class UnprintableError(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+def unprintable(q, k, v):
+    raise UnprintableError
+
+
+def huge(q, k, v):
+    return torch.zeros(1).expand(2_000_000), torch.zeros(1).expand(2_000_000)
+
+
+def without_numbers(q, k, v):
+    weights = torch.empty(3, 3, device="meta")
+    return weights, weights
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.parametrize(
+    ("function", "code", "words"),
+    [
+        (unprintable, "raised", "it raised UnprintableError: (its message cannot be printed)"),
+        (huge, "no_tensor_too_large", "weights is a tensor of 2000000 numbers; expected a tensor of shape (3, 3)"),
+        (without_numbers, "no_tensor_unreadable", "weights is a Tensor whose numbers cannot be read (NotImplementedError: "),
+    ],
+)
+def test_what_cannot_be_read_of_an_answer_is_a_code_too(function, code, words, isolated):
+    report = av.check(function, 2, isolated=isolated)
+    first = report.findings[report.to_dict()["first"]]
+    assert first.code == code
+    assert wording.sentence(first).startswith(words)

@@ -155,6 +155,24 @@ def _side_by_side(
     return sorted(lost)
 
 
+def request(one: HandedIn, limits: dict[str, Any]) -> dict[str, Any]:
+    """Say what a process that grades is to do, ready for JSON.
+
+    Parameters
+    ----------
+    one : HandedIn
+        What a student handed in.
+    limits : dict
+        What `check` is to be called with.
+
+    Returns
+    -------
+    request : dict
+    """
+    assert one.submission is not None
+    return {"submission": asdict(one.submission), "variants": described(), "limits": limits}
+
+
 class Grader:
     """A process that grades one submission after the other; started when first needed, and anew if it is lost.
 
@@ -170,17 +188,15 @@ class Grader:
 
     def grade(self, one: HandedIn, limits: dict[str, Any]) -> dict[str, Any]:
         """Ask for the report of a submission, or raise `Lost`."""
-        assert one.submission is not None
         process = self.process or self._start()
         token = secrets.token_hex(16)  # so that no submission can write a report in the grader's place
-        request = {"token": token, "submission": asdict(one.submission), "variants": described(), "limits": limits}
         # More than the submission itself may take: also a process that was halted must not hold us up.
         watchdog = threading.Timer(GRADER_TIMES * limits["seconds"] + GRACE_OF_GRADER, process.kill)
         watchdog.start()
         try:
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.write(json.dumps({"token": token, **request(one, limits)}).encode() + b"\n")
             process.stdin.flush()
             while line := process.stdout.readline():
                 with contextlib.suppress(ValueError):

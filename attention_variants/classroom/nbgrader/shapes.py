@@ -27,16 +27,21 @@ class ShapesReport:
 
     Attributes
     ----------
-    said : dict
+    remarks : dict
         Name to what is said of it, a code of `wording.SHAPES` and its numbers; None for what is right.
     """
 
-    said: dict[str, Remark | None]
+    remarks: dict[str, Remark | None]
 
     @property
     def score(self) -> float:
         """The share that is right."""
-        return sum(remark is None for remark in self.said.values()) / len(self.said)
+        return sum(remark is None for remark in self.remarks.values()) / len(self.remarks)
+
+    @property
+    def said(self) -> dict[str, str]:
+        """Name to what is said of it, in words; empty for what is right."""
+        return {name: _words(remark) if remark else "" for name, remark in self.remarks.items()}
 
     def __bool__(self) -> bool:
         return self.score == 1
@@ -44,9 +49,9 @@ class ShapesReport:
     def _lines(self) -> list[tuple[bool, str]]:
         """Whether it is right, and what is said of it."""
         lines = []
-        for name, remark in self.said.items():
+        for name, remark in self.remarks.items():
             sign = "✗" if remark else "✓"
-            words = say(SHAPES[remark.code], **remark.numbers) if remark else SHAPES["right"]
+            words = _words(remark or Remark("right"))
             lines.append((remark is None, say(AROUND["line"], sign=sign, name=name, words=words)))
         return lines
 
@@ -55,6 +60,10 @@ class ShapesReport:
 
     def _repr_html_(self) -> str:
         return render("shapes.html", lines=self._lines())
+
+
+def _words(remark: Remark) -> str:
+    return say(SHAPES[remark.code], **remark.numbers)
 
 
 def check_shapes(answers: Mapping[str, Any], assignment: int) -> ShapesReport:

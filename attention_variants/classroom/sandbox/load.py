@@ -81,7 +81,7 @@ def _run_cells(module: types.ModuleType, job: Job, stops: list[dict[str, Any]]) 
     end = time.monotonic() + job.loading
     longest = job.loading * (SHARE_OF_ONE_CELL if job.notebook else 1.0)
     for number, cell in enumerate(job.cells, start=1):
-        file = f"{job.file}, cell {number}" if job.notebook else job.file
+        file = job.cell.format(file=job.file, number=number) if job.notebook else job.file
         seconds = min(longest, end - time.monotonic())
         stop: dict[str, Any] = {"cell": number if job.notebook else None, "line": None, "seconds": None}
         stop |= {"exception": "", "message": ""}

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from attention_variants.classroom import wording
 from attention_variants.classroom.contract.answer import LONGEST_NAME, Answer, Failure, Remark, words_or_none
 from attention_variants.classroom.contract.problems import Exam, Problem
 from attention_variants.variants import VARIANTS
@@ -159,6 +160,7 @@ def _write_job(folder: Path, code: Submission | None, variant: int, **limits: An
             name=code.name,
             file=code.file,
             cells=code.cells or (code.source,),
+            cell=wording.FILES["cell"],
             notebook=bool(code.cells),
             adapter=code.adapter,
             path=[*path, *filter(None, [code.folder])],

@@ -15,6 +15,7 @@ from .class_page import BARS, CASES, CLASS_PAGE, STUDENT_PAGE, TERMINAL
 from .contract import GUARANTEES, PARTS, PROBLEMS
 from .filling import LISTS, Template, chosen, joined, listed, row, say
 from .findings import FOUND
+from .loading import FILES
 from .report import LANGUAGE, REPORT
 from .rules import RULES
 from .sentences import Line, failure, given, lines, mistake, raised, rule, sentence, title
@@ -25,6 +26,7 @@ __all__ = [
     "BARS",
     "CASES",
     "CLASS_PAGE",
+    "FILES",
     "FOUND",
     "GUARANTEES",
     "LANGUAGE",

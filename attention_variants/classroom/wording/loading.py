@@ -54,6 +54,12 @@ STOPS = {
     "stop_of_a_cell_time": "Cell {cell} did not finish within {seconds:g} seconds",
 }
 
+#: How Python's own errors call the code: one cell of a file, and a notebook whose file is not known.
+FILES = {
+    "cell": "{file}, cell {number}",
+    "notebook": "the notebook",
+}
+
 #: What else there is to know of a submission that was graded.
 REMARKS = {
     "one_of_several_files": "Of {count} files {file} was graded, not {others}.",

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from attention_variants.classroom.contract.answer import Failure, Remark
 from attention_variants.classroom.contract.evidence import Breach, Finding
 from attention_variants.classroom.contract.problems import Problem
-from attention_variants.classroom.sandbox.rules import Broken
 
 from .contract import GIVEN, PROBLEMS
 from .filling import joined, listed, row, say
 from .findings import ERRORS, FOUND, ROWS
 from .loading import NOT_LOADED, REMARKS, STOPS, UNREADABLE
 from .rules import RULES
+
+if TYPE_CHECKING:
+    from attention_variants.classroom.sandbox.rules import Broken
 
 #: Two rows that differ by less are shown with more digits.
 CLOSE = 2e-3
