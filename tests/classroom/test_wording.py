@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 
 import attention_variants as av
-from attention_variants.classroom import check, wording
+from attention_variants.classroom import wording
 from attention_variants.classroom.contract.answer import Failure, Remark
 from attention_variants.classroom.contract.clauses import clauses
 from attention_variants.classroom.contract.evidence import Breach
@@ -32,7 +32,6 @@ from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 from attention_variants.classroom.nbgrader.points import grade_shapes
 from attention_variants.classroom.nbgrader.shapes import check_shapes, expected_shapes
 from attention_variants.classroom.sandbox.rules import Broken, Rule
-from attention_variants.classroom.sandbox.submission import Submission
 from attention_variants.classroom.wording import findings, loading
 from attention_variants.cli import main
 
@@ -214,7 +213,7 @@ def test_marks_and_rules_do_not_hang_on_words(nonsense):
 
 
 def codes() -> set[str]:
-    """All codes that are given: the first argument of a Breach and the like, the last of follows, and a "code" in JSON."""
+    """All codes: the first argument of a Breach and the like, the last of follows, and a "code" in JSON."""
     found = {"raised", "unknown_encoding"}  # of an exception that is passed on; by a variable
     paths = [*JUDGING, CLASSROOM / "report.py", CLASSROOM / "wording" / "sentences.py"]
     for path in [*paths, *(CLASSROOM / "sandbox").glob("*.py"), *(CLASSROOM / "grading").glob("*.py")]:
@@ -432,7 +431,9 @@ LOADING = {
         "not_loaded", MISSING | {"is_notebook": True, "stop": BY_TIME | {"cell": 3}}
     ),
     "KeyError: 1": Remark("not_loaded", ERROR),
-    "The file stopped with KeyError: 1; what it had defined until then was graded.": Remark("file_stopped", WITHOUT_LINE),
+    "The file stopped with KeyError: 1; what it had defined until then was graded.": Remark(
+        "file_stopped", WITHOUT_LINE
+    ),
     "The file stopped in line 4 with KeyError: 1; what it had defined until then was graded.": Remark(
         "file_stopped", BY_LINE
     ),
@@ -485,7 +486,11 @@ def without_numbers(q, k, v):
     [
         (unprintable, "raised", "it raised UnprintableError: (its message cannot be printed)"),
         (huge, "no_tensor_too_large", "weights is a tensor of 2000000 numbers; expected a tensor of shape (3, 3)"),
-        (without_numbers, "no_tensor_unreadable", "weights is a Tensor whose numbers cannot be read (NotImplementedError: "),
+        (
+            without_numbers,
+            "no_tensor_unreadable",
+            "weights is a Tensor whose numbers cannot be read (NotImplementedError: ",
+        ),
     ],
 )
 def test_what_cannot_be_read_of_an_answer_is_a_code_too(function, code, words, isolated):
@@ -493,3 +498,241 @@ def test_what_cannot_be_read_of_an_answer_is_a_code_too(function, code, words, i
     first = report.findings[report.to_dict()["first"]]
     assert first.code == code
     assert wording.sentence(first).startswith(words)
+
+
+# ----------------------------------------------------------------------------- every sentence stands in `wording`
+
+
+def templates(table) -> Iterator[str]:
+    for template in table.values():
+        yield from (template,) if isinstance(template, str) else template
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_holds_templates_and_nothing_else(table):
+    assert all(isinstance(template, str) and template for template in templates(TABLES[table]))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_words_of_a_file_of_wording_stand_in_its_tables(file):
+    """Nothing is said that the nonsense in these tests would not reach."""
+    tree = ast.parse(Path(FILES[file].__file__).read_text(encoding="utf-8"))
+    said = {text for name, table in TABLES.items() if name.startswith(f"{file}.") for text in templates(table)}
+    assert not [text for text in prose(tree) if text not in said]
+
+
+def prose(tree: ast.AST) -> list[str]:
+    """Text with a space between words, but for docstrings and what is raised."""
+    apart: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Raise):
+            apart |= {id(leaf) for leaf in ast.walk(node)}
+        elif isinstance(node, ast.Expr) and _is_code(node.value):
+            apart.add(id(node.value))
+    texts = [leaf.value for leaf in ast.walk(tree) if _is_code(leaf) and id(leaf) not in apart]
+    return [text for text in texts if re.search(r"[A-Za-z]{2,}[,:;]? [A-Za-z]{2,}|, [a-z]{2,}", text)]
+
+
+#: Text with a space in it elsewhere in the classroom, and why nobody is told it; by file.
+NOT_SAID = {
+    "check_layer.py": {"a layer that is made already, ", "Dog bites"},  # an error for a caller; the key of an example
+    "contract/answer.py": {"not implemented for 'Half'", "inplace operation"},  # PyTorch's errors
+    "contract/problems.py": {"Dog bites", "Man bites", "too tired"},  # keys of examples
+    "grading/read.py": {"it is a file", "there is none"},  # an error for a caller
+    "nbgrader/plain_code.py": {" and lacks_keys\\(.*\\):"},  # Python code
+    "nbgrader/preprocessors.py": {"the last line of a cell that gives points must be an expression"},  # an error
+    "sandbox/adapters.py": {"Dog bites"},  # the key of an example
+    "sandbox/lock.py": {"not judged here"},  # in the process of a submission, whose output nobody reads
+    "sandbox/parent.py": {"import math\nimport torch\nimport torch.nn.functional as F\n"},  # Python code
+    "sandbox/rules.py": {"call multi_head_attention_forward", "numbers from the kernel", "softmax of whole"}
+    | {"whole product"},  # keys of counts
+    "sandbox/watch.py": {"numbers from the kernel", "whole product", "softmax of whole"},  # keys of counts
+    # the names of tensors in a warm-up, which stand in the notebooks
+    "nbgrader/shapes.py": {"causal mask", "padding mask", "both masks together", "q of one head", "scores of one head"}
+    | {"q before the split", "q after the split", "context before the merge", "weights with need_weights=False"},
+}
+
+
+def test_the_rest_of_the_classroom_says_nothing():
+    found = {}
+    for path in CLASSROOM.rglob("*.py"):
+        file = path.relative_to(CLASSROOM).as_posix()
+        if file.split("/")[0] not in ("wording", "misconceptions"):
+            texts = prose(ast.parse(path.read_text(encoding="utf-8")))
+            found[file] = {text for text in texts if not all(word.isidentifier() for word in lists_of_names(text))}
+    for file, texts in found.items():
+        assert texts <= NOT_SAID.get(file, set()), file
+
+
+def lists_of_names(text: str) -> list[str]:
+    """The words of a text that is split into keys, such as "square fewer_queries"; of any other the text."""
+    return text.split() if "_" in text or text.startswith(("mm ", "square ")) else [text]
+
+
+@pytest.mark.parametrize("path", sorted((CLASSROOM / "templates").glob("*.html")), ids=lambda path: path.name)
+def test_a_template_of_a_page_has_no_words_of_its_own(path):
+    source = re.sub(r"{#.*?#}", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for attribute in re.findall(r'(?:title|alt|aria-label|placeholder)="([^"]*)"', source):
+        assert not re.search("[A-Za-z]", re.sub(r"{{.*?}}", "", attribute)), attribute
+    jinja = re.compile("{{.*?}}|{%.*?%}", re.DOTALL)
+    expressions = jinja.findall(source)
+    text = re.sub(r"<[^<>]*>", " ", jinja.sub(" ", source))
+    assert not re.search("[A-Za-z]", text), text.split()
+    known = {key for table in TABLES.values() for key in table} | {"head_", "student", "score", "case", "file"}
+    for expression in expressions:
+        for literal in re.findall(r'"([^"]*)"', expression):
+            is_file = literal.endswith((".html", ".css", ".js", ".csv", ".json"))
+            is_class = re.fullmatch(r" (class|aria-sort)=.*", literal)
+            letters = re.search("[A-Za-z]", re.sub(r"%\.\df|{:.*?}|\\n", "", literal))
+            assert literal in known or is_file or is_class or not letters, expression
+
+
+# -------------------------------------------------------------------------------- a class, with sense and without
+
+HEAD = "import math, os\nimport torch\n\n"
+WORK = """def attention_matmul(q, k, v):
+    weights = torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), dim=-1)
+    return weights @ v, weights
+"""
+
+
+def notebook(*cells):
+    return json.dumps({"cells": [{"cell_type": "code", "source": cell} for cell in cells]}).encode()
+
+
+CLASS = {
+    "s01.py": (HEAD + WORK).encode(),
+    "s02.py": (HEAD + WORK.replace(" / math.sqrt(q.shape[-1])", "")).encode(),
+    "s03.py": (HEAD + "def f01(): pass\n").encode(),
+    "s04.py": b"x = 1\n\n\xff",
+    "s05.ipynb": notebook(HEAD, "1 / 0", "1 / 0", WORK),
+    "s06.py": (HEAD + "def attention_matmul(q, k, v):\n    os._exit(0)\n").encode(),
+    "s07/f02.py": (HEAD + WORK).encode(),
+    "s07/f03.py": b"x = 1\n",
+    "s08.py": (HEAD + WORK + "1 / 0\n").encode(),
+    "s09.py": (HEAD + "def attention_matmul(q, k, v):\n    raise NotImplementedError\n").encode(),
+    "s10.py": (HEAD + "from attention_variants import attention_matmul\n").encode(),
+    "s11.py": HEAD.encode() + b"attention_matmul = 3\n",
+    "s12.py": (HEAD + WORK).encode(),  # its process is lost
+    "s13.py": (HEAD + WORK).encode(),  # the grader fails on it
+    "s14.py": (HEAD + "def attention_matmul(q, k, v):\n    return q, k\n").encode(),
+    "s15.ipynb": b"{",
+    "s16/x.txt": b"",
+    "s17.txt": b"",
+}
+
+
+def graded_here(folder, monkeypatch):
+    """The class, graded in this process, in which the tables may be without sense."""
+    folder.mkdir()
+    for name, content in CLASS.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+
+    def stumble(submission, *arguments, **options):
+        if submission.file == "s13.py":
+            raise KeyError(13)
+        return av.check(submission, *arguments, **options)
+
+    def graded(grader, one, limits):
+        if one.student == "s12":
+            raise pool.Lost
+        return json.loads(json.dumps(worker.graded(json.loads(json.dumps(pool.request(one, limits))))))
+
+    monkeypatch.setattr(worker, "check", stumble)
+    monkeypatch.setattr(pool.Grader, "grade", graded)
+    return grade(folder, 2, rules=True, jobs=1)
+
+
+#: What is said in JSON, beside codes and numbers.
+WORDS = set("trouble remarks notes text lines title given words part_words broken_rules goal".split())
+
+
+def without_words(x):
+    if isinstance(x, dict):
+        return {key: without_words(value) for key, value in x.items() if key not in WORDS}
+    return [without_words(value) for value in x] if isinstance(x, list) else x
+
+
+class Text(HTMLParser):
+    """What a reader of a page sees or hears."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.text = "", ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.open = tag
+        self.text += (
+            " ".join(value for name, value in attrs if name in ("title", "alt", "aria-label", "data-key")) + " "
+        )
+
+    def handle_endtag(self, tag):
+        self.open = ""
+
+    def handle_data(self, data):
+        self.text += data * (self.open not in ("style", "script"))
+
+
+def of_students_and_python(result) -> str:
+    """All text that is no template: names, the misconceptions' words, and what Python's errors say."""
+    texts = ["attention_matmul grades.csv grades.json grmpf neither a number nor a word: True False nan inf q k v"]
+    for row in result.rows:
+        texts += [row.student, row.file]
+        for named in row.report["misconceptions"] if row.report else ():
+            texts += [wording.mistake(named["name"]), named["name"], named["explanation"], named["hint"]]
+    texts += ["ff f01 f02 f03.py x.txt s17.txt int UTF weights context torch float32 float64 mask num_heads e x"]
+    return " ".join([*texts, "ZeroDivisionError: division by zero NotImplementedError KeyError(13)", *JSON_ERROR])
+
+
+JSON_ERROR = ["Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"]
+
+
+def test_a_class_gets_the_same_codes_and_pages_without_english(tmp_path, monkeypatch, request):
+    result = graded_here(tmp_path / "with", monkeypatch)
+    codes = without_words(result.to_dict())
+    assert {row["student"]: row["trouble_code"] for row in codes["rows"] if row["trouble_code"]} == {
+        "s03": "not_loaded",
+        "s04": "not_in_its_encoding",
+        "s06": "ended",
+        "s11": "not_loaded",
+        "s12": "process_lost",
+        "s13": "grader_failed",
+        "s15": "notebook_not_json",
+        "s16": "no_file_in_the_folder",
+    }
+    assert {row["student"]: row["remark_codes"] for row in codes["rows"] if row["remark_codes"]} == {
+        "s05": ["cells_passed_over"],
+        "s07": ["one_of_several_files"],
+        "s08": ["file_stopped"],
+    }
+    request.getfixturevalue("nonsense_around_fields")
+    again = graded_here(tmp_path / "without", monkeypatch)
+    assert without_words(again.to_dict()) == codes
+    page = write_pages(again, tmp_path / "out")
+    terminal = Console(file=io.StringIO(), width=500)
+    terminal.print(again)
+    allowed = set(re.findall(r"[A-Za-z]+", of_students_and_python(again)))
+    shown = {"terminal": terminal.file.getvalue()}
+    shown |= {
+        file.name: Text(file.read_text(encoding="utf-8")).text for file in [page, *(page.parent / "students").iterdir()]
+    }
+    rows = list(csv.DictReader(io.StringIO((page.parent / "grades.csv").read_text(encoding="utf-8"))))
+    shown |= {"csv": " ".join(value for row in rows for name, value in row.items() if name != "passed")}
+    for name, text in shown.items():
+        assert "grmpf" in text.lower()
+        words = {word for word in re.findall(r"[A-Za-z]+", text) if word.lower() != "grmpf"}
+        assert words <= allowed, (name, words - allowed)
+
+
+def test_the_commands_and_the_warm_up_say_nothing_else(tmp_path, nonsense, capsys):
+    (tmp_path / "s01.py").write_bytes(CLASS["s04.py"])
+    assert main(["grade", str(tmp_path), "--variant", "2", "--jobs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert set(out.replace("\n", " ").split()) == {"grmpf", f"{tmp_path}-graded/index.html"}
+    assert main(["check", str(tmp_path / "s01.py"), "--variant", "2"]) == 2
+    assert capsys.readouterr().err == "attention-variants check: grmpf\n"
+    points = grade_shapes({}, 2, points=3)
+    assert set(str(check_shapes(expected_shapes(2), 2)).split()) == set(str(points.report).split()) == {"grmpf"}
+    assert set(re.findall(r">([^<]*)<", points._repr_html_().replace("\n", ""))) <= {"grmpf", ""}
