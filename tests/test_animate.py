@@ -844,8 +844,8 @@ def test_a_film_begins_and_ends_with_the_first_and_the_last_frame(tmp_path):
     command = [ffmpeg, "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     pictures = [np.asarray(picture) for picture in short().pictures()]
     height, width = (side // 2 * 2 for side in pictures[0].shape[:2])
-    film = subprocess.run(command, capture_output=True, check=True).stdout
-    frames = np.frombuffer(film, np.uint8).reshape(-1, height, width, 3)
+    animation = subprocess.run(command, capture_output=True, check=True).stdout
+    frames = np.frombuffer(animation, np.uint8).reshape(-1, height, width, 3)
     assert len(frames) == sum(max(round(25 * seconds), 1) for seconds in short().seconds)
     for frame, picture in ((frames[0], pictures[0]), (frames[-1], pictures[-1])):
         off = np.abs(frame.astype(int) - picture[:height, :width])

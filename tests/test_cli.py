@@ -154,21 +154,21 @@ def test_whoever_has_read_enough_gets_no_traceback(arguments):
     assert process.returncode == 1
 
 
-# Films and pages.
+# Animations and pages.
 
 
 @pytest.mark.slow
 def test_animate_writes_a_film(tmp_path, capsys):
     for variant in (2, 3, 4, 6):
         assert main(["animate", str(variant), str(tmp_path / f"{variant}.png"), "--scale", "1"]) == 0
-        with Image.open(tmp_path / f"{variant}.png") as film:
-            assert f"{film.n_frames - 1} frames: " in capsys.readouterr().out  # one more is for those who play none
-    assert main(["animate", "2", str(tmp_path / "film.html")]) == 0
-    assert "attention_matmul" in (tmp_path / "film.html").read_text()
+        with Image.open(tmp_path / f"{variant}.png") as animation:
+            assert f"{animation.n_frames - 1} frames: " in capsys.readouterr().out  # one more is for who plays none
+    assert main(["animate", "2", str(tmp_path / "player.html")]) == 0
+    assert "attention_matmul" in (tmp_path / "player.html").read_text()
 
 
 class DrawnError(Exception):
-    """In the place of a film."""
+    """In the place of an animation."""
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_animate_shows_what_a_variant_takes_whatever_its_number(takes, shape, op
     av.register(lambda q, k, v: None, number=8, adds="nothing", takes=takes)
     try:
         with pytest.raises(DrawnError):
-            main(["animate", "8", "film.gif"])
+            main(["animate", "8", "animation.gif"])
     finally:
         av.unregister(8)
 
@@ -203,7 +203,7 @@ def test_animate_shows_one_head_of_a_fused_kernel_by_the_tiled_version(monkeypat
 
     monkeypatch.setattr("attention_variants.lab.animation.animate.animate", animate)
     with pytest.raises(DrawnError):
-        main(["animate", "7", "film.gif"])
+        main(["animate", "7", "animation.gif"])
 
 
 def test_an_eighth_variant_that_takes_everything_is_animated_with_its_two_heads(tmp_path, capsys):
@@ -232,6 +232,7 @@ def test_explore_writes_a_page(tmp_path, capsys):
 # Help, version, completion.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_says_what_a_command_does_with_an_example(command):
     process = run(*filter(None, [command]), "--help")
@@ -270,12 +271,14 @@ sys.exit(status or (1 if {"torch", "numpy", "matplotlib"} & set(sys.modules) els
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["show", "4", "--help"], ["--version"]])
 def test_help_does_not_wait_for_torch(arguments):
     process = subprocess.run([sys.executable, "-c", LOADED, *arguments], capture_output=True, check=False)
     assert process.returncode == 0, "torch was loaded for a help"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "offered"),
     [

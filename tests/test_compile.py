@@ -18,6 +18,8 @@ from attention_variants.model.masks import causal_mask
 from attention_variants.model.transformer import Transformer
 from attention_variants.variants import get_variant, takes, variants_that_take
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = [(5, 7), (6, 9), (20, 3), (8, 40)]
 WITHOUT_LOOKS = [variant for variant in variants_that_take() if variant != 1]
 WITH_MASKS = [(variant, "mask") for variant in variants_that_take("mask")]

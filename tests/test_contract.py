@@ -1,4 +1,4 @@
-"""What all seven promise beside equality: large logits, dtypes, empty rows, NaN, dropout, memory and symmetry."""
+"""What all seven guarantee beside equality: large logits, dtypes, empty rows, NaN, dropout, memory and symmetry."""
 
 from __future__ import annotations
 

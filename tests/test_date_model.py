@@ -29,6 +29,8 @@ from attention_variants.model.date_model import (
 from attention_variants.model.dates import FORMATS, date_test_set
 from attention_variants.model.transformer import Transformer
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"steps": 110, "batch_size": 4, "seed": 3}  # kept after steps 50, 100 and 110
 # Run a script that hears Ctrl-C: where the tests run in the background, the signal would be ignored. After step 53 the
 # training waits for it.
@@ -58,7 +60,6 @@ def shipped():
 # ---------------------------------------------------------------------------------------------- what ships
 
 
-@pytest.mark.slow
 @pytest.mark.numeric
 def test_the_shipped_model_is_as_good_as_it_says(shipped):
     about = about_date_model()
@@ -130,7 +131,6 @@ def test_reading_something_else_is_an_error():
 # ---------------------------------------------------------------------------------------------- training
 
 
-@pytest.mark.slow
 @pytest.mark.numeric
 def test_training_learns():
     model = date_model()
@@ -153,7 +153,6 @@ def test_every_step_sees_other_dates():
     assert len(set(losses)) == 3  # of one model that does not change
 
 
-@pytest.mark.slow
 def test_without_the_causal_mask_the_answer_is_read_off_the_input():
     model = date_model()
     losses = list(train_dates(model, steps=400, batch_size=8, is_causal=False))
@@ -162,7 +161,6 @@ def test_without_the_causal_mask_the_answer_is_read_off_the_input():
     assert not any(read_date(text, model).answer == answer for written in pairs for text, answer in written)
 
 
-@pytest.mark.slow
 @pytest.mark.numeric
 def test_a_resumed_training_ends_with_the_same_weights(tmp_path):
     whole = date_model()
@@ -180,7 +178,6 @@ def test_a_resumed_training_ends_with_the_same_weights(tmp_path):
         assert torch.equal(weight, whole.state_dict()[name]), name
 
 
-@pytest.mark.slow
 def test_ctrl_c_keeps_the_training_and_resume_goes_on(tmp_path):
     """The command as people run it, stopped by a real signal."""
     state, out = tmp_path / "state", tmp_path / "dates.safetensors"
@@ -207,7 +204,6 @@ def test_ctrl_c_keeps_the_training_and_resume_goes_on(tmp_path):
         assert torch.equal(weight, whole.state_dict()[name]), name
 
 
-@pytest.mark.slow
 def test_make_dates_prints_what_it_measured(tmp_path, capsys):
     out = tmp_path / "dates.safetensors"
     options = [

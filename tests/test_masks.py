@@ -1,4 +1,4 @@
-"""The masks say what they promise: every one against a loop that asks the question of its docstring."""
+"""The masks do what their docstrings say: every one against a loop that asks the question of its docstring."""
 
 from __future__ import annotations
 

@@ -22,7 +22,11 @@ pytestmark = pytest.mark.numeric
 NAN = float("nan")
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 ALL_DTYPES = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
-SEVEN_AND_TILED = pytest.mark.parametrize("attend", [*LIFTED.values(), tiled], ids=[*map(str, LIFTED), "tiled"])
+SEVEN_AND_TILED = pytest.mark.parametrize(
+    "attend",
+    [pytest.param(LIFTED[1], marks=pytest.mark.slow), *list(LIFTED.values())[1:], tiled],
+    ids=[*map(str, LIFTED), "tiled"],
+)
 LOOPS = (LIFTED[1], LIFTED[2])  # slow: one sequence and one head have to do
 IN = pytest.mark.parametrize("place", ["q", "k", "v"])
 #: Up to two of the longest vector registers there are, of 16 numbers of float32, and one more.
@@ -121,7 +125,7 @@ def test_it_reaches_them_under_masks(variant, place, mask_name, dtype):
 
 @pytest.mark.parametrize("mask_name", MODES)
 @IN
-@pytest.mark.parametrize("variant", [1, 2, 3])
+@pytest.mark.parametrize("variant", [pytest.param(1, marks=pytest.mark.slow), 2, 3])
 def test_it_reaches_them_under_masks_through_loops(variant, place, mask_name):
     """They see just the allowed keys, so that what is blocked does no harm at all."""
     for T_k in (1, 2, 7, 17):
@@ -219,6 +223,7 @@ def test_a_blocked_nan_leaves_the_weights_alone(attend, place):
 # ------------------------------------------------------------------------------- where nothing can be looked at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask_name", ["none", "is_causal"])
 def test_it_survives_compilation(mask_name):
     torch.compiler.reset()

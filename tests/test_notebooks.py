@@ -104,8 +104,8 @@ def small_animations(notebook) -> Iterator[str]:
             picture = base64.b64decode(text[: len(text) // 4 * 4])
             if b"acTL" not in picture[:100]:  # what an animated PNG begins with
                 continue
-            with Image.open(io.BytesIO(picture)) as film:
-                frames = film.n_frames - 1  # without the one for those that play none
+            with Image.open(io.BytesIO(picture)) as animation:
+                frames = animation.n_frames - 1  # without the one for those that play none
             if frames > MOST_FRAMES or len(picture) > MOST_BYTES:
                 yield f"cell {index} stores {frames} frames in {len(picture)} bytes"
 
@@ -290,7 +290,7 @@ def showing(mime: str, data, *, alt: str = WORDS, cell_alt: str = WORDS) -> nbfo
     return new_code_cell("1", execution_count=5, outputs=[output], metadata={"alt": cell_alt})
 
 
-def film(*, frames: int, padding: int = 0) -> str:
+def animation(*, frames: int, padding: int = 0) -> str:
     pictures = [Image.new("L", (200, 1), index) for index in range(frames)]
     buffer = io.BytesIO()
     pictures[0].save(buffer, "PNG", save_all=True, default_image=True, append_images=pictures)
@@ -307,11 +307,11 @@ def film(*, frames: int, padding: int = 0) -> str:
         (no_errors, failing()),
         (no_empty_outputs, showing("text/html", "<pre style='white-space:pre'></pre>\n")),
         (no_widgets, showing("application/vnd.jupyter.widget-view+json", {"model_id": "1"})),
-        (small_animations, showing("image/png", film(frames=121))),
-        (small_animations, showing("image/png", film(frames=2, padding=400_000))),
-        (described_pictures, showing("image/png", film(frames=1), alt="")),
-        (described_pictures, showing("image/png", film(frames=1), alt="A heat map.", cell_alt="A heat map.")),
-        (described_pictures, showing("image/png", film(frames=1), cell_alt="Newer words, which " + WORDS)),
+        (small_animations, showing("image/png", animation(frames=121))),
+        (small_animations, showing("image/png", animation(frames=2, padding=400_000))),
+        (described_pictures, showing("image/png", animation(frames=1), alt="")),
+        (described_pictures, showing("image/png", animation(frames=1), alt="A heat map.", cell_alt="A heat map.")),
+        (described_pictures, showing("image/png", animation(frames=1), cell_alt="Newer words, which " + WORDS)),
         (described_pictures, showing("image/svg+xml", "<svg/>", alt="", cell_alt="")),
         (nothing_of_this_machine, printing("saved in /home/anna/course/figure.png")),
         (nothing_of_this_machine, printing("'/Users/tom/figure.png'")),

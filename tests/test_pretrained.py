@@ -21,6 +21,8 @@ from attention_variants.lab.examples import list_examples, load_example
 from attention_variants.lab.pretrained import pretrained
 from attention_variants.model import MultiHeadAttention
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 TIRED = "The animal didn't cross the street because it was too tired."

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "readme_picture.py"
 STORED = ROOT / "assets" / "attention.png"
-FILM = ROOT / "assets" / "loops.png"
+ANIMATION = ROOT / "assets" / "loops.png"
 MAKE_FILM = "run attention-variants animate 1 assets/loops.png --scale 1"
 MAX_BYTES = 300_000
 SMALL = {"batch": 1, "queries": 2, "keys": 3, "d_model": 4, "heads": 2}  # as the default problem, but quick
@@ -28,12 +28,12 @@ SMALL = {"batch": 1, "queries": 2, "keys": 3, "d_model": 4, "heads": 2}  # as th
 
 def test_the_film_of_the_readme_is_what_its_command_makes(tmp_path):
     assert main(["animate", "1", str(tmp_path / "loops.png"), "--scale", "1"]) == 0
-    with Image.open(FILM) as stored, Image.open(tmp_path / "loops.png") as made:
+    with Image.open(ANIMATION) as stored, Image.open(tmp_path / "loops.png") as made:
         assert (stored.n_frames, stored.size) == (made.n_frames, made.size), MAKE_FILM
         for index in (0, 1, 40, 60, 89):
             stored.seek(index)
             made.seek(index)
-            pictures = [np.asarray(film.convert("RGB"), dtype=int) for film in (stored, made)]
+            pictures = [np.asarray(animation.convert("RGB"), dtype=int) for animation in (stored, made)]
             assert np.abs(pictures[0] - pictures[1]).max() <= 16, MAKE_FILM
 
 

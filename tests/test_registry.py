@@ -155,7 +155,7 @@ def test_the_input_check_asks_what_an_eighth_variant_takes(registered):
 
 
 def test_an_error_names_the_first_variant_that_can(registered):
-    """Where nothing takes what is missing, nothing is promised."""
+    """Where nothing takes what is missing, nothing is guaranteed."""
     q = torch.randn(2, 5, 4)
     batched = [describe_variant(number) for number in variants_that_take("batch")]
     for described in batched:

@@ -7,7 +7,7 @@ import torch
 
 from attention_variants.model.two_lookups import _rows, _TwoLookups, two_lookups
 
-pytestmark = pytest.mark.numeric
+pytestmark = [pytest.mark.numeric, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -193,6 +193,18 @@ def test_player_from_disk(offline, tmp_path):
     assert offline.complaints == [path.as_uri()]
 
 
+def test_a_player_whose_frames_are_not_there_yet_says_so(offline, tmp_path):
+    example = av.load_example("Dog bites")
+    path = av.animate(1, *example.head(1), tokens=example.tokens).to_html(tmp_path / "player.html")
+    offline.add_init_script("Image.prototype.decode = () => new Promise(() => {})")
+    offline.goto(path.as_uri())
+    player = offline.locator(".av-player[aria-busy=true]")
+    assert player.get_by_role("button", name="play").is_disabled()
+    assert player.get_by_role("img").get_attribute("aria-label") == "the frames are being decoded"
+    for control in player.locator("button, input, select").all():
+        assert control.is_disabled()
+
+
 @pytest.fixture
 def exploring(offline, tmp_path):
     """The page of an exploration, opened."""

@@ -32,14 +32,15 @@ BARE_MATHS = "() => [...document.querySelectorAll('.math')].filter((one) => !one
 # Pictures whose words are none, or the name that Sphinx gives to what has none.
 WORDLESS = """() => [...document.querySelectorAll("article img")]
   .filter((one) => one.alt.split(" ").length < 5 || !one.alt.trim().endsWith(".")).map((one) => one.src.slice(-60))"""
-# When the maths is typeset, players have their frames, and the page was drawn twice: what follows the size of the window
-# has done so.
-DRAWN = """async () => {
+# When the maths is typeset and the players have their frames.
+LOADED = """async () => {
   await window.MathJax?.startup?.promise;
   await document.fonts.ready;
-  while (document.querySelector("#view:empty, .av-player[aria-busy]")) await new Promise(requestAnimationFrame);
-  for (const _ of [1, 2]) await new Promise(requestAnimationFrame);
+  while (document.querySelector("#view:empty, .av-player[aria-busy]")) await new Promise((on) => setTimeout(on, 20));
 }"""
+# When the page was then drawn twice: what follows the size of the window has done so. Only the page opened last
+# is drawn as fast as the screen; one behind it, once a second.
+DRAWN = "async () => { for (const _ of [1, 2]) await new Promise(requestAnimationFrame); }"
 # The players are pages of their own. Colours are those of the theme, whatever the width. Of the words of code that look
 # the same, on the same ground, the first stands for all: they are nine tenths of what there is to look at.
 AXE = """async (colours) => {
@@ -137,12 +138,12 @@ def pages(site: Path) -> list[str]:
 def test_every_page(new_page, site, address, part):
     """Served: light and dark, wide and narrow, for everybody, every link. From disk: whole, with nothing asked for."""
     axe = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-    served, from_disk = new_page(), new_page()
+    from_disk, served = new_page(), new_page()  # in this order: see DRAWN
     wrong = {}
     for name in pages(site)[part::PARTS]:
         from_disk.goto((site / name).as_uri(), wait_until="commit")  # it loads meanwhile
         served.goto(address + name)
-        served.evaluate(DRAWN)
+        served.evaluate(LOADED)
         found = [*bare_maths(served), *lost_links(served, site, address, name)]
         found += [f"no words for {source}" for source in served.evaluate(WORDLESS)]
         served.evaluate(axe)
@@ -157,7 +158,7 @@ def test_every_page(new_page, site, address, part):
         if name.startswith("notebooks/"):
             check_buttons(served, site, address, name)
         from_disk.wait_for_load_state("networkidle")
-        from_disk.evaluate(DRAWN)
+        from_disk.evaluate(LOADED)
         found += [f"from disk: {one}" for one in [*bare_maths(from_disk), *from_disk.complaints]]
         served.wait_for_load_state("networkidle")
         found += served.complaints

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from attention_variants.lab.plots.axes import colormap
 from attention_variants.lab.plots.colors import (
+    BACKGROUND,
     BLOCKED,
     COLORS,
     DARK_TOKENS,
@@ -23,7 +24,6 @@ from attention_variants.lab.plots.colors import (
     LINE_NOW,
     NOT_A_NUMBER,
     OPEN,
-    PAPER,
     QUIET,
     RULE,
     TOKENS,
@@ -93,7 +93,7 @@ class Painter:
     # What is painted once
 
     def _still(self) -> Image.Image:
-        image = Image.new("RGB", (self.width * self.scale, self.height * self.scale), PAPER)
+        image = Image.new("RGB", (self.width * self.scale, self.height * self.scale), BACKGROUND)
         pen = _Pen(image, self.scale)
         if self.code:
             for position, (_, text) in enumerate(self.lines):
@@ -219,7 +219,7 @@ class Painter:
         flat = (RULE, LINE_BAR, HATCHING, OPEN, EMPTY, BLOCKED, NOT_A_NUMBER, *COLORS.values())
         letters = [
             tuple(round(a + (b - a) * step / steps) for a, b in zip(_rgb(ground), _rgb(INK), strict=True))
-            for ground, steps in ((PAPER, 23), (LINE_NOW, 9))
+            for ground, steps in ((BACKGROUND, 23), (LINE_NOW, 9))
             for step in range(steps + 1)
         ]
         tables = [table for table, *_ in self.maps.values()] + [_token_colours()] * self.by_token
@@ -328,7 +328,7 @@ class _Pen:
         """Write upwards from a point."""
         large = font(letters, size * self.scale)
         _, top, right, bottom = large.getbbox(text, anchor="ls")
-        strip = Image.new("RGB", (round(right) + 2, round(bottom - top) + 2), PAPER)
+        strip = Image.new("RGB", (round(right) + 2, round(bottom - top) + 2), BACKGROUND)
         ImageDraw.Draw(strip).text((0, 1 - top), text, font=large, fill=colour, anchor="ls")
         strip = strip.transpose(Image.Transpose.ROTATE_90)
         x, y = self._corners(at)

@@ -46,7 +46,7 @@ ZERO = "#8C8C8C"  # a number in a cell that rounds to 0.00
 EDGE, GROUND = "#A0A0A0", "#F4F4F4"  # of the boxes that are not attention
 
 # In an animation
-PAPER, RULE = "#FFFFFF", "#D8D8D8"  # the ground, and the lines between its parts
+BACKGROUND, RULE = "#FFFFFF", "#D8D8D8"  # the ground, and the lines between its parts
 LINE_NOW, LINE_BAR = "#FCF0B8", "#B45804"  # the ground of the running line, and the bar before it
 EMPTY = "#F4F4F4"  # where no number is yet: a 0 is white
 OPEN = "#CCE0EC"  # where a mask lets through
