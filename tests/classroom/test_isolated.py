@@ -504,7 +504,7 @@ STOP = {"cell": None, "line": 1, "seconds": None, "exception": "KeyError", "mess
     [
         {"failed": FAILURE | {"kind": "not_loaded"}},
         {"failed": FAILURE | {"message": "x" * 10**6}},
-        {"missing": {"others": ["x" * 10**6] * 10**3, "type": None}},
+        {"missing": {"others": ["x" * 10**5] * 10, "type": None}},
         {"missing": {"others": [], "type": "x" * 10**6}, "stops": [STOP]},
         {"stops": [STOP | {"seconds": NAN}]},
         {"stops": [STOP | {"line": "one"}]},
