@@ -13,6 +13,7 @@ import pytest
 
 import attention_variants as av
 from attention_variants.classroom import wording
+from attention_variants.classroom.contract.answer import Remark
 from attention_variants.classroom.grading.grade import grade, output_folder
 from attention_variants.classroom.grading.pages import class_page, file_names, student_page, write_pages
 from attention_variants.classroom.grading.read import find_submissions
@@ -146,7 +147,8 @@ def test_of_several_files_the_one_with_the_function_is_taken(tmp_path):
         os.utime(put(tmp_path, name), (1e9 - age, 1e9 - age))
     found, _ = find(tmp_path)
     assert found["eve"].file == "eve/solution.ipynb"
-    assert found["eve"].remarks == ("Of 3 files solution.ipynb was graded, not a_helper.py and z_broken.py.",)
+    (remark,) = found["eve"].remarks
+    assert wording.sentence(remark) == "Of 3 files solution.ipynb was graded, not a_helper.py and z_broken.py."
     assert found["fay"].file == "fay/newer.py"
 
 
@@ -156,8 +158,8 @@ def test_what_cannot_be_read_is_a_student_too(tmp_path):
     put(tmp_path, "pdf/answer.pdf")
     found, _ = find(tmp_path)
     assert found["bad"].submission is None
-    assert "byte 0xff" in found["bad"].trouble
-    assert found["pdf"].trouble == "there is no .py or .ipynb file in the folder"
+    assert "byte 0xff" in wording.sentence(found["bad"].trouble)
+    assert wording.sentence(found["pdf"].trouble) == "there is no .py or .ipynb file in the folder"
 
 
 def test_no_two_students_share_a_name(tmp_path):
@@ -198,6 +200,7 @@ def one_query_at_a_time(q, k, v, mask=None):
 
 
 EVIL = "<script>alert(2)</script>\"'&"
+OF_SEVERAL = Remark("one_of_several_files", {"count": 2, "file": "x\ny.py", "others": (EVIL,)})
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +212,7 @@ def result():
         graded("cid", unscaled),
         graded("dot", inverted),
         graded(EVIL, one_query_at_a_time),
-        Graded("=HYPERLINK(1)", "x\ny.py", trouble="the file is empty", remarks=(EVIL,)),
+        Graded("=HYPERLINK(1)", "x\ny.py", trouble=Remark("empty"), remarks=(OF_SEVERAL,)),
     )
     return ClassResult(4, "attention_masked", rows, left_out=(EVIL,))
 

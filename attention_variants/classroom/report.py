@@ -14,7 +14,7 @@ from rich.text import Text
 from attention_variants.variants import describe_variant
 
 from . import grading_scheme, wording
-from .contract.answer import Failure
+from .contract.answer import Failure, Remark
 from .contract.evidence import SAME_ANSWER, Finding
 from .contract.problems import Exam
 from .sandbox.rules import Broken
@@ -50,7 +50,7 @@ class Report:
         Whether it should be the layer, and not simply a variant.
     trouble : Failure or None
         Why there was nothing to judge, if so: there is no such function, or its process ended.
-    remarks : tuple of str
+    remarks : tuple of Remark
         What else happened to a `Submission`, such as cells of a notebook that were passed over.
     has_no_rules : bool
         Whether rules were asked for, and the variant has none of its own.
@@ -65,7 +65,7 @@ class Report:
     broken_rules: tuple[Broken, ...] = ()
     is_layer: bool = False
     trouble: Failure | None = None
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     has_no_rules: bool = False
 
     @property
@@ -162,14 +162,14 @@ class Report:
         if not self.findings:
             return []
         first = self._first
-        found = wording.lines(first)
+        found = _texts(first)
         lines = [
             _say("first", problem=wording.title(first.problem)),
             _say("given", given=wording.given(first.problem)),
             *found,
         ]
         for finding in self.also():
-            found = wording.lines(finding)
+            found = _texts(finding)
             also = "also" if finding.problem is first.problem else "also_with"
             part, problem = wording.PARTS[finding.part], wording.title(finding.problem)
             lines += [_say(also, part=part, problem=problem, line=found[0]), *found[1:]]
@@ -194,16 +194,18 @@ class Report:
             for part, (share, _) in self.parts.items()
             if share < 1.0
         ]
-        lines = [_say("kept", parts=", ".join(kept))] if kept else []
-        return lines + ([_say("to_do", parts=", ".join(partly))] if partly else [])
+        lines = [_say("kept", parts=wording.joined(kept))] if kept else []
+        return lines + ([_say("to_do", parts=wording.joined(partly))] if partly else [])
 
     def _notes(self) -> list[str]:
         printed = [_say("beside", words=_say("printed", printed=self.printed))] if self.printed else []
-        return [*printed, *self._remarks()]
+        return [*printed, *map(wording.sentence, self._remarks())]
 
-    def _remarks(self) -> list[str]:
+    def _remarks(self) -> list[Remark]:
+        if not self.has_no_rules:
+            return list(self.remarks)
         function = describe_variant(self.variant).name
-        return [*self.remarks, *[wording.no_rules(self.variant, function)] * self.has_no_rules]
+        return [*self.remarks, Remark("no_rules", {"variant": self.variant, "name": function})]
 
     def to_dict(self) -> dict[str, Any]:
         """The report as codes, numbers, words, lists and dicts, ready for JSON.
@@ -211,9 +213,11 @@ class Report:
         Returns
         -------
         told : dict
-            What is a number or a code, beside the words for it: "lines" of a finding, "words" of a part.
+            What is a number or a code, beside the words for it: "lines" of a finding, and which of them are rows of
+            numbers; "words" of a part.
         """
         also = self.also()
+        remarks = self._remarks()
         return {
             "name": self.name,
             "variant": self.variant,
@@ -237,7 +241,10 @@ class Report:
             "broken_rule_codes": [str(broken.rule) for broken in self.broken_rules],
             "trouble": wording.failure(self.trouble) if self.trouble else "",
             "trouble_code": self.trouble.kind if self.trouble else "",
-            "remarks": self._remarks(),
+            "trouble_numbers": in_json(self.trouble.numbers) if self.trouble else {},
+            "remarks": [wording.sentence(remark) for remark in remarks],
+            "remark_codes": [remark.code for remark in remarks],
+            "remark_numbers": [in_json(remark.numbers) for remark in remarks],
             "printed": self.printed,
             "text": str(self),
         }
@@ -267,17 +274,33 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "part_words": wording.PARTS[finding.part],
         "guarantee": finding.guarantee,
         "problem": finding.problem.key,
-        "numbers": _in_json(finding.numbers),
+        "numbers": in_json(finding.numbers),
         "title": wording.title(finding.problem),
         "given": wording.given(finding.problem),
-        "lines": wording.lines(finding),
+        "lines": _texts(finding),
+        "is_row": [line.is_row for line in wording.lines(finding)],
     }
 
 
-def _in_json(x: Any) -> Any:
-    """Plain values as JSON has them: it has no tuples, and neither NaN nor infinity."""
+def _texts(finding: Finding) -> list[str]:
+    return [line.text for line in wording.lines(finding)]
+
+
+def in_json(x: Any) -> Any:
+    """Plain values as JSON has them: it has no tuples, and neither NaN nor infinity.
+
+    Parameters
+    ----------
+    x : object
+        A number, text, None, or a tuple, list or mapping of these.
+
+    Returns
+    -------
+    plain : object
+        A number that JSON does not have is text.
+    """
     if isinstance(x, Mapping):
-        return {name: _in_json(value) for name, value in x.items()}
-    if isinstance(x, tuple):
-        return [_in_json(value) for value in x]
+        return {name: in_json(value) for name, value in x.items()}
+    if isinstance(x, (tuple, list)):
+        return [in_json(value) for value in x]
     return str(x) if isinstance(x, float) and not math.isfinite(x) else x

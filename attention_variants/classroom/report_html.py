@@ -15,9 +15,9 @@ from markupsafe import Markup, escape
 
 from attention_variants.lab.plots.colors import COLORS, INK
 
-from .wording import REPORT, mistake
+from . import wording
 
-__all__ = ["render", "report_html", "say", "shown"]
+__all__ = ["in_html", "render", "report_html", "say", "shown"]
 
 
 def report_html(report: dict[str, Any]) -> str:
@@ -77,7 +77,24 @@ def say(key: str, **fields: Any) -> Markup:
     -------
     html : Markup
     """
-    return escape(REPORT[key]).format(**fields)
+    return in_html(wording.REPORT[key], **fields)
+
+
+def in_html(template: wording.Template, **fields: Any) -> Markup:
+    """Fill a template of `wording` in HTML, as `say` does one of `wording.REPORT`.
+
+    Parameters
+    ----------
+    template : str or tuple of two str
+        As in `wording.say`.
+    **fields
+        What is filled in; text is escaped, HTML that jinja2 has made is not.
+
+    Returns
+    -------
+    html : Markup
+    """
+    return escape(wording.chosen(template, fields)).format(**fields)
 
 
 def render(template: str, **names: Any) -> str:
@@ -106,6 +123,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(colors=COLORS, ink=INK, say=say)
-    made.filters.update(in_words=mistake)
+    made.globals.update(colors=COLORS, ink=INK, say=say, language=wording.LANGUAGE)
+    made.filters.update(in_words=wording.mistake)
     return made

@@ -81,6 +81,7 @@ def grade(
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from attention_variants.classroom import wording
     from attention_variants.classroom.grading.grade import grade, output_folder
     from attention_variants.classroom.grading.pages import write_pages
 
@@ -102,6 +103,7 @@ def grade(
     page = write_pages(result, to)
     console = Console()
     console.print(result)
-    console.print(f"\n{len(result.rows)} graded in {time.monotonic() - begin:.0f} s. The class page:", highlight=False)
+    done = wording.say(wording.TERMINAL["graded_in"], number=len(result.rows), seconds=time.monotonic() - begin)
+    console.print(f"\n{done}", markup=False, highlight=False)
     console.print(str(page), soft_wrap=True, markup=False, highlight=False)
     return 0

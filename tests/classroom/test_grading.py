@@ -199,7 +199,8 @@ def test_another_name_and_the_rules(tmp_path):
     assert ann.passed
     assert not bob.passed
     assert "calls a variant of this library" in bob.broken_rules[0]
-    assert cid.trouble == "mine is no function: its type is int"
+    assert (cid.trouble.code, cid.trouble.numbers["type"]) == ("not_loaded", "int")
+    assert cid.first_fails_with == "mine is no function: its type is int"
 
 
 def test_one_file_is_checked_by_the_command(graded, capsys):
@@ -262,9 +263,11 @@ def test_a_class_is_graded_for_a_variant_that_was_registered(tmp_path, monkeypat
     assert ann.passed
     assert bob.misconceptions == ["no_scale"]
     assert "calls a variant of this library" in cid.broken_rules[0]
-    assert dot.trouble.startswith("there is no function attention_eighth; the file defines attention_masked")
+    assert dot.first_fails_with.startswith("there is no function attention_eighth; the file defines attention_masked")
     missing = "There are no rules for variant 8, attention_eighth: only whether it is ready-made was looked at."
-    assert result.notes == (missing,)
     assert missing in page
-    assert all(missing in row.remarks for row in (ann, bob, cid))
-    assert missing in result.to_dict()["notes"]
+    assert result.notes == ann.remarks == bob.remarks == cid.remarks
+    assert result.to_dict()["notes"] == [missing]
+    assert result.to_dict()["note_codes"] == ["no_rules"]
+    assert result.to_dict()["note_numbers"] == [{"variant": 8, "name": "attention_eighth"}]
+    assert result.to_dict()["rows"][0]["remarks"] == [missing]

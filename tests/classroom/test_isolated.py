@@ -1,6 +1,7 @@
 """check(..., isolated=True): whatever a submission does, it gains nothing and harms nothing."""
 
 import importlib
+import json
 import math
 import os
 import pkgutil
@@ -490,3 +491,34 @@ def test_a_file_can_be_checked(tmp_path):
     file.write_text(HEAD, encoding="utf-8")
     assert av.check(Submission.read(file, "right"), 2)
     assert not av.check(Submission.read(file, "wrong"), 2)
+
+
+TOLD = {"missing": None, "failed": None, "counts": None, "value": None, "stops": [], "printed": 0, "answers": []}
+NAN = float("nan")
+FAILURE = {"kind": "raised", "exception": "KeyError", "message": "1", "seconds": 0.0}
+STOP = {"cell": None, "line": 1, "seconds": None, "exception": "KeyError", "message": "1"}
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"failed": FAILURE | {"kind": "not_loaded"}},
+        {"failed": FAILURE | {"message": "x" * 10**6}},
+        {"missing": {"others": ["x" * 10**5] * 10, "type": None}},
+        {"missing": {"others": [], "type": "x" * 10**6}, "stops": [STOP]},
+        {"stops": [STOP | {"seconds": NAN}]},
+        {"stops": [STOP | {"line": "one"}]},
+        {"stops": [STOP | {"exception": "x" * 10**6, "message": "x" * 10**6}] * 10},
+    ],
+)
+def test_what_another_process_says_of_loading_is_cut_or_not_believed(forged):
+    body = f"nan = math.nan\ntold = {TOLD | forged!r}\n" + (
+        "import json\n"
+        "def answer(q, k, v):\n"
+        "    np.savez('../answers.npz', told=np.frombuffer(json.dumps(told).encode(), dtype=np.uint8))\n"
+        "    os._exit(0)\n"
+    )
+    report = judged(body)
+    assert not report
+    assert len(str(report)) < 20_000
+    assert json.dumps(report.to_dict(), allow_nan=False)

@@ -222,7 +222,8 @@ def test_one_without_a_name_is_checked_and_graded_under_its_number(function, tmp
         result = grade(folder, EIGHTH, rules=True, jobs=1)
     assert result.function == "variant_8"
     assert result.rows[0].misconceptions == ["no_scale"]
-    assert "no rules for variant 8" in result.notes[0]
+    (note,) = result.notes
+    assert (note.code, note.numbers) == ("no_rules", {"variant": 8, "name": "variant_8"})
 
 
 def test_a_name_of_the_package_brings_no_rules_of_the_package():

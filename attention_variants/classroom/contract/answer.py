@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 #: Of any words that another process hands over so much is kept; of the name of a dtype or a function so much.
 LONGEST_WORDS, LONGEST_NAME = 1000, 100
+
+
+#: What the process that runs a submission may say of a failure by itself.
+_SAID_THERE = ("raised", "time")
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What is said of a submission as a whole, as a code and its numbers; `wording.sentence` says it.
+
+    Attributes
+    ----------
+    code : str
+        What it is.
+    numbers : mapping
+        Plain values: numbers, names, what an error says.
+    """
+
+    code: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -23,16 +44,21 @@ class Failure:
         "stopped", its process was stopped; "not_loaded", there is no such function.
     exception : str
         The type of what was raised, by name.
-    message : str
-        What that says; or what stopped the process; or what is there in place of the function.
+    message : str or None
+        What that says; None if it cannot be printed.
     seconds : float
         How long it might have taken, if it took longer.
+    more : mapping
+        Of "stopped", the ``signal`` that did it, or None. Of "not_loaded", if nothing was raised: ``kind``, "function"
+        or "class", and ``name`` of what was looked for; its ``type`` if it is something else; the ``others`` of that
+        kind that there are; ``is_notebook``; and the ``stop``, where its code ended, or None.
     """
 
     kind: str
     exception: str = ""
-    message: str = ""
+    message: str | None = ""
     seconds: float = 0.0
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_not_written(self) -> bool:
@@ -42,11 +68,11 @@ class Failure:
     @property
     def numbers(self) -> dict[str, Any]:
         """What there is to say beside the kind."""
-        return {"exception": self.exception, "message": self.message, "seconds": self.seconds}
+        return {"exception": self.exception, "message": self.message, "seconds": self.seconds, **self.more}
 
     def to_dict(self) -> dict[str, Any]:
-        """The failure as JSON has it."""
-        return asdict(self)
+        """The failure as JSON has it: one that the process which runs a submission may tell of."""
+        return {"kind": self.kind, "exception": self.exception, "message": self.message, "seconds": self.seconds}
 
     @classmethod
     def from_dict(cls, said: Mapping[str, Any] | None) -> Failure | None:
@@ -60,11 +86,24 @@ class Failure:
         Returns
         -------
         failure : Failure or None
+
+        Raises
+        ------
+        ValueError
+            If it is a failure of which that process cannot know, or its seconds are no number.
         """
         if said is None:
             return None
-        kind, exception, message = (str(said[name])[:LONGEST_WORDS] for name in ("kind", "exception", "message"))
-        return cls(kind, exception, message, float(said["seconds"]))
+        kind, seconds = str(said["kind"]), float(said["seconds"])
+        if kind not in _SAID_THERE or not math.isfinite(seconds):
+            came = f"{kind[:LONGEST_NAME]!r} after {seconds} seconds"
+            raise ValueError(f"a failure is one of {_SAID_THERE}, after a finite number of seconds; got {came}.")
+        return cls(kind, str(said["exception"])[:LONGEST_WORDS], words_or_none(said["message"]), seconds)
+
+
+def words_or_none(x: Any) -> str | None:
+    """Words that another process hands over, cut; None stays None."""
+    return None if x is None else str(x)[:LONGEST_WORDS]
 
 
 @dataclass
@@ -82,7 +121,11 @@ class Answer:
     context, weights : array or None
         The numbers, in float64.
     kinds : dict
-        For context and weights: the dtype of a tensor, or what else it is.
+        For context and weights: the dtype of a tensor, or what else it is by its type.
+    sizes : dict
+        For context and weights: how many numbers there are, if they are too many to be looked at.
+    unreadable : dict
+        For context and weights: what is raised when the numbers are read, if anything is.
     after : dict
         q, k, v and mask as the function left them.
     again : dict
@@ -99,6 +142,8 @@ class Answer:
     context: np.ndarray | None = None
     weights: np.ndarray | None = None
     kinds: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    unreadable: dict[str, Failure] = field(default_factory=dict)
     after: dict[str, np.ndarray] = field(default_factory=dict)
     again: dict[str, np.ndarray] = field(default_factory=dict)
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
@@ -112,6 +157,8 @@ class Answer:
             "returned": self.returned,
             "length": self.length,
             "kinds": self.kinds,
+            "sizes": self.sizes,
+            "unreadable": {name: failure.to_dict() for name, failure in self.unreadable.items()},
         }
 
     @classmethod
@@ -134,6 +181,10 @@ class Answer:
             returned=None if said["returned"] is None else str(said["returned"])[:LONGEST_WORDS],
             length=None if said["length"] is None else int(said["length"]),
             kinds={str(name): str(kind)[:LONGEST_NAME] for name, kind in said["kinds"].items()},
+            sizes={str(name): int(size) for name, size in said["sizes"].items()},
+            unreadable={
+                str(name): failure for name, x in said["unreadable"].items() if (failure := Failure.from_dict(x))
+            },
             no_gradient=Failure.from_dict(said["no_gradient"]),
             **numbers,
         )
@@ -144,7 +195,7 @@ def is_dtype_unsupported(failure: Failure | None) -> bool:
 
     PyTorch has no type of error for this: its text is the only source.
     """
-    return failure is not None and "not implemented for 'Half'" in failure.message
+    return failure is not None and "not implemented for 'Half'" in (failure.message or "")
 
 
 def is_written_into_after_use(failure: Failure | None) -> bool:
@@ -152,4 +203,4 @@ def is_written_into_after_use(failure: Failure | None) -> bool:
 
     PyTorch raises a plain RuntimeError for this: its text is the only source.
     """
-    return failure is not None and "inplace operation" in failure.message
+    return failure is not None and "inplace operation" in (failure.message or "")

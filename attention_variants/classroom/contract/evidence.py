@@ -100,10 +100,10 @@ class Evidence:
         if answer.returned is not None:
             raise Missing("no_pair", type=answer.returned, length=answer.length)
         if s.asks_for_weights:
-            _of_shape("weights", answer.weights, answer.kinds["weights"], s.weights_shape, other=answer.context)
-            _of_shape("context", answer.context, answer.kinds["context"], s.context_shape)
+            _of_shape("weights", answer, s.weights_shape, other=answer.context)
+            _of_shape("context", answer, s.context_shape)
         else:
-            _of_shape("context", answer.context, answer.kinds["context"], s.context_shape)
+            _of_shape("context", answer, s.context_shape)
             if answer.kinds["weights"] != "None":
                 raise Missing("weights_not_asked_for", kind=answer.kinds["weights"])
         assert answer.context is not None
@@ -141,9 +141,12 @@ def unequal(answer: Answer) -> set[str]:
     return {name for name, again in answer.again.items() if not same_in_two_calls(getattr(answer, name), again)}
 
 
-def _of_shape(
-    name: str, x: np.ndarray | None, kind: str, shape: tuple[int, ...], other: np.ndarray | None = None
-) -> None:
+def _of_shape(name: str, answer: Answer, shape: tuple[int, ...], other: np.ndarray | None = None) -> None:
+    x, kind = getattr(answer, name), answer.kinds[name]
+    if name in answer.sizes:
+        raise Missing("no_tensor_too_large", name=name, count=answer.sizes[name], expected=shape)
+    if name in answer.unreadable:
+        raise Missing("no_tensor_unreadable", name=name, kind=kind, expected=shape, **answer.unreadable[name].numbers)
     if x is None:
         raise Missing("no_tensor", name=name, kind=kind, expected=shape)
     if x.shape != shape:

@@ -80,6 +80,8 @@ def beside_the_swap(e: Evidence, diagnose: Diagnose) -> tuple[Mistake, ...]:
             context=x.weights,
             weights=x.context,
             kinds={name: x.kinds[names[name]] for name in x.kinds},
+            sizes={names[name]: size for name, size in x.sizes.items()},
+            unreadable={names[name]: failure for name, failure in x.unreadable.items()},
             again={names[name]: y for name, y in x.again.items()},
             gradients=_as_if_right(s),
             no_gradient=None,

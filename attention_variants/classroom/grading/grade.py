@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attention_variants.classroom.contract.answer import Remark
 from attention_variants.classroom.sandbox.limits import MEMORY, SECONDS, TOO_MANY_SECONDS
 from attention_variants.classroom.sandbox.rules import rules_of
 from attention_variants.classroom.sandbox.submission import printable
-from attention_variants.classroom.wording import no_rules
 from attention_variants.variants import describe_variant
 
 from .pool import Progress, cores, grade_all
@@ -109,5 +109,6 @@ def grade(
     handed_in, left_out = find_submissions(folder, name)
     limits = {"variant": variant, "seconds": seconds, "memory": memory, "rules": rules}
     rows = grade_all(handed_in, limits, jobs or cores(), progress or (lambda file, done, total: None))
-    notes = (no_rules(variant, describe_variant(variant).name),) if rules and not rules_of(variant).rules else ()
+    has_no_rules = rules and not rules_of(variant).rules
+    notes = (Remark("no_rules", {"variant": variant, "name": describe_variant(variant).name}),) if has_no_rules else ()
     return ClassResult(variant, name, tuple(rows), rules, tuple(left_out), notes)

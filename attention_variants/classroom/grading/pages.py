@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from attention_variants.classroom import wording
-from attention_variants.classroom.report_html import render, say, shown
-from attention_variants.classroom.wording import mistake
+from attention_variants.classroom.report_html import in_html, render, say, shown
 
 from .results import ClassResult, Graded
 
@@ -94,13 +95,17 @@ def student_page(row: Graded, result: ClassResult) -> str:
     page : str
         The text of an HTML file.
     """
-    over = f"Variant {result.variant} · {result.function}" + (f" · {row.file}" if row.file else "")
+    page = wording.STUDENT_PAGE
+    over = page["over_with_file"] if row.file else page["over"]
+    remarks = [wording.sentence(remark) for remark in row.remarks]
     if row.report is None:
-        told = {"passed": False, "trouble": row.trouble, "remarks": row.remarks, "printed": 0}
+        trouble = wording.sentence(row.trouble) if row.trouble else ""
+        told = {"passed": False, "trouble": trouble, "remarks": remarks, "printed": 0}
         names = {"report": told, "verdict": say("verdict_not_graded"), "about": say("score", score=0.0)}
     else:
-        names = shown(row.report | {"remarks": row.remarks})
-    title = f"{row.student}: variant {result.variant}"
+        names = shown(row.report | {"remarks": remarks})
+    title = wording.say(page["title"], student=row.student, variant=result.variant)
+    over = wording.say(over, variant=result.variant, function=result.function, file=row.file)
     return render("student.html", title=title, over=over, row=row, **names)
 
 
@@ -117,17 +122,16 @@ def class_page(result: ClassResult) -> str:
         The text of an HTML file; it links to ``students/``.
     """
     total = len(result.rows)
-    right, students = f"{result.passed} of {total} right", count(total, "student")
-    over = f"Variant {result.variant} · {result.function} · {students}"
-    over += " · with the rules of the variant" if result.rules else ""
     bars = _bars(result)
+    names = {"variant": result.variant, "function": result.function, "passed": result.passed, "total": total}
     return render(
         "class.html",
-        title=f"Variant {result.variant}, {result.function}: {right}",
-        over=over,
-        right=right,
+        title=_on_page("title", **names),
+        on_page=_on_page,
+        separator=wording.LISTS["separator"],
+        names=names,
+        notes=[wording.sentence(note) for note in result.notes],
         wrong=total - result.passed,
-        students=students,
         result=result,
         files=file_names(result),
         bars=bars,
@@ -138,9 +142,8 @@ def class_page(result: ClassResult) -> str:
     )
 
 
-def count(number: int, noun: str) -> str:
-    """A number and what is counted."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+def _on_page(key: str, **fields: Any) -> Markup:
+    return in_html(wording.CLASS_PAGE[key], **fields)
 
 
 @dataclass(frozen=True)
@@ -155,26 +158,17 @@ class _Bar:
 
 def _bars(result: ClassResult) -> list[_Bar]:
     """The drawing that the lecturer came for: a bar for each misconception, and for what has no name."""
-    named = [_Bar(mistake(one["name"]), one["explanation"], rows, True) for one, rows in result.misconceptions()]
-    others = (
-        _Bar(
-            "nothing to judge",
-            "The file could not be read or run, or has no such function; each report says why.",
-            [row for row in result.rows if row.trouble],
-        ),
-        _Bar("not written yet", "The function raises NotImplementedError.", [r for r in result.rows if r.not_written]),
-        _Bar(
-            "no known misconception",
-            "It raises an error, does not end, or is wrong in a way without a name; each report says which.",
-            [r for r in result.rows if not (r.passed or r.trouble or r.not_written or r.misconceptions)],
-        ),
-        _Bar(
-            "against the rules",
-            "It may be right, but not in the way of this variant.",
-            [row for row in result.rows if row.broken_rules],
-        ),
-    )
-    return [*named, *(bar for bar in others if bar.rows)]
+    named = [
+        _Bar(wording.mistake(one["name"]), one["explanation"], rows, True) for one, rows in result.misconceptions()
+    ]
+    others = {
+        "trouble": [row for row in result.rows if row.trouble],
+        "not_written": [row for row in result.rows if row.not_written],
+        "no_name": [r for r in result.rows if not (r.passed or r.trouble or r.not_written or r.misconceptions)],
+        "against_the_rules": [row for row in result.rows if row.broken_rules],
+    }
+    words = wording.BARS
+    return [*named, *(_Bar(words[key], words[f"about_{key}"], rows) for key, rows in others.items() if rows)]
 
 
 def _columns(result: ClassResult) -> list[dict[str, Any]]:
@@ -185,14 +179,14 @@ def _columns(result: ClassResult) -> list[dict[str, Any]]:
     most = max(*counts, 1)
     columns = []
     for i, number in enumerate(counts):
-        said = "right" if i == 10 else f"score {i / 10:.1f} to below {(i + 1) / 10:.1f}"
+        which = "_right" if i == 10 else ""
         columns.append(
             {
                 "right": i == 10,
                 "number": number,
                 "height": _TALLEST * number / most,
-                "label": "right" if i == 10 else f"0.{i}",
-                "said": f"{said}: {count(number, 'student')}",
+                "label": _on_page(f"label{which}", low=i / 10),
+                "said": _on_page(f"column{which}", low=i / 10, high=(i + 1) / 10, number=number),
             }
         )
     return columns
@@ -213,17 +207,18 @@ def case(row: Graded) -> str:
     if row.passed:
         return ""
     if row.trouble:
-        return _short(row.trouble)
+        return _short(wording.sentence(row.trouble))
+    words = wording.CASES
     if row.not_written:
-        return "nothing is written yet"
-    words = [mistake(name) for name in row.misconceptions]
+        return words["not_written"]
+    cases = [wording.mistake(name) for name in row.misconceptions]
     if row.broken_rules:
-        words.append("against the rules")
-    if words or row.report is None:
-        return "; ".join(words)
+        cases.append(words["against_the_rules"])
+    if cases or row.report is None:
+        return words["separator"].join(cases)
     first = row.report["findings"][row.report["first"]]
-    return _short(f"fails with {first['title']}: {first['lines'][0]}")
+    return _short(wording.say(words["fails"], problem=first["title"], line=first["lines"][0]))
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_CASE else text[:_LONGEST_CASE] + " ..."
+    return text if len(text) <= _LONGEST_CASE else wording.say(wording.CASES["cut"], beginning=text[:_LONGEST_CASE])

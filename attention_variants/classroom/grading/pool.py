@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from attention_variants.classroom.contract.answer import Remark
 from attention_variants.classroom.sandbox import processes
 from attention_variants.classroom.sandbox.limits import GRACE_OF_GRADER, GRADER_TIMES, MOST_GRADERS
 from attention_variants.classroom.sandbox.registered import described
@@ -29,11 +30,6 @@ from .results import Graded
 
 #: Called with the file that is being graded, how many are done, and how many there are.
 Progress = Callable[[str, int, int], None]
-
-_ENDED = (
-    "the process that graded it was ended, twice, and the second time no other submission was running; "
-    "does it kill other processes, or take more memory than there is?"
-)
 
 
 class Lost(Exception):  # noqa: N818 (what happened to a process, not an error of ours)
@@ -64,9 +60,12 @@ class _Rows:
         """Take what was told of a submission: ``report``, or ``trouble`` if there is none."""
         one, report = self.handed_in[i], told.get("report")
         if report is None:
-            row = Graded(one.student, one.file, None, str(told["trouble"]), one.remarks)
+            row = Graded(one.student, one.file, None, Remark(**told["trouble"]), one.remarks)
         else:
-            row = Graded(one.student, one.file, report, report["trouble"], (*one.remarks, *report["remarks"]))
+            code, numbers = report["trouble_code"], report["trouble_numbers"]
+            remarks = map(Remark, report["remark_codes"], report["remark_numbers"])
+            trouble = Remark(code, numbers) if code else None
+            row = Graded(one.student, one.file, report, trouble, (*one.remarks, *remarks))
         with self.lock:
             self.rows[i] = row
             self._tell(i)
@@ -99,7 +98,8 @@ def grade_all(handed_in: Sequence[HandedIn], limits: dict[str, Any], jobs: int, 
     first: queue.SimpleQueue[int] = queue.SimpleQueue()
     for i, one in enumerate(handed_in):
         if one.submission is None:
-            rows.put(i, {"trouble": one.trouble})
+            assert one.trouble is not None
+            rows.put(i, {"trouble": asdict(one.trouble)})
         else:
             first.put(i)
     with tempfile.TemporaryDirectory(prefix="attention-grade-", ignore_cleanup_errors=True) as place:
@@ -110,7 +110,7 @@ def grade_all(handed_in: Sequence[HandedIn], limits: dict[str, Any], jobs: int, 
                 try:
                     rows.put(i, graders[0].grade(handed_in[i], limits))
                 except Lost:
-                    rows.put(i, {"trouble": _ENDED})
+                    rows.put(i, {"trouble": {"code": "process_lost", "numbers": {}}})
         finally:
             for grader in graders:
                 grader.stop()
@@ -153,6 +153,24 @@ def _side_by_side(
     return sorted(lost)
 
 
+def request(one: HandedIn, limits: dict[str, Any]) -> dict[str, Any]:
+    """Say what a process that grades is to do, ready for JSON.
+
+    Parameters
+    ----------
+    one : HandedIn
+        What a student handed in.
+    limits : dict
+        What `check` is to be called with.
+
+    Returns
+    -------
+    request : dict
+    """
+    assert one.submission is not None
+    return {"submission": asdict(one.submission), "variants": described(), "limits": limits}
+
+
 class Grader:
     """A process that grades one submission after the other; started when first needed, and anew if it is lost.
 
@@ -168,17 +186,15 @@ class Grader:
 
     def grade(self, one: HandedIn, limits: dict[str, Any]) -> dict[str, Any]:
         """Ask for the report of a submission, or raise `Lost`."""
-        assert one.submission is not None
         process = self.process or self._start()
         token = secrets.token_hex(16)  # so that no submission can write a report in the grader's place
-        request = {"token": token, "submission": asdict(one.submission), "variants": described(), "limits": limits}
         # More than the submission itself may take: also a process that was halted must not hold us up.
         watchdog = threading.Timer(GRADER_TIMES * limits["seconds"] + GRACE_OF_GRADER, process.kill)
         watchdog.start()
         try:
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.write(json.dumps({"token": token, **request(one, limits)}).encode() + b"\n")
             process.stdin.flush()
             while line := process.stdout.readline():
                 with contextlib.suppress(ValueError):

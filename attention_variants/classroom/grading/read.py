@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from attention_variants.classroom.contract.answer import Remark
 from attention_variants.classroom.sandbox.limits import LONGEST_STUDENT
-from attention_variants.classroom.sandbox.submission import Submission, listed, printable
+from attention_variants.classroom.sandbox.submission import NoFileError, Submission, UnreadableError, printable
 
 #: The files that are looked for.
 SUFFIXES = (".py", ".ipynb")
@@ -29,17 +30,17 @@ class HandedIn:
         The file that is graded, from the folder of all submissions on.
     submission : Submission or None
         Its text, if it could be read.
-    trouble : str
+    trouble : Remark or None
         Why not, otherwise.
-    remarks : tuple of str
+    remarks : tuple of Remark
         What else there is to know, such as which of several files was taken.
     """
 
     student: str
     file: str
     submission: Submission | None = None
-    trouble: str = ""
-    remarks: tuple[str, ...] = ()
+    trouble: Remark | None = None
+    remarks: tuple[Remark, ...] = ()
 
 
 def find_submissions(folder: str | Path, name: str) -> tuple[list[HandedIn], list[str]]:
@@ -97,9 +98,10 @@ def _of_a_file(path: Path, root: Path, name: str) -> HandedIn:
     student = printable(path.stem)
     try:
         return HandedIn(student, file, replace(Submission.read(path, name), file=file))
-    except (OSError, ValueError) as error:
-        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return HandedIn(student, file, trouble=words)
+    except (NoFileError, UnreadableError) as error:
+        return HandedIn(student, file, trouble=error.remark)
+    except OSError as error:  # in the system's own words
+        return HandedIn(student, file, trouble=Remark("cannot_be_opened", {"error": error.strerror or str(error)}))
 
 
 def _of_a_folder(folder: Path, root: Path, name: str) -> HandedIn:
@@ -107,7 +109,7 @@ def _of_a_folder(folder: Path, root: Path, name: str) -> HandedIn:
     student = printable(folder.name)
     paths = [path for path in _below(folder) if path.suffix.lower() in SUFFIXES]
     if not paths:
-        return HandedIn(student, "", trouble="there is no .py or .ipynb file in the folder")
+        return HandedIn(student, "", trouble=Remark("no_file_in_the_folder"))
     read = [(path, _of_a_file(path, root, name)) for path in paths]
 
     def order(item: tuple[Path, HandedIn]) -> tuple[bool, bool, float]:
@@ -117,10 +119,11 @@ def _of_a_folder(folder: Path, root: Path, name: str) -> HandedIn:
 
     (path, one), *others = sorted(read, key=order)
     submission = one.submission and replace(one.submission, folder=str(path.parent.resolve()))
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     if others:
-        names = listed(sorted(printable(other.relative_to(folder).as_posix()) for other, _ in others))
-        remarks = (f"Of {len(paths)} files {printable(path.relative_to(folder).as_posix())} was graded, not {names}.",)
+        taken, *not_taken = (printable(x.relative_to(folder).as_posix()) for x, _ in ((path, one), *others))
+        numbers = {"count": len(paths), "file": taken, "others": tuple(sorted(not_taken))}
+        remarks = (Remark("one_of_several_files", numbers),)
     return HandedIn(student, one.file, submission, one.trouble, remarks)
 
 

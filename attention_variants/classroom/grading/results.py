@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from attention_variants.classroom.sandbox.submission import listed
-from attention_variants.classroom.wording import mistake
+from attention_variants.classroom import wording
+from attention_variants.classroom.contract.answer import Remark
+from attention_variants.classroom.report import in_json
 from attention_variants.lab.plots.colors import COLORS
 
 #: So many misconceptions are named in the terminal; the class page has all.
@@ -31,17 +33,17 @@ class Graded:
         The file that was graded, from the folder of submissions on; empty if there is none.
     report : dict or None
         `Report.to_dict`, if the file could be read.
-    trouble : str
+    trouble : Remark or None
         Why there was nothing to judge, if so.
-    remarks : tuple of str
-        What else there is to know.
+    remarks : tuple of Remark
+        What else there is to know; `wording.sentence` says it.
     """
 
     student: str
     file: str
     report: dict[str, Any] | None = None
-    trouble: str = ""
-    remarks: tuple[str, ...] = ()
+    trouble: Remark | None = None
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def score(self) -> float:
@@ -65,16 +67,16 @@ class Graded:
 
     @property
     def broken_rules(self) -> list[str]:
-        """What it did that the variant forbids."""
+        """What it did that the variant forbids, in words."""
         return list(self.report["broken_rules"]) if self.report else []
 
     @property
     def first_fails_with(self) -> str:
-        """The smallest problem that it does not solve, or why it solves none."""
+        """The smallest problem that it does not solve, or why it solves none, in words."""
         if self.trouble:
-            return self.trouble
+            return wording.sentence(self.trouble)
         if self.not_written:
-            return "nothing is written yet"
+            return wording.say(wording.CASES["not_written"])
         if self.report is None or self.report["first"] is None:
             return ""
         return str(self.report["findings"][self.report["first"]]["title"])
@@ -96,7 +98,7 @@ class ClassResult:
         Whether the rules of the variant were held too.
     left_out : tuple of str
         Files that nobody looked at, for they are neither .py nor .ipynb.
-    notes : tuple of str
+    notes : tuple of Remark
         What could not be done for the whole class, such as holding rules that the variant does not have.
     """
 
@@ -105,7 +107,7 @@ class ClassResult:
     rows: tuple[Graded, ...]
     rules: bool = False
     left_out: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Remark, ...] = ()
 
     @property
     def passed(self) -> int:
@@ -158,16 +160,18 @@ class ClassResult:
         for row in self.rows:
             cells = [row.student, row.file, f"{row.score:.3f}", "yes" if row.passed else "no"]
             cells += [" + ".join(row.misconceptions), row.first_fails_with]
-            cells += [" ".join(row.broken_rules), " ".join(row.remarks)]
+            cells += [" ".join(row.broken_rules), " ".join(map(wording.sentence, row.remarks))]
             table.writerow([_harmless(cell) for cell in cells])
         return text.getvalue()
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as numbers, words, lists and dicts, ready for JSON.
+        """All of it as codes, numbers, words, lists and dicts, ready for JSON.
 
         Returns
         -------
         result : dict
+            What is said of a row, "trouble" and "remarks", and of the class, "notes", in words, and beside them their
+            codes and numbers.
         """
         return {
             "variant": self.variant,
@@ -178,33 +182,53 @@ class ClassResult:
             "mean": round(self.mean, 3),
             "misconceptions": {named["name"]: [row.student for row in rows] for named, rows in self.misconceptions()},
             "left_out": list(self.left_out),
-            "notes": list(self.notes),
+            **_in_words_and_codes("note", self.notes),
             "rows": [
                 {"student": row.student, "file": row.file, "score": row.score, "passed": row.passed}
-                | {"trouble": row.trouble, "remarks": list(row.remarks), "report": row.report}
+                | {"trouble": wording.sentence(row.trouble) if row.trouble else ""}
+                | {"trouble_code": row.trouble.code if row.trouble else ""}
+                | {"trouble_numbers": in_json(row.trouble.numbers) if row.trouble else {}}
+                | _in_words_and_codes("remark", row.remarks)
+                | {"report": row.report}
                 for row in self.rows
             ],
         }
 
+    def not_looked_at(self) -> str:
+        """Name the files that nobody looked at, in a sentence; empty if there are none."""
+        files = wording.listed(self.left_out)
+        return wording.say(wording.CLASS_PAGE["not_looked_at"], files=files) if files else ""
+
     def __rich__(self) -> Group:
         """What a terminal shows: how many are right, and the most frequent misconceptions."""
-        total = len(self.rows)
-        lines = [
-            Text(f"Variant {self.variant}, {self.function}: {self.passed} of {total} right, mean {self.mean:.2f}.")
-        ]
+        names: dict[str, Any] = {"variant": self.variant, "function": self.function, "passed": self.passed}
+        lines = [_say("verdict", total=len(self.rows), mean=self.mean, **names)]
         if nothing := sum(bool(row.trouble) for row in self.rows):
-            lines.append(Text(f"Nothing to judge in {nothing}; their reports say why."))
-        lines += [Text(note) for note in self.notes]
-        if self.left_out:
-            lines.append(Text(f"Not looked at, neither .py nor .ipynb: {listed(self.left_out)}."))
+            lines.append(_say("nothing_to_judge", number=nothing))
+        lines += map(wording.sentence, self.notes)
+        if words := self.not_looked_at():
+            lines.append(words)
         found = self.misconceptions()
         if not found:
-            return Group(*lines)
+            return Group(*map(Text, lines))
         table = Table(box=None, show_header=False, padding=(0, 1))
         for named, rows in found[:_MOST_FREQUENT]:
             bar = "█" * max(1, round(20 * len(rows) / len(found[0][1])))
-            table.add_row(str(len(rows)), Text(bar, style=COLORS["q"]), Text(mistake(named["name"])))
-        return Group(*lines, Text("\nThe most frequent misconceptions:"), table)
+            table.add_row(str(len(rows)), Text(bar, style=COLORS["q"]), Text(wording.mistake(named["name"])))
+        return Group(*map(Text, lines), Text("\n" + _say("most_frequent")), table)
+
+
+def _say(key: str, **fields: Any) -> str:
+    return wording.say(wording.TERMINAL[key], **fields)
+
+
+def _in_words_and_codes(name: str, remarks: Sequence[Remark]) -> dict[str, Any]:
+    """What is said, the same as codes, and the numbers that are filled in."""
+    return {
+        f"{name}s": [wording.sentence(remark) for remark in remarks],
+        f"{name}_codes": [remark.code for remark in remarks],
+        f"{name}_numbers": [in_json(remark.numbers) for remark in remarks],
+    }
 
 
 def _harmless(cell: str) -> str:

@@ -27,15 +27,30 @@ def serve() -> None:
     replies.flush()
     for line in requests:
         request = json.loads(line)
-        fields = request["submission"]
-        submission = replace(Submission(**fields), cells=tuple(fields["cells"]))
-        try:
-            take_over(request["variants"], with_functions=True)
-            told: dict[str, Any] = {"report": check(submission, **request["limits"]).to_dict()}
-        except Exception as error:  # one that the grader trips over must not stop the others
-            told = {"trouble": f"the grader itself failed on it, which should be told to its authors: {error!r}"}
-        replies.write(json.dumps({"token": request["token"], **told}).encode() + b"\n")
+        replies.write(json.dumps({"token": request["token"], **graded(request)}).encode() + b"\n")
         replies.flush()
+
+
+def graded(request: dict[str, Any]) -> dict[str, Any]:
+    """Grade one submission.
+
+    Parameters
+    ----------
+    request : dict
+        As `pool.request` makes it.
+
+    Returns
+    -------
+    told : dict
+        The ``report``; or, if there is none, the ``trouble``, a code and numbers.
+    """
+    fields = request["submission"]
+    submission = replace(Submission(**fields), cells=tuple(fields["cells"]))
+    try:
+        take_over(request["variants"], with_functions=True)
+        return {"report": check(submission, **request["limits"]).to_dict()}
+    except Exception as error:  # one that the grader trips over must not stop the others
+        return {"trouble": {"code": "grader_failed", "numbers": {"error": repr(error)}}}
 
 
 if __name__ == "__main__":

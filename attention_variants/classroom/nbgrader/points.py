@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from attention_variants.classroom import wording
 from attention_variants.classroom.check import Report, check
 from attention_variants.classroom.check_layer import check_layer
 from attention_variants.classroom.report_html import render
@@ -44,7 +45,8 @@ class Points(float):
         return points
 
     def _repr_html_(self) -> str:
-        return render("points.html", points=f"{self:g} of {self.of:g}", report=self.report)
+        points = wording.say(wording.AROUND["points"], points=float(self), of=self.of)
+        return render("points.html", points=points, report=self.report)
 
 
 def grade(

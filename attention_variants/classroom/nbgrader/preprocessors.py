@@ -17,6 +17,7 @@ from nbgrader.preprocessors import ClearSolutions, NbGraderPreprocessor  # type:
 
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 from attention_variants.classroom.sandbox.submission import Submission
+from attention_variants.classroom.wording import FILES
 
 from .plain_code import plain_code, without_comments
 from .points import Points
@@ -133,7 +134,7 @@ class _Names(dict):
     def __missing__(self, name: str) -> Submission:
         if hasattr(builtins, name):
             raise KeyError(name)
-        return Submission("\n\n".join(self.cells), name, "the notebook", self.cells)
+        return Submission("\n\n".join(self.cells), name, FILES["notebook"], self.cells)
 
 
 def evaluate(source: str, cells: tuple[str, ...]) -> Any:

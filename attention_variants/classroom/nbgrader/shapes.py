@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attention_variants.classroom.contract.answer import Remark
 from attention_variants.classroom.report_html import render
-from attention_variants.classroom.wording import SHAPES, say
+from attention_variants.classroom.wording import AROUND, SHAPES, say
 from attention_variants.lab.code.trace import trace
 from attention_variants.model import MultiHeadAttention, causal_mask, combine_masks, padding_mask
 from attention_variants.variants import VARIANTS, takes
@@ -26,28 +27,43 @@ class ShapesReport:
 
     Attributes
     ----------
-    said : dict
-        Name to what is said of it; empty for what is right.
+    remarks : dict
+        Name to what is said of it, a code of `wording.SHAPES` and its numbers; None for what is right.
     """
 
-    said: dict[str, str]
+    remarks: dict[str, Remark | None]
 
     @property
     def score(self) -> float:
         """The share that is right."""
-        return sum(not words for words in self.said.values()) / len(self.said)
+        return sum(remark is None for remark in self.remarks.values()) / len(self.remarks)
+
+    @property
+    def said(self) -> dict[str, str]:
+        """Name to what is said of it, in words; empty for what is right."""
+        return {name: _words(remark) if remark else "" for name, remark in self.remarks.items()}
 
     def __bool__(self) -> bool:
         return self.score == 1
 
-    def _lines(self) -> list[tuple[str, str]]:
-        return [("✗" if words else "✓", f"{name}: {words or SHAPES['right']}") for name, words in self.said.items()]
+    def _lines(self) -> list[tuple[bool, str]]:
+        """Whether it is right, and what is said of it."""
+        lines = []
+        for name, remark in self.remarks.items():
+            sign = "✗" if remark else "✓"
+            words = _words(remark or Remark("right"))
+            lines.append((remark is None, say(AROUND["line"], sign=sign, name=name, words=words)))
+        return lines
 
     def __repr__(self) -> str:
-        return "\n".join(f"{sign} {line}" for sign, line in self._lines())
+        return "\n".join(line for _, line in self._lines())
 
     def _repr_html_(self) -> str:
         return render("shapes.html", lines=self._lines())
+
+
+def _words(remark: Remark) -> str:
+    return say(SHAPES[remark.code], **remark.numbers)
 
 
 def check_shapes(answers: Mapping[str, Any], assignment: int) -> ShapesReport:
@@ -73,27 +89,27 @@ def check_shapes(answers: Mapping[str, Any], assignment: int) -> ShapesReport:
     return ShapesReport({name: _said(name, answers, shape) for name, shape in expected_shapes(assignment).items()})
 
 
-def _said(name: str, answers: Mapping[str, Any], expected: tuple[int, ...] | None) -> str:
+def _said(name: str, answers: Mapping[str, Any], expected: tuple[int, ...] | None) -> Remark | None:
     found = answers.get(name, ...) if isinstance(answers, Mapping) else ...
     found = tuple(found) if isinstance(found, (list, tuple)) else found
     if found == expected and not isinstance(found, bool):
-        return ""
+        return None
     if found is ...:
-        return SHAPES["nothing_written"]
+        return Remark("nothing_written")
     if found is None:
-        return SHAPES["exists"]
+        return Remark("exists")
     if isinstance(found, int):
-        return say(SHAPES["number"], found=str(found))
+        return Remark("number", {"found": str(found)})
     if not isinstance(found, tuple):
-        return say(SHAPES["no_shape"], found=str(found)[:40])
+        return Remark("no_shape", {"found": str(found)[:40]})
     if expected is None:
-        return SHAPES["does_not_exist"]
+        return Remark("does_not_exist")
     if sorted(map(str, found)) == sorted(map(str, expected)):
-        return say(SHAPES["another_order"], found=str(found))
+        return Remark("another_order", {"found": str(found)})
     if len(found) != len(expected):
-        return say(SHAPES["another_length"], found=str(found), length=len(found))
+        return Remark("another_length", {"found": str(found), "length": len(found)})
     right = sum(a == b for a, b in zip(found, expected, strict=True))
-    return say(SHAPES["other_numbers"], found=str(found), right=right)
+    return Remark("other_numbers", {"found": str(found), "right": right})
 
 
 @lru_cache

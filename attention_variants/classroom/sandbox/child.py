@@ -56,7 +56,7 @@ def work(folder: Path) -> None:
         except NotThere as error:
             told["missing"] = error.missing
         except BaseException as error:
-            told["failed"] = run.in_words(error)
+            told["failed"] = run.raised(error).to_dict()
     if told["missing"] is None and told["failed"] is None and not job.value:
         exam = Exam(job.variant, job.exam)
         answers, told["printed"] = run.run_all(fn, exam.problems, job.seconds)

@@ -46,7 +46,7 @@ class How:
         if self.end is End.WROTE_TOO_MUCH:
             return Failure("wrote_too_much")
         if self.end in (End.SIGNAL, End.LOST):
-            return Failure("stopped", message=f"signal {self.signal}" if self.end is End.SIGNAL else str(self.end))
+            return Failure("stopped", more={"signal": self.signal if self.end is End.SIGNAL else None})
         return Failure("ended")
 
     @classmethod

@@ -39,6 +39,8 @@ class Job:
         What its errors call the file.
     cells : tuple of str
         Its code.
+    cell : str
+        What its errors call one of its cells, with fields for the ``file`` and the ``number``.
     notebook : bool
         Whether these are the cells of a notebook, and may fail each by itself.
     adapter : str or None
@@ -58,6 +60,7 @@ class Job:
     name: str | None = None
     file: str = ""
     cells: tuple[str, ...] = ()
+    cell: str = "{file}"
     notebook: bool = False
     adapter: str | None = None
     value: bool = False

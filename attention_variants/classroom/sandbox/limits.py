@@ -55,8 +55,6 @@ MOST_GRADERS = 64
 
 #: Of an error's words so much is kept where they arise.
 LONGEST_ERROR = 400
-#: Of the reason why there is nothing to judge.
-LONGEST_TROUBLE = 2000
 #: So many entries of a dict or list are handed back.
 MOST_ENTRIES = 100
 #: A longer name of a student is cut.

@@ -26,7 +26,7 @@ from .limits import SHARE_OF_ONE_CELL
 MODULE = "submission"
 
 
-class NotThere(Exception):  # noqa: N818 (no error of ours: it carries what is said to the student)
+class NotThere(Exception):  # noqa: N818 (no error of ours: it carries what there is)
     """What is asked for is not there; `missing` says what is."""
 
     def __init__(self, missing: dict[str, Any]) -> None:
@@ -44,7 +44,8 @@ def load(folder: Path, job: Job, stops: list[dict[str, Any]]) -> Any:
     job : Job
         What it says.
     stops : list of dict
-        Gets where the submission stopped on the way: ``cell``, ``line``, and ``seconds`` or ``error``.
+        Gets where the submission stopped on the way: ``cell``, a number, if there are cells; ``seconds`` if its time
+        was up; if not, ``line`` if it is known, ``exception`` and ``message``.
 
     Returns
     -------
@@ -80,9 +81,10 @@ def _run_cells(module: types.ModuleType, job: Job, stops: list[dict[str, Any]]) 
     end = time.monotonic() + job.loading
     longest = job.loading * (SHARE_OF_ONE_CELL if job.notebook else 1.0)
     for number, cell in enumerate(job.cells, start=1):
-        file = f"{job.file}, cell {number}" if job.notebook else job.file
+        file = job.cell.format(file=job.file, number=number) if job.notebook else job.file
         seconds = min(longest, end - time.monotonic())
-        stop: dict[str, Any] = {"cell": number if job.notebook else None, "line": None, "seconds": None, "error": None}
+        stop: dict[str, Any] = {"cell": number if job.notebook else None, "line": None, "seconds": None}
+        stop |= {"exception": "", "message": ""}
         try:
             if seconds <= 0:
                 raise clock.TimeIsUp
@@ -92,7 +94,8 @@ def _run_cells(module: types.ModuleType, job: Job, stops: list[dict[str, Any]]) 
         except clock.TimeIsUp:
             stops.append(stop | {"seconds": job.loading if seconds <= 0 else longest})
         except BaseException as error:  # SystemExit too
-            stops.append(stop | {"line": _line(error, file), "error": run.in_words(error)})
+            told = run.raised(error)
+            stops.append(stop | {"line": _line(error, file), "exception": told.exception, "message": told.message})
 
 
 def _line(error: BaseException, file: str) -> int | None:
@@ -105,15 +108,14 @@ def _line(error: BaseException, file: str) -> int | None:
 
 
 def _missing(job: Job, module: types.ModuleType, given: set[str]) -> dict[str, Any]:
-    """What was looked for, and what of its kind there is."""
-    kind = "class" if job.adapter else "value" if job.value else "function"
-    wanted = type if kind == "class" else types.FunctionType
+    """What there is of the kind that was looked for."""
+    wanted = type if job.adapter else types.FunctionType
     others = [
         str(other)[:LONGEST_NAME]
         for other, x in vars(module).items()
         if isinstance(x, wanted) and x.__module__ == module.__name__ and other not in given
     ]
-    return {"kind": kind, "name": job.name, "others": others, "type": None}
+    return {"others": others, "type": None}
 
 
 class _NoIPython:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import textwrap
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,17 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from attention_variants.classroom.contract.answer import LONGEST_NAME, LONGEST_WORDS, Answer, Failure
+from attention_variants.classroom import wording
+from attention_variants.classroom.contract.answer import LONGEST_NAME, Answer, Failure, Remark, words_or_none
 from attention_variants.classroom.contract.problems import Exam, Problem
 from attention_variants.variants import VARIANTS
 
-from . import processes, wording
+from . import processes
 from .ends import How
 from .job import ANSWERED, PICKLE, Job
 from .limits import (
     GRACE,
     LARGEST_ANSWERS,
-    LONGEST_TROUBLE,
     MEMORY,
     MOST_ENTRIES,
     SECONDS,
@@ -56,7 +56,7 @@ class Outcome:
         The operations, if they were to be counted.
     trouble : Failure or None
         Why there are no answers at all, if there are none.
-    remarks : tuple of str
+    remarks : tuple of Remark
         What else happened, such as cells that were passed over.
     """
 
@@ -64,7 +64,7 @@ class Outcome:
     printed: int = 0
     counts: list[dict[str, int]] | None = None
     trouble: Failure | None = None
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 def run_isolated(fn: Callable | Submission, exam: Exam, *, rules: bool, seconds: float, memory: int) -> Outcome:
@@ -160,6 +160,7 @@ def _write_job(folder: Path, code: Submission | None, variant: int, **limits: An
             name=code.name,
             file=code.file,
             cells=code.cells or (code.source,),
+            cell=wording.FILES["cell"],
             notebook=bool(code.cells),
             adapter=code.adapter,
             path=[*path, *filter(None, [code.folder])],
@@ -198,17 +199,11 @@ def _read(folder: Path, job: Job, how: How, questions: tuple[Problem, ...]) -> O
     unanswered = Answer(error=reason)
     try:
         told, arrays = _arrays(folder / ANSWERED)
-        stops = [_stop(stop) for stop in told["stops"]]
-        if told["missing"] is not None:
-            trouble = wording.what_is_there(_missing(told["missing"]), stops, job.notebook)[:LONGEST_TROUBLE]
-        elif told["failed"] is not None:
-            trouble = str(told["failed"])[:LONGEST_TROUBLE]
-        else:
-            trouble = ""
-        if trouble:
-            not_loaded = Failure("not_loaded", message=trouble)
+        stops = [_stop(stop, job) for stop in told["stops"][: len(job.cells)]]
+        not_loaded = _not_loaded(told, job, stops)
+        if not_loaded is not None:
             return Outcome([Answer(error=not_loaded) for _ in questions], trouble=not_loaded)
-        remarks = tuple(wording.what_was_passed_over(stops, job.notebook))
+        remarks = _passed_over(stops)
         answers = [_answer(i, said, arrays) for i, said in enumerate(told["answers"][: len(questions)])]
         printed = int(told["printed"])
         counts = told["counts"]
@@ -220,21 +215,45 @@ def _read(folder: Path, job: Job, how: How, questions: tuple[Problem, ...]) -> O
     return Outcome(answers, printed, counts, remarks=remarks)
 
 
-def _missing(told: dict[str, Any]) -> dict[str, Any]:
-    """What was looked for, checked: another process has written it."""
-    others = [str(other)[:LONGEST_NAME] for other in told["others"][:MOST_ENTRIES]]
-    return {"kind": str(told["kind"]), "name": str(told["name"]), "others": others, "type": _words(told["type"])}
+def _not_loaded(told: dict[str, Any], job: Job, stops: Sequence[dict[str, Any]]) -> Failure | None:
+    """Why there is nothing to ask, if so, checked: another process has written it."""
+    if told["missing"] is not None:
+        others = tuple(str(other)[:LONGEST_NAME] for other in told["missing"]["others"][:MOST_ENTRIES])
+        more = {
+            "kind": "class" if job.adapter else "function",
+            "name": job.name,
+            "type": words_or_none(told["missing"]["type"]),
+            "others": others,
+            "is_notebook": job.notebook,
+            "stop": stops[0] if stops else None,
+        }
+        return Failure("not_loaded", more=more)
+    raised = Failure.from_dict(told["failed"])
+    return None if raised is None else Failure("not_loaded", raised.exception, raised.message)
 
 
-def _stop(told: dict[str, Any]) -> dict[str, Any]:
+def _stop(told: dict[str, Any], job: Job) -> dict[str, Any]:
     """Where it stopped, checked: another process has written it."""
-    cell, line = (None if told[name] is None else int(told[name]) for name in ("cell", "line"))
-    seconds = None if told["seconds"] is None else float(told["seconds"])
-    return {"cell": cell, "line": line, "seconds": seconds, "error": _words(told["error"])}
+    raised = Failure.from_dict({"kind": "raised", **told, "seconds": told["seconds"] or 0.0})
+    assert raised is not None
+    return {
+        "cell": int(told["cell"]) if job.notebook else None,
+        "line": None if told["line"] is None else int(told["line"]),
+        "seconds": None if told["seconds"] is None else raised.seconds,
+        "exception": raised.exception,
+        "message": raised.message,
+    }
 
 
-def _words(x: Any) -> str | None:
-    return None if x is None else str(x)[:LONGEST_WORDS]
+def _passed_over(stops: Sequence[dict[str, Any]]) -> tuple[Remark, ...]:
+    """What of a submission was not run to its end."""
+    if not stops:
+        return ()
+    if stops[0]["cell"] is None:
+        return (Remark("file_stopped", stops[0]),)
+    if len(stops) == 1:
+        return (Remark("cell_passed_over", stops[0]),)
+    return (Remark("cells_passed_over", {"count": len(stops), **stops[0]}),)
 
 
 def _arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

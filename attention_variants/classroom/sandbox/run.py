@@ -7,7 +7,7 @@ questions, not the answers: what the function returned is copied into plain arra
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -85,11 +85,15 @@ def ask(fn: Callable, s: Problem) -> Answer:
 def _keep(answer: Answer, pair: tuple[Any, Any], inputs: Sequence[Tensor | None]) -> None:
     """Copy what the function returned, and what it left of its inputs."""
     for name, x in zip(("context", "weights"), pair, strict=True):
-        array, kind = _numbers(x)
-        setattr(answer, name, array)
-        answer.kinds[name] = kind
+        read = _read(x)
+        setattr(answer, name, read.numbers)
+        answer.kinds[name] = read.kind
+        if read.size:
+            answer.sizes[name] = read.size
+        if read.error is not None:
+            answer.unreadable[name] = read.error
     for name, x in zip(("q", "k", "v", "mask"), inputs, strict=True):
-        after, _ = _numbers(x)
+        after = _read(x).numbers
         if after is not None:
             answer.after[name] = after
 
@@ -102,7 +106,7 @@ def _ask_again(fn: Callable, s: Problem, answer: Answer) -> None:
     except BaseException:
         pair = None
     for name, x in zip(("context", "weights"), pair or (None, None), strict=True):
-        array, _ = _numbers(x)
+        array = _read(x).numbers
         if array is not None:
             answer.again[name] = array
 
@@ -154,17 +158,12 @@ def call(fn: Callable, s: Problem, inputs: Sequence[Tensor | None]) -> Any:
 def raised(error: BaseException) -> Failure:
     """An exception as data, however badly it behaves."""
     try:
-        words = str(error)
+        words: str | None = str(error)
     except BaseException:
-        words = "(its message cannot be printed)"
-    words = words if len(words) <= LONGEST_ERROR else words[:LONGEST_ERROR] + " ..."
+        words = None
+    if words is not None and len(words) > LONGEST_ERROR:
+        words = words[:LONGEST_ERROR] + " ..."
     return Failure("raised", type(error).__name__, words)
-
-
-def in_words(error: BaseException) -> str:
-    """An exception as Python prints it, ``Name: what it says``."""
-    told = raised(error)
-    return f"{told.exception}: {told.message}" if told.message else told.exception
 
 
 def _pair(found: Any) -> tuple[Any, Any] | None:
@@ -176,19 +175,28 @@ def _pair(found: Any) -> tuple[Any, Any] | None:
     return None
 
 
-def _numbers(x: Any) -> tuple[np.ndarray | None, str]:
-    """A tensor's numbers and dtype; of anything else, what it is. A subclass has no say in it."""
+class _Read(NamedTuple):
+    """A tensor's numbers and dtype; of anything else, what it is, and of numbers that are not looked at, why."""
+
+    numbers: np.ndarray | None
+    kind: str
+    size: int = 0
+    error: Failure | None = None
+
+
+def _read(x: Any) -> _Read:
+    """Copy a tensor's numbers. A subclass has no say in it."""
     if x is None or not issubclass(type(x), Tensor):
-        return None, "None" if x is None else type(x).__name__
+        return _Read(None, "None" if x is None else type(x).__name__)
     try:
         with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
             x = Tensor.as_subclass(x, Tensor).detach()
             if x.numel() > MOST_NUMBERS:
-                return None, f"tensor of {x.numel()} numbers"
+                return _Read(None, str(x.dtype), size=x.numel())
             kind = str(x.dtype)
             if x.is_complex():
-                return None, kind
+                return _Read(None, kind)
             x = x.to_dense() if x.layout != torch.strided else x
-            return np.array(x.to("cpu", torch.float64).numpy(), copy=True), kind
+            return _Read(np.array(x.to("cpu", torch.float64).numpy(), copy=True), kind)
     except Exception as error:
-        return None, f"{type(x).__name__} whose numbers cannot be read ({in_words(error)})"
+        return _Read(None, type(x).__name__, error=raised(error))

@@ -10,12 +10,49 @@ import io
 import json
 import re
 import tokenize
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attention_variants.classroom import wording
+from attention_variants.classroom.contract.answer import Remark
+
 from .limits import LARGEST_SUBMISSION
+
+
+class UnreadableError(ValueError):
+    """A file that cannot be graded: it is no text, no notebook, empty or too large.
+
+    Parameters
+    ----------
+    code : str
+        Why, of `wording.loading.UNREADABLE`.
+    **numbers
+        What is filled in there.
+
+    Attributes
+    ----------
+    remark : Remark
+        The same as data.
+    """
+
+    def __init__(self, code: str, **numbers: Any) -> None:
+        super().__init__()
+        self.remark = Remark(code, numbers)
+
+    def __str__(self) -> str:
+        return wording.sentence(self.remark)
+
+
+class NoFileError(FileNotFoundError):
+    """There is nothing at a path, or something that is not a file; `remark` is the same as data."""
+
+    def __init__(self, code: str, **numbers: Any) -> None:
+        super().__init__()
+        self.remark = Remark(code, numbers)
+
+    def __str__(self) -> str:
+        return wording.sentence(self.remark)
 
 
 @dataclass(frozen=True)
@@ -62,26 +99,28 @@ class Submission:
 
         Raises
         ------
+        NoFileError
+            If there is no such file.
         OSError
-            If the file cannot be opened.
-        ValueError
+            If it cannot be opened.
+        UnreadableError
             If it is no text, no notebook, or empty; the message says which.
         """
         path = Path(path)
         shown = printable(str(path))
         if not path.exists():
-            raise FileNotFoundError(f"there is no file {shown}")
+            raise NoFileError("no_file", file=shown)
         if not path.is_file():
-            raise OSError(f"{shown} is not a file")
-        if path.stat().st_size > LARGEST_SUBMISSION:
-            raise ValueError(f"the file has {path.stat().st_size:,} bytes; at most {LARGEST_SUBMISSION:,} are read")
+            raise NoFileError("not_a_file", file=shown)
+        if (size := path.stat().st_size) > LARGEST_SUBMISSION:
+            raise UnreadableError("too_large", size=size, most=LARGEST_SUBMISSION)
         data = path.read_bytes()
         if path.suffix.lower() == ".ipynb":
             cells = _cells(data)
             return cls("\n\n".join(cells), name, shown, cells)
         source = _text(data)
         if not source.strip():
-            raise ValueError("the file is empty")
+            raise UnreadableError("empty")
         return cls(source, name, shown)
 
     @property
@@ -102,36 +141,35 @@ def _text(data: bytes) -> str:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"the file is not text in {error.encoding.upper()}: byte 0x{data[error.start]:02x} at position "
-            f"{error.start}. Was it saved in another encoding, or is it no Python file?"
-        ) from None
+        place = {"byte": data[error.start], "position": error.start}
+        raise UnreadableError("not_in_its_encoding", encoding=error.encoding.upper(), **place) from None
     except SyntaxError as error:  # an encoding that nobody knows, or no UTF-8 in the first two lines
-        more = " It seems to be UTF-16." if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        raise ValueError(f"the file is not text in UTF-8 ({printable(str(error))}).{more}") from None
+        is_utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+        code = "unknown_encoding_utf16" if is_utf16 else "unknown_encoding"
+        raise UnreadableError(code, error=printable(str(error))) from None
 
 
 def _cells(data: bytes) -> tuple[str, ...]:
     """The code cells of a notebook."""
     if not data.strip():
-        raise ValueError("the file is empty")
+        raise UnreadableError("empty")
     try:
         notebook = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"the notebook is not text in UTF-8: byte 0x{data[error.start]:02x}") from None
+        raise UnreadableError("notebook_not_in_utf8", byte=data[error.start]) from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"the notebook is damaged, it is not JSON: {error}") from None
+        raise UnreadableError("notebook_not_json", error=str(error)) from None
     except RecursionError:
-        raise ValueError("the notebook is damaged: its JSON is nested too deeply") from None
+        raise UnreadableError("notebook_nested_too_deeply") from None
     found = _list(notebook, "cells")
     for sheet in _list(notebook, "worksheets"):  # notebooks of before 2015
         found = [*found, *_list(sheet, "cells")]
     code = [cell for cell in found if isinstance(cell, dict) and cell.get("cell_type") == "code"]
     cells = tuple(_joined(cell.get("source", cell.get("input"))) for cell in code)
     if not isinstance(notebook, dict) or not ("cells" in notebook or "worksheets" in notebook):
-        raise ValueError("this is JSON, but no notebook: it has no cells")
+        raise UnreadableError("notebook_without_cells")
     if not any(cell.strip() for cell in cells):
-        raise ValueError("there is no code in the notebook")
+        raise UnreadableError("notebook_without_code")
     return cells
 
 
@@ -144,9 +182,3 @@ def _joined(source: Any) -> str:
     if isinstance(source, list):
         return "".join(line for line in source if isinstance(line, str))
     return source if isinstance(source, str) else ""
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence, as in "a, b and c"; of many, the first."""
-    names = [*names[:5], f"{len(names) - 5} more"] if len(names) > 6 else list(names)
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
