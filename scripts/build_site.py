@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import html
 import inspect
-import json
 import os
 import re
 import shutil
@@ -35,7 +34,7 @@ from attention_variants.lab.bench.bounds import bounds
 from attention_variants.lab.bench.result import Bench
 from attention_variants.lab.bench.tables import all_tables, bounds_table
 from attention_variants.lab.table import html_table
-from attention_variants.lab.web.view import page
+from attention_variants.lab.web.view import VIEW, page
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Texts that are pages of the site as they are.
@@ -100,13 +99,10 @@ def bring_together(source: Path, address: str) -> None:
 
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
+        for name, text in take_views(notebook, path.stem).items():
+            (source / "extra/views" / name).write_text(text, encoding="utf-8")
         nbformat.write(notebook_page(notebook, path, address), source / "notebooks" / path.name)
         shutil.copy(path, source / "extra/notebooks" / path.name)  # the one to download, as it is
-    for path in sorted((ROOT / "assets/views").glob("*.json")):
-        view = json.loads(path.read_text(encoding="utf-8"))
-        (source / "extra/views" / f"{path.stem}.html").write_text(
-            page(view["view"], view["data"], title=view["title"]), encoding="utf-8"
-        )
     write_code(source / "code")
     write_tables(source / "tables")
     (source / "api/command_line.md").write_text(command_line(), encoding="utf-8")
@@ -158,12 +154,34 @@ def notebook_page(notebook: NotebookNode, path: Path, address: str) -> NotebookN
             cell.source = SUMMARY.sub(with_maths, with_links(cell.source, path, address))
         if "alt" in cell.metadata:
             cell.metadata["mystnb"] = {"image": {"alt": cell.metadata["alt"]}}
-        view = f"{path.stem}-{cell.get('id')}"
-        if (ROOT / f"assets/views/{view}.json").exists():
-            for output in cell.outputs:
-                if "image/png" in output.get("data", {}):
-                    output.data = {"text/html": player(view, output.metadata["image/png"]["alt"])}
     return notebook
+
+
+def take_views(notebook: NotebookNode, stem: str) -> dict[str, str]:
+    """Take players and explorers out of a notebook: each becomes a page, which is loaded when it comes into sight.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Changed in place: in the place of a view stands a frame with its page. It tells its height (site.js).
+    stem : str
+        The name of the notebook.
+
+    Returns
+    -------
+    pages : dict of str
+        The text of each page by the name of its file.
+    """
+    pages = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            view = output.get("data", {}).get("text/html", "")
+            if view.startswith(VIEW):
+                name, words = f"{stem}-{cell.id}.html", output.metadata["image/png"]["alt"]
+                pages[name] = page(view, title=words)
+                frame = f'<iframe class="view" src="../views/{name}" title="{html.escape(words)}" loading="lazy">'
+                output.data = {"text/html": f"{frame}</iframe>"}
+    return pages
 
 
 def with_maths(summary: re.Match[str]) -> str:
@@ -184,11 +202,6 @@ your own that has the package: <code>jupyter lab notebooks/{name}</code></p></de
 <a href="../notebooks/{name}" download>Download</a>
 </div>
 """
-
-
-def player(view: str, words: str) -> str:
-    """Write the frame in which a player or the explorer stands. It tells its height when it is there (site.js)."""
-    return f'<iframe class="view" src="../views/{view}.html" title="{html.escape(words)}" loading="lazy"></iframe>'
 
 
 # ---------------------------------------------------------------------------------------- what is generated

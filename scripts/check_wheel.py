@@ -33,7 +33,7 @@ from attention_variants.cli import app  # noqa: E402
 #: What the wheel is made of: copied first, so that the build leaves nothing in the tree and finds nothing old there.
 SOURCES = ("attention_variants", "pyproject.toml", "README.md", "LICENSE")
 #: What the extras bring, and a base installation must do without.
-EXTRAS = ("IPython", "anywidget", "cloudpickle", "imageio_ffmpeg", "ipywidgets", "nbgrader", "tqdm", "transformers")
+EXTRAS = ("IPython", "cloudpickle", "imageio_ffmpeg", "nbgrader", "tqdm", "transformers")
 
 RIGHT = """\
 import math

@@ -8,7 +8,6 @@ you can look, but counts as failed.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -26,7 +25,6 @@ NOTEBOOK_METADATA = {
     "language_info": {"name": "python"},
 }
 CELL_METADATA = {"alt", "tags", "jupyter"}  # what is written by hand; the rest is the diary of an editor
-WIDGET = "application/vnd.jupyter.widget-view+json"
 CELL_TIMEOUT = 60  # seconds, as in `make test`
 BUDGET = 15.0  # seconds for a whole notebook...
 # ... or as many as it needs, to train a model, to load other libraries, or to load a model.
@@ -49,39 +47,10 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            # A widget lives as long as its kernel. Its picture stays.
-            if "image/png" in output.get("data", {}):
-                output.data.pop(WIDGET, None)
-                if "alt" in cell.metadata:
-                    output.metadata["image/png"] = {"alt": cell.metadata["alt"]}
+            if "image/png" in output.get("data", {}) and "alt" in cell.metadata:
+                output.metadata["image/png"] = {"alt": cell.metadata["alt"]}
         cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in cell.metadata if key in CELL_METADATA})
     return notebook
-
-
-def store_views(notebook: NotebookNode, path: Path, states: dict[str, dict]) -> None:
-    """Keep what the players and explorers of a notebook show, from which the site makes them anew.
-
-    Parameters
-    ----------
-    notebook : NotebookNode
-        As it was run, with its widgets.
-    path : Path
-        Where it is stored; the views go to ``assets/views`` beside its folder, named after notebook and cell.
-    states : dict
-        The state of each widget by its id.
-    """
-    folder = path.resolve().parent.parent / "assets" / "views"
-    for old in folder.glob(f"{path.stem}-*.json"):
-        old.unlink()
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            state = states.get(output.get("data", {}).get(WIDGET, {}).get("model_id"), {})
-            if "data" in state:
-                view = state["_anywidget_id"].rpartition(".")[2].lower()
-                title = output.metadata["image/png"]["alt"]
-                folder.mkdir(parents=True, exist_ok=True)
-                text = json.dumps({"view": view, "title": title, "data": state["data"]}, ensure_ascii=False)
-                (folder / f"{path.stem}-{cell.id}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def run(path: Path) -> list[str]:
@@ -111,7 +80,6 @@ def run(path: Path) -> list[str]:
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         return [f"{path.name} stays as it was, for it failed:\n{error}"]
-    store_views(notebook, path, client.widget_state)
     path.write_text(nbformat.writes(normalise(notebook)) + "\n", encoding="utf-8")
     return [
         f"{path.name}, cell {index}, writes to stderr: {output.text.strip()}"

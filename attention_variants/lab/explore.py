@@ -1,6 +1,6 @@
 """Look into the real sentence: choose a sentence, a head and a token, and see where it looks and by which numbers.
 
-One view in JavaScript, ``web/explorer.js``, serves as a widget in JupyterLab and as a page of its own. It computes no
+One view in JavaScript, ``web/explorer.js``, serves in notebooks and as a page of its own. It computes no
 attention: what it shows was recorded here from variant 6 as it ran.
 """
 
@@ -23,6 +23,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 from torch import Tensor
 
 from attention_variants.variants import multihead_attention
@@ -263,7 +264,8 @@ class Exploration:
         ValueError
             If it would be larger than 2 MB.
         """
-        page = web.page("explorer", self.data(), title=f"Attention: {self._views[self._start].sentence}")
+        element, _, _ = self._shown()
+        page = web.page(element, title=f"Attention: {self._views[self._start].sentence}")
         size = len(page.encode())
         if size > MOST_BYTES:
             raise ValueError(
@@ -366,13 +368,25 @@ class Exploration:
         return f"looks at {looks}" if looks else "every key is blocked"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        element, picture, alt = self._shown()
+        return web.bundle(element, picture=picture, alt=alt, text=repr(self))
+
+    def _shown(self) -> tuple[str, bytes, str]:
+        """All of it as HTML; the first view as a PNG, and in words."""
         view, head, i, j = self._cell(self._start, None, None, None)
         # Not by way of pyplot: the notebook would show the figure a second time.
         figure = _draw_view(Figure(figsize=_size(view)), view, self.numbers(sentence=self._start), i, j)
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=_DPI, facecolor="white")
+        png = io.BytesIO()
+        figure.savefig(png, format="png", dpi=_DPI, facecolor="white")
         alt = f"Where {view.name(i)!r} looks in head {head} of {view.sentence!r}: it {self._reading()}."
-        return web.bundle("explorer", self.data, picture=picture.getvalue(), alt=alt, text=repr(self))
+        element = web.element(
+            "explorer",
+            self.data(),
+            picture=Image.open(png),
+            alt=alt,
+            line="A picture of the explorer. Run this cell to choose sentence, head and token.",
+        )
+        return element, png.getvalue(), alt
 
     def _cell(
         self, sentence: int, head: int | None, query: int | str | None, key: int | str | None
@@ -392,7 +406,7 @@ def explore(
     layer: int | None = None,
     labels: Sequence[str] | None = None,
 ) -> Exploration:
-    """Look into sentences: a widget in JupyterLab, a page without a kernel, a figure.
+    """Look into sentences: in the output of a cell, on a page of its own, in a figure.
 
     Choose the sentence, the head and the query token. Lines lead from it to the tokens that it attends to, as thick as
     the weights; the heat map frames its row; and for one cell all numbers are there, from q and k to the weight.

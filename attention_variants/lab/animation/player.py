@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -14,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from attention_variants.lab.web.view import bundle, page
+from attention_variants.lab.web.view import bundle, element, in_base64, page
 
 from .captions import Event, Kind
 from .encode import encode_png, only_changes, with_one_palette, write_gif, write_mp4
@@ -33,7 +31,7 @@ _KINDS = (".gif", ".png", ".mp4")
 class Animation:
     """A call of a function in motion, as `animate` returns it.
 
-    In JupyterLab it is a player; what the notebook stores is an animated PNG, which plays wherever a picture is shown.
+    In a notebook it is a player, which is stored with it; what shows no HTML has an animated PNG.
 
     Attributes
     ----------
@@ -130,10 +128,8 @@ class Animation:
             Where it was written.
         """
         path = _checked(path, (".html", ".htm"), scale)
-        path.write_text(
-            page("player", self._data(self._with_palette(self.pictures(scale)), scale), title=self._title),
-            encoding="utf-8",
-        )
+        element = self._element(self._with_palette(self.pictures(scale)), scale)
+        path.write_text(page(element, title=self._title), encoding="utf-8")
         return path
 
     @property
@@ -162,9 +158,7 @@ class Animation:
         return png, len(stored)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        return bundle(
-            "player", lambda: self._data(self._painted, 1), picture=self.png, alt=self._title, text=repr(self)
-        )
+        return bundle(self._element(self._painted, 1), picture=self.png, alt=self._title, text=repr(self))
 
     @property
     def _title(self) -> str:
@@ -195,13 +189,18 @@ class Animation:
             pictures = [painter.paint(frame) for painter, frame in zip(painters, both, strict=True)]
             yield _beside(pictures, across=_are_halves(painters))
 
+    def _element(self, pictures: Sequence[Image.Image], scale: int) -> str:
+        """The player as HTML; until it runs, its last frame."""
+        line = "The last frame. Run this cell for the player."
+        return element("player", self._data(pictures, scale), picture=pictures[-1], alt=self._title, line=line)
+
     def _data(self, pictures: Sequence[Image.Image], scale: int) -> dict[str, Any]:
         """What the player shows."""
         frames = []
         for picture in only_changes(pictures):
-            buffer = io.BytesIO()
-            picture.save(buffer, "PNG")
-            frames.append(base64.b64encode(buffer.getvalue()).decode())
+            change = picture.convert("RGBA")
+            left, top, right, bottom = change.getbbox() or (0, 0, 1, 1)  # where nothing changes, one clear pixel
+            frames.append((left, top, in_base64(change.crop((left, top, right, bottom)))))
         return {
             "name": self._title,
             "size": pictures[0].size,
@@ -257,5 +256,6 @@ def _beside(pictures: Sequence[Image.Image], *, across: bool) -> Image.Image:
 
 def _with_progress(items: Any, total: int, words: str, progress: bool) -> Any:
     console = Console(stderr=True)
-    seen = progress and (console.is_terminal or console.is_jupyter)
+    # In a notebook the bar would be a widget, which is an error in its place once the notebook is opened again.
+    seen = progress and console.is_terminal and not console.is_jupyter
     return track(items, words, total, console=console, transient=True, disable=not seen)

@@ -42,8 +42,8 @@ function shade(color, weight) {
   return `rgb(${channel(1)}, ${channel(3)}, ${channel(5)})`;
 }
 
-function render({ model, el }) {
-  const { colors, kind, views, start } = model.get("data");
+function render({ data, el }) {
+  const { colors, kind, views, start } = data;
   const state = { ...start, key: null, all: false }; // key null: the one that the query gives the largest weight
   let view = decode(views[state.view]);
   let hovered = null; // the cell [query, key] under the pointer: its numbers are shown until the pointer leaves
@@ -266,12 +266,10 @@ function render({ model, el }) {
   draw();
 
   let seen = el.clientWidth; // in a notebook it gets its width later, and the pictures are as wide as their panels
-  const watch = new ResizeObserver(() => {
+  new ResizeObserver(() => {
     if (el.clientWidth !== seen) draw();
     seen = el.clientWidth;
-  });
-  watch.observe(el);
-  return () => watch.disconnect();
+  }).observe(el);
 }
 
 export default { render };

@@ -1,12 +1,12 @@
 // A player for the frames of an animation: play, pause, single steps, a slider.
 // data: { name, size: [width, height] in pixels, width: that on the page,
 //         parts: [x, y, width, height] of each part that may stand below the one before it on a narrow page,
-//         frames: PNGs in base64, each with what changes from the one before it, the rest transparent,
+//         frames: [x, y, picture] each: what changes from the one before it, as WebP in base64, and where it stands,
 //         seconds: how long each stands, captions: what happens in each }
 
 export default {
-  async render({ model, el }) {
-    const { name, size, width, parts, frames, seconds, captions } = model.get("data");
+  async render({ data, el }) {
+    const { name, size, width, parts, frames, seconds, captions } = data;
     const last = frames.length - 1;
 
     const root = document.createElement("div");
@@ -39,12 +39,12 @@ export default {
     }
     el.append(root);
 
-    const pictures = frames.map((frame) => {
+    const changes = frames.map(([x, y, change]) => {
       const picture = new Image();
-      picture.src = `data:image/png;base64,${frame}`;
-      return picture;
+      picture.src = `data:image/webp;base64,${change}`;
+      return { x, y, picture };
     });
-    await Promise.all(pictures.map((picture) => picture.decode()));
+    await Promise.all(changes.map(({ picture }) => picture.decode()));
 
     const whole = document.createElement("canvas"); // a whole frame, of which the page shows the parts
     [whole.width, whole.height] = size;
@@ -76,7 +76,7 @@ export default {
     function show(frame) {
       const goal = Math.min(Math.max(frame, 0), last);
       const first = goal > now ? now + 1 : 0; // backwards: from the beginning, which takes milliseconds
-      for (let i = first; i <= goal; i += 1) whole2d.drawImage(pictures[i], 0, 0);
+      for (const { x, y, picture } of changes.slice(first, goal + 1)) whole2d.drawImage(picture, x, y);
       now = goal;
       redraw();
       canvas.setAttribute("aria-label", captions[now]);
@@ -115,6 +115,5 @@ export default {
     layOut();
     new ResizeObserver(layOut).observe(root);
     show(last); // the finished picture, until somebody presses play
-    return stop; // when the cell's output goes
   },
 };

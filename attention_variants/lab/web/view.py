@@ -1,21 +1,54 @@
-"""What moves under the reader's hand: one view in JavaScript, shown as a widget in JupyterLab or as a page of its own.
+"""What moves under the reader's hand: one view in JavaScript, in the output of a cell or on a page of its own.
 
-A view is a pair of files in ``lab/web``: ``name.js``, a module whose default export has ``render({ model, el })``, and
-``name.css``. It takes all it shows from ``model.get("data")``, a dictionary that Python made from the running code, and
-asks Python nothing more: so it answers at once, also while the kernel is busy, and the page needs neither a kernel nor
-a network.
+A view is a pair of files in ``lab/web``: ``name.js``, a module whose default export has ``render({ data, el })``, and
+``name.css``. All it shows is in ``data``, a dictionary that Python made from the running code: it asks neither a kernel
+nor a network for anything.
+
+`element` is HTML that carries all of it: a picture, one line, and a script that puts the view in their place. So an
+output lasts as long as the file that it is saved in, with or without a kernel, in whatever shows notebooks. Where
+scripts may not run, as in a notebook that its reader has not run yet, the picture and the line are what is seen.
 """
 
 from __future__ import annotations
 
 import base64
 import html
+import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+#: What `element` begins with, by which it is known in a notebook.
+VIEW = '<div class="av-view">'
+
 _FOLDER = Path(__file__).parent
+
+# The script is no module: only a plain one can ask which element it stands in. What a view shows is kept apart
+# from the style sheets around it, and they from its own, by a shadow root. In JupyterLab some keys are commands, unless
+# the element with the focus says otherwise.
+_ELEMENT = """\
+<div class="av-view">
+<img src="{picture}" alt="{alt}" style="max-width: 100%; background: #fff">
+<p style="font-size: 13px; margin: 4px 0">{line}</p>
+<script>
+(() => {{
+"use strict";
+const place = document.currentScript.parentElement;
+{script}
+const data = {data};
+const host = document.createElement("div");
+host.dataset.lmSuppressShortcuts = "true";
+const el = document.createElement("div");
+const style = document.createElement("style");
+style.textContent = {css};
+host.attachShadow({{ mode: "open" }}).append(style, el);
+place.replaceChildren(host);
+view.render({{ data, el }});
+}})();
+</script>
+</div>"""
 
 _PAGE = """\
 <!doctype html>
@@ -27,18 +60,14 @@ _PAGE = """\
 <title>{title}</title>
 <style>
 body {{ margin: 0 auto; padding: 1rem; max-width: {width}px; font-family: system-ui, sans-serif; }}
-{css}
 @media (max-width: 480px) {{ body {{ padding: 0; }} }}
 </style>
 </head>
 <body>
-<main id="view"></main>
-<script type="application/json" id="data">{data}</script>
-<script type="module">
-{script}
-const data = JSON.parse(document.getElementById("data").textContent);
-const main = document.getElementById("view");
-view.render({{ model: {{ get: () => data, on: () => {{}} }}, el: main }});
+<main>
+{element}
+</main>
+<script>
 // In a frame of another page it says how high it is.
 new ResizeObserver(() => parent.postMessage({{ height: document.body.offsetHeight }}, "*")).observe(document.body);
 </script>
@@ -47,8 +76,8 @@ new ResizeObserver(() => parent.postMessage({{ height: document.body.offsetHeigh
 """
 
 
-def page(view: str, data: dict[str, Any], *, title: str, width: int = 1100) -> str:
-    """Make a page of a view that works from disk: script, style and data are in it, and it asks for nothing else.
+def element(view: str, data: dict[str, Any], *, picture: Image.Image, alt: str, line: str) -> str:
+    """Make HTML of a view that needs nothing else: style, script and data are in it.
 
     Parameters
     ----------
@@ -56,6 +85,44 @@ def page(view: str, data: dict[str, Any], *, title: str, width: int = 1100) -> s
         The name of the view's files in ``lab/web``.
     data : dict
         What the view shows, as JSON can hold it.
+    picture : PIL.Image.Image
+        What is seen where no script may run.
+    alt : str
+        What the picture shows, for those who do not see it.
+    line : str
+        What is said below the picture.
+
+    Returns
+    -------
+    element : str
+        One element, the same for the same arguments.
+
+    Raises
+    ------
+    ValueError
+        If the data hold NaN or infinity, which JSON does not have, or the script has no one default export.
+    """
+    script, css = ((_FOLDER / f"{view}.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
+    begin = "export default "
+    if script.count(begin) != 1:
+        raise ValueError(f"{view}.js must have one {begin.strip()!r}; got {script.count(begin)}.")
+    return _ELEMENT.format(
+        picture=f"data:image/webp;base64,{in_base64(picture)}",
+        alt=html.escape(alt),
+        line=html.escape(line),
+        script=script.replace(begin, "const view = ").strip(),
+        data=_in_script(data),
+        css=_in_script(css),
+    )
+
+
+def page(element: str, *, title: str, width: int = 1100) -> str:
+    """Make a page of a view that works from disk, with the network off.
+
+    Parameters
+    ----------
+    element : str
+        What `element` made.
     title : str
         The title of the page.
     width : int, default 1100
@@ -65,37 +132,19 @@ def page(view: str, data: dict[str, Any], *, title: str, width: int = 1100) -> s
     -------
     page : str
         The text of an HTML file.
-
-    Raises
-    ------
-    ValueError
-        If the data hold NaN or infinity, which JSON does not have, or the script has no one default export.
     """
-    script, css = _files(view)
-    begin = "export default "
-    if script.count(begin) != 1:
-        raise ValueError(f"{view}.js must have one {begin.strip()!r}; got {script.count(begin)}.")
-    return _PAGE.format(
-        title=html.escape(title),
-        width=width,
-        css=css,
-        # "</script>" within the data would end the element, and "<!--<script>" keep it from ending
-        data=json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
-        script=script.replace(begin, "const view = "),
-    )
+    return _PAGE.format(title=html.escape(title), width=width, element=element)
 
 
-def bundle(view: str, data: Callable[[], dict[str, Any]], *, picture: bytes, alt: str, text: str) -> Any:
-    """Say how a notebook shows a view: live as a widget, stored as a picture.
+def bundle(element: str, *, picture: bytes, alt: str, text: str) -> Any:
+    """Say how a notebook shows a view.
 
     Parameters
     ----------
-    view : str
-        The name of the view's files in ``lab/web``.
-    data : callable
-        Gives what the view shows; not called where there are no widgets.
+    element : str
+        What `element` made.
     picture : bytes
-        A PNG, animated or not, for wherever there is no kernel.
+        A PNG, animated or not, for what shows no HTML.
     alt : str
         What the picture shows, for those who do not see it.
     text : str
@@ -106,27 +155,26 @@ def bundle(view: str, data: Callable[[], dict[str, Any]], *, picture: bytes, alt
     bundle : (dict, dict)
         What ``_repr_mimebundle_`` returns: representations by MIME type, and their metadata.
     """
-    contents = {"text/plain": text, "image/png": base64.b64encode(picture).decode()}
-    try:
-        widget = _widget(view, data)
-    except ImportError:  # the library alone, without the extra "lab": the picture will do
-        pass
-    else:
-        contents |= widget._repr_mimebundle_()[0] | {"text/plain": text}
+    contents = {"text/plain": text, "image/png": base64.b64encode(picture).decode(), "text/html": element}
     return contents, {"image/png": {"alt": alt}}
 
 
-def _widget(view: str, data: Callable[[], dict[str, Any]]) -> Any:
-    import anywidget
-    import traitlets
+def in_base64(picture: Image.Image) -> str:
+    """Store a picture as WebP without loss, which takes a third of the bytes of a PNG, in base64.
 
-    script, css = _files(view)
+    Parameters
+    ----------
+    picture : PIL.Image.Image
 
-    # anywidget tells style sheets apart by the name of the class: without one of its own, a view takes away another's.
-    parts = {"_esm": script, "_css": css, "data": traitlets.Dict().tag(sync=True)}
-    kind = type(view.capitalize(), (anywidget.AnyWidget,), parts)
-    return kind(data=data())
+    Returns
+    -------
+    text : str
+    """
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", lossless=True, quality=80)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _files(view: str) -> tuple[str, str]:
-    return tuple((_FOLDER / f"{view}.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))  # type: ignore[return-value]
+def _in_script(x: Any) -> str:
+    """As a literal of JavaScript. "</script>" in it would end the element, and "<!--<script>" keep it from ending."""
+    return json.dumps(x, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
