@@ -11,44 +11,25 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
 import numpy as np
 import pytest
-from in_browser import explore, listen, needs_browser, play
+from in_browser import explore, listen, needs_browser, open_in_lab, play, run_and_save
 
 import attention_variants as av
 
 ROOT = Path(__file__).resolve().parents[2]
-TOKEN = "local"
-# The toolbar says "idle" before there is a session, and a command given then is lost: ask the notebook itself.
-READY = """() => {
-  const widget = window.jupyterapp?.shell.currentWidget;
-  const kernel = widget?.sessionContext?.session?.kernel;
-  return widget?.context?.isReady && widget.sessionContext.isReady && kernel?.connectionStatus === "connected"
-    && kernel.status === "idle";
-}"""
 SHORT = """import torch
 import attention_variants as av
 q, k, v = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0))
 av.animate(1, q, k, v)"""
-STYLED = "(view) => getComputedStyle(document.querySelector(view)).borderTopWidth"
+STYLED = "(view) => getComputedStyle(view).borderTopWidth"
 WRITE = "([i, text]) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.sharedModel.setSource(text)"
 
 pytestmark = needs_browser
-
-
-@pytest.fixture
-def page(browser):
-    """A page, and what goes wrong on it."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    listen(page)
-    yield page
-    page.close()
 
 
 @pytest.fixture
@@ -60,53 +41,6 @@ def offline(browser):
     page.on("request", lambda request: page.complaints.append(request.url) if "://" in request.url[:8] else None)
     yield page
     context.close()
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """JupyterLab on a copy of the notebooks, with nobody's settings."""
-    home = tmp_path_factory.mktemp("lab")
-    shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    own = {
-        name: str(home / name.lower())
-        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    }
-    own |= {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces")}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", f"--IdentityProvider.token={TOKEN}"]
-    command += ["--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={home}", "--ServerApp.ip=127.0.0.1"]
-    command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with (home / "log").open("w") as log:
-        server = subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
-        try:
-            yield _address(server, home), home / "notebooks"
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
-
-
-def _address(server: subprocess.Popen, home: Path) -> str:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and server.poll() is None:
-        for file in (home / "jupyter_runtime_dir").glob("jpserver-*.json"):
-            try:
-                url = json.loads(file.read_text())["url"]
-                urllib.request.urlopen(f"{url}api/status?token={TOKEN}", timeout=5).close()
-            except (OSError, ValueError):  # not all there yet
-                continue
-            return url
-        time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not start:\n{(home / 'log').read_text()[-2000:]}")
-
-
-def open_in_lab(page, address: str, name: str) -> None:
-    page.goto(f"{address}lab/tree/notebooks/{name}.ipynb?token={TOKEN}&reset")
-    page.wait_for_function(READY, timeout=90_000)
-
-
-def run_and_save(page) -> None:
-    page.evaluate("() => window.jupyterapp.commands.execute('runmenu:run-all')")
-    page.wait_for_timeout(500)
-    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
 
 
 @pytest.mark.parametrize("name", ["01_loops", "06_multihead"])
@@ -131,7 +65,7 @@ def test_notebook_in_jupyterlab(page, lab, name):
         page.wait_for_selector(view, timeout=30_000)
         page.wait_for_timeout(500)
         use(page, page.locator(view).first)
-        assert page.evaluate(STYLED, view) == "1px", "each view keeps its style sheet beside the other"
+        assert page.locator(view).first.evaluate(STYLED) == "1px", "each view keeps its style sheet beside the other"
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     assert page.complaints == []
@@ -146,7 +80,7 @@ def test_a_saved_notebook_plays_without_a_kernel(page, lab):
     run_and_save(page)
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     page.wait_for_timeout(500)
-    page.goto(f"{address}lab/tree/notebooks/saved.ipynb?token={TOKEN}&reset")
+    open_in_lab(page, address, "saved")
     page.wait_for_selector(".av-player output:not(:empty)", timeout=60_000)
     play(page, page.locator(".av-player"))
 
