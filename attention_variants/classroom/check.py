@@ -139,6 +139,7 @@ def _report(name: str, exam: Exam, outcome: Outcome) -> Report:
         outcome.printed,
         _broken_rules(e, outcome.counts),
         remarks=outcome.remarks,
+        prints={key: answer.printed for key, answer in answers.items() if answer.printed.number},
     )
 
 

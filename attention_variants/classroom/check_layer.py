@@ -105,6 +105,7 @@ def check_layer(
         misconceptions=_named(real, answers, findings) or heads.misconceptions,
         broken_rules=tuple(broken for broken in heads.broken_rules if broken.rule in READY_MADE_RULES),
         is_layer=True,
+        prints=dict(heads.prints) | {s.key: x.printed for s, x in zip(real.problems, answers, strict=True) if x.printed.number},
     )
 
 

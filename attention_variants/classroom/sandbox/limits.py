@@ -55,6 +55,12 @@ MOST_GRADERS = 64
 
 #: Of an error's words so much is kept where they arise.
 LONGEST_ERROR = 400
+#: Of what is printed in one call so many lines are shown, each cut at `LONGEST_LINE`, and so many characters kept.
+MOST_LINES, MOST_PRINTED = 10, 4000
+#: Of a line, of what was printed or of code, so much is shown.
+LONGEST_LINE = 200
+#: Of the tensors in a line of code so many are named, each with so many of its axes.
+MOST_TENSORS, MOST_AXES = 8, 8
 #: So many entries of a dict or list are handed back.
 MOST_ENTRIES = 100
 #: A longer name of a student is cut.

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import linecache
 import pickle
 import shutil
 import sys
 import tempfile
 import textwrap
+import types
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -92,7 +94,8 @@ def run_isolated(fn: Callable | Submission, exam: Exam, *, rules: bool, seconds:
         code = _code(folder, fn)  # before the time is fixed: code takes time to load, a pickle next to none
         loading = 0.0 if code is None else seconds_to_load(seconds, bool(code.cells))
         limits = {"seconds": seconds, "loading": loading, "memory": memory}
-        job = _write_job(folder, code, exam.variant, exam=exam.number, rules=rules, **limits)
+        sources = _sources(fn) if code is None else {}
+        job = _write_job(folder, code, exam.variant, exam=exam.number, rules=rules, sources=sources, **limits)
         how = processes.do(folder, loading + seconds + GRACE, code is not None and _draws(code))
         return _read(folder, job, how, exam.problems)
 
@@ -177,6 +180,17 @@ def _pickled(fn: Callable) -> bytes:
             raise  # the other process has another __main__
         return pickle.dumps(fn)
     return cloudpickle.dumps(fn)
+
+
+def _sources(fn: Any) -> dict[str, str]:
+    """The cells in which a function stands, and functions that it names: the other process cannot read them."""
+    named = [fn, *(getattr(fn, "__globals__", {}).get(name) for name in fn.__code__.co_names)] if _is_plain(fn) else []
+    files = {one.__code__.co_filename for one in named if _is_plain(one)}
+    return {file: "".join(linecache.getlines(file)) for file in files if not Path(file).exists()}
+
+
+def _is_plain(x: Any) -> bool:
+    return isinstance(x, types.FunctionType)
 
 
 def _source_of(fn: Callable) -> Submission:
