@@ -123,10 +123,11 @@ class Report:
         return Failure(self._first.code, self._first.numbers["exception"]).is_not_written
 
     @property
-    def nothing_ran(self) -> bool:
-        """Whether no problem came to its end, so that there is no part of the contract to speak of."""
-        kept = any(share for share, _ in self.parts.values())
-        return bool(self.findings) and not kept and all(finding.code in DID_NOT_RUN for finding in self.findings)
+    def nothing_kept(self) -> str | None:
+        """Why there is no part of the contract to speak of: "nothing_ran" or "nothing_kept"; None if there is one."""
+        if not self.findings or any(share for share, _ in self.parts.values()):
+            return None
+        return "nothing_ran" if all(finding.code in DID_NOT_RUN for finding in self.findings) else "nothing_kept"
 
     @property
     def shown_prints(self) -> tuple[Problem, Printed] | None:
@@ -219,8 +220,8 @@ class Report:
 
     def _kept(self) -> list[str]:
         """The parts of the contract: those that are kept together, then those that are not, each with what it asks."""
-        if self.nothing_ran:
-            return [_say("nothing_ran")]
+        if self.nothing_kept:
+            return [_say(self.nothing_kept)]
         kept = [wording.PARTS[part] for part, (share, _) in self.parts.items() if share == 1.0]
         partly = [
             _say("part_kept", part=wording.PARTS[part], kept=share)
@@ -276,7 +277,7 @@ class Report:
             "first": self.findings.index(self._first) if self.findings else None,
             "also": [i for i, finding in enumerate(self.findings) if any(finding is one for one in also)],
             "not_written": self.not_written,
-            "nothing_ran": self.nothing_ran,
+            "nothing_kept": self.nothing_kept,
             "broken_rules": [wording.rule(broken) for broken in self.broken_rules],
             "broken_rule_codes": [str(broken.rule) for broken in self.broken_rules],
             "trouble": wording.failure(self.trouble) if self.trouble else "",

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from attention_variants.classroom.sandbox.limits import LONGEST_LINE, MOST_AXES, MOST_LINES, MOST_TENSORS
-
 #: Of any words that another process hands over so much is kept; of the name of a dtype or a function so much.
 LONGEST_WORDS, LONGEST_NAME = 1000, 100
-
+#: Of a line, of what was printed or of code, so much is shown; of what one call printed so many lines.
+LONGEST_LINE, MOST_LINES = 200, 10
+#: Of the tensors in a line of code so many are named, each with so many of its axes.
+MOST_TENSORS, MOST_AXES = 8, 8
 
 #: What the process that runs a submission may say of a failure by itself.
 _SAID_THERE = ("raised", "time", "signature")
@@ -59,9 +60,10 @@ class Failure:
         Of "raised", ``where`` it arose in the student's code, if that is known: the ``line``, a number; the ``cell``
         of a notebook, or None; the ``source`` of that line, or None; and the ``shapes`` of the tensors in it, by name.
         Of "signature": ``of`` what, "variant", "class" or "layer"; ``variant``, its number; the right ``call`` as
-        code; and what there is, ``takes``. Of "stopped", the ``signal`` that did it, or None. Of "not_loaded", if nothing was raised: ``kind``, "function"
-        or "class", and ``name`` of what was looked for; its ``type`` if it is something else; the ``others`` of that
-        kind that there are; ``is_notebook``; and the ``stop``, where its code ended, or None.
+        code; and what there is, ``takes``. Of "stopped", the ``signal`` that did it, or None. Of "not_loaded", if
+        nothing was raised: ``kind``, "function" or "class", and ``name`` of what was looked for; its ``type`` if it is
+        something else; the ``others`` of that kind that there are; ``is_notebook``; and the ``stop``, where its code
+        ended, or None.
     """
 
     kind: str

@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attention_variants.classroom.contract.answer import Printed, one_line
+from attention_variants.classroom.contract.answer import MOST_LINES, Printed, one_line
 
-from .limits import MOST_LINES, MOST_PRINTED
+from .limits import MOST_PRINTED
+
 
 class Output(io.TextIOBase):
     """Takes what is printed: counts all of it, and keeps the beginning of what was printed since `begin`.

@@ -70,7 +70,7 @@ ABOUT_PARTS = {
     "shapes": "a pair of tensors comes back, context and weights, each in the shape and the dtype that the inputs ask "
     "for.",
     "scores": "the score of a query and a key is q . k / sqrt(d_k).",
-    "softmax": "the weights of a query are the exponentials of its scores, divided by their sum: they sum to 1.",
+    "softmax": "the weights of a query are the exponentials of its scores, divided by their sum.",
     "weighted_sum": "the context of a query is the sum of the values, each times its weight.",
     "batch": "each item of a batch gets the answer that it gets alone.",
     "mask": "a blocked key has weight 0, and the allowed keys share the whole; a query with no key gets 0.",

@@ -30,6 +30,7 @@ REPORT = {
     "part_kept": "{part} {kept:.0%}",
     "part_about": "  {part}: {about}",
     "nothing_ran": "No problem came to its end: nothing of the contract could be looked at yet.",
+    "nothing_kept": "No part of the contract is kept yet.",
     "printed": "It printed {printed} characters, which are left out here.",
     "printed_in_all": "In all calls together it printed {printed} characters.",
     "printed_with": "With {problem} it printed:",
