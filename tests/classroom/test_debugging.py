@@ -7,6 +7,7 @@ import inspect
 import json
 import linecache
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -281,6 +282,11 @@ def test_an_error_in_the_library_alone_has_no_line():
     report = av.check(av.attention_loops, 3)
     assert "where" not in first(report).numbers
     assert first(report).code == "raised"
+
+
+def test_a_file_beside_the_package_is_a_students():
+    beside = f"{Path(av.__file__).parent}_of_mine.py"
+    assert first(av.check(of_a_cell(CODE, file=beside), 2)).numbers["where"]["line"] == 6
 
 
 def test_the_same_line_is_told_once():

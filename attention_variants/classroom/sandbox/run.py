@@ -81,7 +81,7 @@ def ask(fn: Callable, s: Problem, output: Output | None = None) -> Answer:
     """
     answer = Answer()
     inputs = tensors(s)
-    found = None
+    found: Any = None
     try:
         expect_signature(fn, s.arguments(*inputs), s.options, of="variant", variant=s.exam.variant, call=s.exam.call)
         found = call(fn, s, inputs)

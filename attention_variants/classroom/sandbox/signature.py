@@ -72,7 +72,7 @@ def _shown(signature: inspect.Signature) -> str:
     shown: list[str] = []
     kinds = inspect.Parameter
     for name, one in signature.parameters.items():
-        stars = {kinds.VAR_POSITIONAL: "*", kinds.VAR_KEYWORD: "**"}.get(one.kind, "")
+        stars = "*" * (one.kind is kinds.VAR_POSITIONAL) + "**" * (one.kind is kinds.VAR_KEYWORD)
         if one.kind is kinds.KEYWORD_ONLY and not any(before.startswith("*") for before in shown):
             shown.append("*")
         shown.append(f"{stars}{name}" + ("=..." if one.default is not one.empty else ""))

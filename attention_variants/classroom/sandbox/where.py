@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import linecache
+import os
 import re
 import sysconfig
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 from attention_variants.classroom.contract.answer import MOST_AXES, MOST_TENSORS, one_line
 
 #: Where no student's code stands: Python's own library, what is installed, and this package.
-_LIBRARIES = (str(Path(sysconfig.get_path("stdlib"))), str(Path(__file__).parents[2]))
+_LIBRARIES = tuple(f"{folder}{os.sep}" for folder in (Path(sysconfig.get_path("stdlib")), Path(__file__).parents[2]))
 _INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]|^<frozen |^<__array_function__")
 #: A name in a line of code, but for one after a dot.
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
@@ -57,7 +58,7 @@ def where(error: BaseException) -> dict[str, Any] | None:
     """
     with contextlib.suppress(Exception):
         found = None
-        tb = BaseException.__traceback__.__get__(error)  # type: ignore[attr-defined]
+        tb = vars(BaseException)["__traceback__"].__get__(error)  # not that of a class of the student's
         while tb is not None:
             if _is_students(tb.tb_frame.f_code.co_filename):
                 found = tb
@@ -77,7 +78,7 @@ def _place(frame: FrameType, line: int) -> dict[str, Any]:
     source = linecache.getline(file, line).strip()
     shapes: dict[str, tuple[int, ...]] = {}
     for name in dict.fromkeys(_NAME.findall(source)):
-        value = frame.f_locals.get(name, frame.f_globals.get(name))
+        value: Any = frame.f_locals.get(name, frame.f_globals.get(name))
         if issubclass(type(value), Tensor) and len(shapes) < MOST_TENSORS:
             with torch._C.DisableTorchFunctionSubclass():
                 shapes[one_line(name)] = tuple(Tensor.size(value))[:MOST_AXES]

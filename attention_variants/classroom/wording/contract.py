@@ -75,7 +75,7 @@ ABOUT_PARTS = {
     "batch": "each item of a batch gets the answer that it gets alone.",
     "mask": "a blocked key has weight 0, and the allowed keys share the whole; a query with no key gets 0.",
     "heads": "each head works on its own columns of q, k and v, and knows nothing of the other heads.",
-    "options": "is_causal, need_weights and dropout_p each do what they say, and change nothing else.",
+    "options": "each of is_causal, need_weights and dropout_p does what it says, and changes nothing else.",
     "large_numbers": "with scores of about 40,000, or all far below zero, there is no NaN and no inf: the exponentials "
     "do not overflow.",
     "gradients": "the function can be trained: gradients reach q, k and v, and are the right ones.",
