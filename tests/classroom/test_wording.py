@@ -561,7 +561,7 @@ NOT_SAID = {
     # the key of an example, and Python code
     "sandbox/adapters.py": {"Dog bites", "Layer(d_model, num_heads)", "layer(query, key, value, mask)"},
     "sandbox/lock.py": {"not judged here"},  # in the process of a submission, whose output nobody reads
-    "sandbox/parent.py": {"import math\nimport torch\nimport torch.nn.functional as F\n"},  # Python code
+    "sandbox/parent.py": {"import math, torch, torch.nn.functional as F"},  # Python code
     "sandbox/rules.py": {"call multi_head_attention_forward", "numbers from the kernel", "softmax of whole"}
     | {"whole product"},  # keys of counts
     "sandbox/watch.py": {"numbers from the kernel", "whole product", "softmax of whole"},  # keys of counts

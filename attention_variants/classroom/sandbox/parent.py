@@ -195,14 +195,16 @@ def _is_plain(x: Any) -> bool:
 
 def _source_of(fn: Callable) -> Submission:
     try:
-        source = inspect.getsource(fn)
+        lines, start = inspect.getsourcelines(fn)
     except (OSError, TypeError) as error:
         raise TypeError(
             "check: this function cannot be handed to another process; pip install cloudpickle, or pass a Submission, "
             "its source and name."
         ) from error
-    head = "import math\nimport torch\nimport torch.nn.functional as F\n"
-    return Submission(head + textwrap.dedent(source), fn.__name__)
+    # As many lines before it as in its own file, so that an error names the right one; one that begins in the first
+    # line, which the imports take, is one line further down.
+    head = "import math, torch, torch.nn.functional as F" + "\n" * max(start - 1, 1)
+    return Submission(head + textwrap.dedent("".join(lines)), fn.__name__)
 
 
 # ------------------------------------------------------------------------------------------- what came back
