@@ -85,6 +85,80 @@ def test_a_saved_notebook_plays_without_a_kernel(page, lab):
     play(page, page.locator(".av-player"))
 
 
+def wrong(q, k, v):
+    print(q.shape)
+    weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-2)
+    return weights @ v, weights
+
+
+# What is lost of a report: its elements, declarations of their styles, and titles, beside those that were stored.
+LOST = """([i, stored]) => {
+  const page = new DOMParser().parseFromString(stored, "text/html");
+  const cell = window.jupyterapp.shell.currentWidget.content.widgets[i].node;
+  const all = (root) => [root, ...root.querySelectorAll("*")];
+  const [kept, given] = [all(cell.querySelector(".av-report")), all(page.querySelector(".av-report"))];
+  if (kept.length !== given.length) return [`${kept.length} of ${given.length} elements`];
+  return given.flatMap((x, j) => [...x.style].filter((name) => kept[j].style[name] !== x.style[name])
+    .concat(kept[j].title === x.title ? [] : ["title"]));
+}"""
+# Contrasts with the ground of a cell, 1 to 21, and the width of the longest bar.
+SEEN = """(i) => {
+  const report = window.jupyterapp.shell.currentWidget.content.widgets[i].node.querySelector(".av-report");
+  const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+  const over = (top, ground) => top.slice(0, 3).map((x, j) => x * (top[3] ?? 1) + ground[j] * (1 - (top[3] ?? 1)));
+  const light = (rgb) => rgb.map((x) => x / 255).map((x) => (x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, x, j) => sum + x * [0.2126, 0.7152, 0.0722][j], 0);
+  const ground = numbers(getComputedStyle(report.closest(".jp-NotebookPanel-notebook")).backgroundColor);
+  const contrast = (color) => {
+    const [a, b] = [light(over(numbers(color), ground)), light(ground)];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  };
+  const found = { ground, letters: contrast(getComputedStyle(report).color), width: 0 };
+  for (const x of report.querySelectorAll("p, div, span")) {
+    const style = getComputedStyle(x);
+    if (style.borderLeftWidth === "4px") found.verdict = contrast(style.borderLeftColor);
+    if (style.borderLeftWidth === "1px") found.box = contrast(style.borderLeftColor);
+    if (x.style.height !== "100%") continue;
+    found.bar = contrast(style.backgroundColor);
+    found.track = contrast(getComputedStyle(x.parentNode).backgroundColor);
+    found.width = Math.max(found.width, x.getBoundingClientRect().width);
+  }
+  return found;
+}"""
+
+
+def test_a_report_in_a_notebook_that_is_not_trusted_keeps_its_style(page, lab):
+    """Light and dark: nothing of it is taken away, and bars and borders are seen on both grounds."""
+    address, folder = lab
+    reports = [av.check(wrong, 2), av.check(av.attention_matmul, 2), av.check(lambda q, k, v: q.mistake, 2)]
+    cells = [nbformat.v4.new_code_cell("1", execution_count=1) for _ in reports]
+    for cell, report in zip(cells, reports, strict=True):
+        data = {"text/html": report._repr_html_(), "text/plain": ""}
+        cell.outputs = [nbformat.v4.new_output("execute_result", data=data, execution_count=1)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "report.ipynb")
+    open_in_lab(page, address, "report")
+    for i, report in enumerate(reports):
+        page.evaluate("(i) => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, 'start')", i)
+        page.locator(".av-report").nth(i).wait_for()
+        assert not page.evaluate("(i) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.trusted", i)
+        assert page.evaluate(LOST, [i, report._repr_html_()]) == []
+    grounds = set()
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
+        page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+        page.wait_for_function("(theme) => document.body.dataset.jpThemeName === theme", arg=theme)
+        page.wait_for_timeout(1000)
+        seen = page.evaluate(SEEN, 0)
+        grounds.add(tuple(seen["ground"]))
+        assert seen["letters"] > 7, (theme, seen)
+        assert min(seen["verdict"], seen["bar"]) > 3, (theme, seen)
+        assert min(seen["track"], seen["box"]) > 1.2, (theme, seen)
+        assert seen["width"] > 100, (theme, seen)
+    assert len(grounds) == 2
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    assert page.complaints == []
+
+
 def test_a_student_is_led_from_an_empty_cell_to_a_right_answer(page, lab, tmp_path):
     """The assignment as students get it, in JupyterLab: nothing written, a wrong answer and its name, a right one."""
     shutil.copytree(ROOT / "classroom" / "source", tmp_path / "source")
