@@ -46,6 +46,17 @@ def page(new_page):
     return new_page()
 
 
+@pytest.fixture
+def offline(browser):
+    """A page that may read files and nothing else."""
+    context = browser.new_context(offline=True, viewport={"width": 1100, "height": 900})
+    page = context.new_page()
+    listen(page)
+    page.on("request", lambda request: page.complaints.append(request.url) if "://" in request.url[:8] else None)
+    yield page
+    context.close()
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """JupyterLab on a copy of the notebooks, with nobody's settings."""

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import nbformat
 import numpy as np
 import pytest
-from in_browser import explore, listen, needs_browser, open_in_lab, play, run_and_save
+from in_browser import explore, needs_browser, open_in_lab, play, run_and_save
 
 import attention_variants as av
 
@@ -30,17 +30,6 @@ STYLED = "(view) => getComputedStyle(view).borderTopWidth"
 WRITE = "([i, text]) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.sharedModel.setSource(text)"
 
 pytestmark = needs_browser
-
-
-@pytest.fixture
-def offline(browser):
-    """A page that may read files and nothing else."""
-    context = browser.new_context(offline=True, viewport={"width": 1100, "height": 900})
-    page = context.new_page()
-    listen(page)
-    page.on("request", lambda request: page.complaints.append(request.url) if "://" in request.url[:8] else None)
-    yield page
-    context.close()
 
 
 @pytest.mark.parametrize("name", ["01_loops", "06_multihead"])

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from in_browser import explore, needs_browser, open_in_lab, play, run_and_save
 
+ROOT = Path(__file__).resolve().parents[2]
 VIEWS = {"av.animate(": (".av-player", play), "av.explore(": (".av-explorer", explore)}
 STILL = "Run this cell"
 SHOW = "(i) => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, 'start')"
@@ -83,3 +87,15 @@ def test_three_days(new_page, lab, name):
     assert path.stat().st_size <= GROWTH * size
     check_views(day, path, use=True)  # at the end, for the clock is then moved by hand
     day.evaluate(SHUT_DOWN)
+
+
+def test_a_page_made_by_nbconvert_plays(offline, tmp_path):
+    """With what is stored: nobody has run it here."""
+    notebook = ROOT / "notebooks" / "01_loops.ipynb"
+    command = [sys.executable, "-m", "nbconvert", "--to=html", f"--output-dir={tmp_path}", str(notebook)]
+    subprocess.run(command, check=True, capture_output=True)
+    offline.goto((tmp_path / "01_loops.html").as_uri(), wait_until="commit")
+    for view, use in VIEWS.values():
+        offline.locator(view).first.wait_for()
+        use(offline, offline.locator(view).first)
+    assert offline.get_by_text(STILL).count() == 0
