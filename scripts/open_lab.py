@@ -42,6 +42,7 @@ def options(purpose: str, extra: list[str]) -> list[str]:
         f"--FileContentsManager.preferred_dir={begin}",
         f"--LabApp.default_url=/lab/tree/{opened}",
         "--ServerApp.log_level=ERROR",
+        "--LabApp.log_level=ERROR",
     ]
     # JupyterLab refuses to serve root unless told; in a container there is often nobody else.
     as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
