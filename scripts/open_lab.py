@@ -17,8 +17,8 @@ from jupyterlab.labapp import LabApp
 
 ROOT = Path(__file__).resolve().parents[1]
 # The folder that JupyterLab serves, the one that its file browser begins in, and what it opens.
-READER = (ROOT, "notebooks", "notebooks/00_start_here.ipynb")
-LECTURER = (ROOT / "classroom", "", "README.md")
+READER = (ROOT, "notebooks", "/lab/tree/notebooks/00_start_here.ipynb")
+LECTURER = (ROOT / "classroom", "", "/lab")
 
 
 def options(purpose: str, extra: list[str]) -> list[str]:
@@ -40,7 +40,7 @@ def options(purpose: str, extra: list[str]) -> list[str]:
     told = [
         f"--ServerApp.root_dir={folder}",
         f"--FileContentsManager.preferred_dir={begin}",
-        f"--LabApp.default_url=/lab/tree/{opened}",
+        f"--LabApp.default_url={opened}",
         "--ServerApp.log_level=ERROR",
         "--LabApp.log_level=ERROR",
     ]
