@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from jupyterlab.labapp import LabApp
+from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[1]
 # The folder that JupyterLab serves, the one that its file browser begins in, and what it opens.
