@@ -24,9 +24,9 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
-install: .venv/ready-$(FOR)$(NAMED) ## create .venv for the notebooks, for `source .venv/bin/activate` (with nbgrader: FOR=course; all: FOR=test)
+install: .venv/ready-$(FOR)$(NAMED) ## create .venv for the notebooks (with notebook 10's model: FOR=pretrained; nbgrader: FOR=course; all: FOR=test)
 
-lab: .venv/ready-$(FOR)$(NAMED) ## open the course in JupyterLab (a real model in notebook 10: FOR=pretrained; lecturers: FOR=course; more options: LAB_ARGS=--no-browser)
+lab: .venv/ready-$(FOR)$(NAMED) ## open the course in JupyterLab (for a lecturer: FOR=course; more options for it: LAB_ARGS=--no-browser)
 	@$(RUN) scripts/open_lab.py $(FOR) $(LAB_ARGS)
 
 quick: $(TEST) ## in a minute: lint, types, and all tests but the slow ones; what failed last comes first

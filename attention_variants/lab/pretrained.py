@@ -459,7 +459,7 @@ def pretrained(name: str | PathLike[str] = _MINILM, *, variant: int | None = 7) 
     except ImportError as error:
         raise ImportError(
             f'pretrained needs the transformers library ({error}): pip install "attention-variants[pretrained]", '
-            "or make lab FOR=pretrained in a clone of the repository; then restart the kernel."
+            "or make install FOR=pretrained in a clone of the repository; then restart the kernel."
         ) from error
 
     name = fspath(name)
