@@ -46,7 +46,8 @@ def options(purpose: str, extra: list[str]) -> list[str]:
     ]
     # JupyterLab refuses to serve root unless told; in a container there is often nobody else.
     as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    return [*told, *as_root, *extra]
+    named = {option.partition("=")[0] for option in extra}  # twice the same option, and JupyterLab would not start
+    return [*(option for option in told if option.partition("=")[0] not in named), *as_root, *extra]
 
 
 def main(arguments: list[str]) -> None:

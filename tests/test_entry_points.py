@@ -280,6 +280,17 @@ def test_ipython_looks_where_the_settings_of_its_kernels_are(settings):
     assert file.name == IPKernelApp.name.replace("-", "_") + "_config.json"
 
 
+def test_what_jupyterlab_is_told_beside_comes_first():
+    level, folder = "--ServerApp.log_level=INFO", "--ServerApp.root_dir=elsewhere"
+    told = open_lab.options("lab", [level, folder])
+    names = ("--ServerApp.log_level", "--ServerApp.root")
+    assert [option for option in told if option.startswith(names)] == [
+        level,
+        folder,
+    ]
+    assert len(told) == len(open_lab.options("lab", []))
+
+
 def test_a_lecturers_settings_come_before_all_others(monkeypatch, capsys):
     started = []
 
