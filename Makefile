@@ -1,7 +1,7 @@
 # The commands of this project: `make` alone lists them. Each first sees to it that .venv has what it needs, and is quick if so.
 
 PYTHON ?=
-FOR ?= course
+FOR ?= lab
 LAB_ARGS ?=
 DATES_ARGS ?=
 SCORE_ARGS ?=
@@ -17,8 +17,6 @@ LAB := .venv/ready-lab$(NAMED)
 TEST := .venv/ready-test$(NAMED)
 # Programs of the environment are found by notebooks and tests too.
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
-# JupyterLab refuses to serve root unless told; in a container there is often nobody else.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .PHONY: help install lab quick test lint test-numeric test-browser test-classroom score site bench notebooks animations dates format import-time lock clean
@@ -26,11 +24,10 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
-install: .venv/ready-$(FOR)$(NAMED) ## create .venv for notebooks and nbgrader, for `source .venv/bin/activate` (all: FOR=test)
+install: .venv/ready-$(FOR)$(NAMED) ## create .venv for the notebooks (with notebook 10's model: FOR=pretrained; nbgrader: FOR=course; all: FOR=test)
 
-lab: $(LAB) ## open the course in JupyterLab (more options for it: LAB_ARGS=--no-browser)
-	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
-		$(AS_ROOT) $(LAB_ARGS)
+lab: .venv/ready-$(FOR)$(NAMED) ## open the course in JupyterLab (for a lecturer: FOR=course; more options for it: LAB_ARGS=--no-browser)
+	@$(RUN) scripts/open_lab.py $(FOR) $(LAB_ARGS)
 
 quick: $(TEST) ## in a minute: lint, types, and all tests but the slow ones; what failed last comes first
 	@$(RUN) scripts/run_tests.py --quick $(if $(PYTEST_ARGS),-- $(PYTEST_ARGS))

@@ -121,7 +121,7 @@ def steps() -> Iterator[Step]:
     yield program("compare --json --mask padding", '"variant": 7')
     for kind in ("html", "gif", "png"):
         yield program(f"animate 4 animation.{kind} --scale 1", "frames")
-    yield program("animate 6 animation.mp4", 'pip install "attention-variants[lab]"', 2)
+    yield program("animate 6 animation.mp4", 'pip install "attention-variants[video]"', 2)
     yield program("explore heads.html", "heads.html")
     yield program("dates 12 March 1998", "1998-03-12")
     yield program("dates --figure where.png 12/3/98", "1998-03-12")

@@ -7,6 +7,7 @@ r"""Prove all of it: lint, types, tests, and every notebook re-run and compared 
     .venv/bin/python scripts/run_tests.py --no-notebooks       with another torch than the one of the stored outputs
     .venv/bin/python scripts/run_tests.py --lint               lint and types alone; --no-lint leaves them out
 
+Notebooks that a reader has saved are the reader's own: tested are those that git has, and the last line says so.
 On Windows it is .venv\Scripts\python. ruff and mypy run beside pytest and are heard only if they find something. The
 exit status is 1 if anything failed.
 """
@@ -21,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
+import course_notebooks
+
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ["ruff", "mypy", "pytest", "xdist", "nbval"]
 # Where the tests of each part are.
@@ -29,15 +32,15 @@ PARTS = {"all": "tests", "classroom": "tests/classroom", "browser": "tests/brows
 CHECKS = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]]
 
 
-def pytest_command(part: str, notebooks: bool, quick: bool, extra: list[str]) -> list[str]:
+def pytest_command(part: str, notebooks: str, quick: bool, extra: list[str]) -> list[str]:
     """Say how pytest is called, as a module.
 
     Parameters
     ----------
     part : str
         Which tests, of `PARTS`.
-    notebooks : bool
-        Whether to run the notebooks too, and compare them; they belong to the part "all".
+    notebooks : str
+        The folder of the notebooks that are run and compared too; "" for none. They belong to the part "all".
     quick : bool
         Whether to leave out the tests that are marked as slow, begin with what failed last time, and stop soon.
     extra : list of str
@@ -50,7 +53,7 @@ def pytest_command(part: str, notebooks: bool, quick: bool, extra: list[str]) ->
     """
     command = ["pytest", PARTS[part]]
     if notebooks and part == "all" and not quick:
-        command += ["notebooks", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=60"]
+        command += [notebooks, "--nbval", "--nbval-current-env", "--nbval-cell-timeout=60"]
     if quick:
         command += ["-m", "not slow", "--failed-first", "--maxfail=5"]
     # tests/conftest.py says which tests stay together, and in which order they are handed out.
@@ -93,9 +96,10 @@ def run_checks() -> list[str]:
     return failed
 
 
-def run_pytest(command: list[str]) -> int:
-    """Run pytest with the terminal as its own; return its exit status."""
-    process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=surroundings())
+def run_pytest(command: list[str], notebooks: Path) -> int:
+    """Run pytest with the terminal as its own, and the course's notebooks in a folder; return its exit status."""
+    environment = {**surroundings(), course_notebooks.VARIABLE: str(notebooks)}
+    process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=environment)
     try:
         return process.wait()
     except KeyboardInterrupt:  # pytest got it too, and says how far it came
@@ -124,15 +128,20 @@ def main(arguments: list[str] | None = None) -> int:
         print("Run scripts/set_up.py, and then this with the Python of .venv.", file=sys.stderr)
         return 1
 
-    command = pytest_command(options.part, not options.no_notebooks, options.quick, options.pytest)
+    own = course_notebooks.own_notebooks()
+    folder = course_notebooks.lay_out() if own else ROOT / "notebooks"
+    notebooks = "" if options.no_notebooks else folder.relative_to(ROOT).as_posix()
+    command = pytest_command(options.part, notebooks, options.quick, options.pytest)
     with ThreadPoolExecutor(1) as beside:
         checks = None if options.no_lint or options.part != "all" else beside.submit(run_checks)
-        status = 0 if options.lint else run_pytest(command)
+        status = 0 if options.lint else run_pytest(command, folder)
         if checks and not checks.done():
             print("waiting for ruff and mypy", file=sys.stderr)
         failed = checks.result() if checks else []
     if failed:  # if nothing did, the last word is pytest's
         print(f"failed, see above: {', '.join([*failed, *(['pytest'] if status else [])])}")
+    if own and options.part == "all" and not options.lint:
+        print(f"Your own now: {', '.join(own)}. Tested was what git has of the notebooks (to test yours: git add).")
     return int(bool(failed or status))
 
 

@@ -1,17 +1,18 @@
 r"""Make .venv ready: create it where there is none, then install the pinned versions. Needs neither make nor a shell.
 
     python scripts/set_up.py                    for everything: what `make test` needs
-    python scripts/set_up.py lab                for the notebooks alone: what `make lab` needs
-    python scripts/set_up.py course             for them and nbgrader: what `make install` does
+    python scripts/set_up.py lab                for the notebooks alone: what `make lab` and `make install` do
+    python scripts/set_up.py pretrained         for them and the real model of notebook 10
+    python scripts/set_up.py course             for them and nbgrader: what a lecturer needs
     python scripts/set_up.py --torch oldest     the oldest torch that pyproject.toml allows
     python scripts/set_up.py --fresh            .venv anew, with the Python that runs this
 
-On Windows, with the Python that you have (here 3.12), and then the tests:
+On Windows, with the Python that you have (here 3.12), and then JupyterLab:
 
-    py -3.12 scripts\set_up.py
-    .venv\Scripts\python scripts\run_tests.py
+    py -3.12 scripts\set_up.py lab
+    .venv\Scripts\python scripts\open_lab.py
 
-Set the environment variable CI to anything, and pip is quiet.
+What pip says goes to .venv/set_up.log, and where something fails, the end of it to the terminal too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path, PurePath
+from typing import Any
 
 # A Python that is too old must get as far as being told so: nothing here that 3.7 cannot read.
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,21 +37,61 @@ WINDOWS = sys.platform == "win32"
 CHOSEN_BY_TORCH = {"torch", "sympy"}
 # Extras of pyproject.toml by what .venv is for. An extra that has a file in without_dependencies/ takes that too.
 PURPOSES = {
-    "lab": ["lab", "pretrained"],
-    "course": ["lab", "pretrained", "course"],
+    "lab": ["lab"],
+    "pretrained": ["lab", "pretrained"],
+    "course": ["lab", "course"],
     "bench": ["pretrained", "bench"],
     "site": ["site"],
-    "test": ["lab", "pretrained", "course", "bench", "site", "test"],
+    "test": ["lab", "video", "pretrained", "course", "bench", "site", "test"],
 }
+LAST_LINES = 15  # of what pip said, where it failed
 WITHOUT_DEPENDENCIES = PurePath("scripts", "without_dependencies")
+NBGRADER = ("assignment_list", "course_list", "formgrader", "validate_assignment")
+
+
+def nbgrader_is(on: bool) -> dict[str, dict[str, dict[str, Any]]]:
+    """Write settings that switch the parts of nbgrader in JupyterLab on or off, by their place in a config folder."""
+    servers = {"nbgrader.server_extensions." + name: on for name in NBGRADER}
+    return {
+        "labconfig/page_config.json": {"disabledExtensions": {"@jupyter/nbgrader": not on}},
+        "jupyter_server_config.json": {"ServerApp": {"jpserver_extensions": servers}},
+    }
+
+
 # Settings of JupyterLab, by their place in .venv: they hold for this course, and for nothing else on the machine.
+OFF = nbgrader_is(False)
 LAB_SETTINGS = {
-    # Widgets are saved with their notebook: opened again without a kernel, a player still plays.
-    "share/jupyter/lab/settings/overrides.json": {"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True}},
-    # Offline too: no question about news, no look for updates.
-    "etc/jupyter/labconfig/page_config.json": {
-        "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}
+    "share/jupyter/lab/settings/overrides.json": {
+        # Whoever closes a notebook is done with its kernel, half a gigabyte.
+        "@jupyterlab/notebook-extension:tracker": {"kernelShutdown": True},
+        # Earlier versions of this file set it; now no notebook of the course has a widget.
+        "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": False},
     },
+    "etc/jupyter/labconfig/page_config.json": {
+        "disabledExtensions": {
+            # Offline too: no question about news, no look for updates.
+            "@jupyterlab/apputils-extension:announcements": True,
+            # A reader has no courses to list, and "Validate" finds nothing wrong with an empty exercise.
+            **OFF["labconfig/page_config.json"]["disabledExtensions"],
+        }
+    },
+    "etc/jupyter/jupyter_server_config.json": {
+        **OFF["jupyter_server_config.json"],
+        # Beside what is hidden anyway, what pip leaves beside the package.
+        "ContentsManager": {"hide_globs": ["__pycache__", "*.pyc", "*.pyo", ".DS_Store", "*~", "*.egg-info"]},
+        # Seconds: a kernel that nobody is connected to ends 20 minutes after its last cell did.
+        "MappingKernelManager": {"cull_idle_timeout": 1200, "cull_interval": 60},
+    },
+    "etc/ipython/ipython_kernel_config.json": {
+        "IPKernelApp": {
+            # JupyterLab writes into a notebook what its kernel says of itself. If that is what stands there already, a
+            # notebook that is only read is not changed: nothing to save, nothing for git.
+            "exec_lines": ["get_ipython().kernel.language_info = {'name': 'python'}"],
+            "log_level": 40,  # errors alone: a kernel's warnings are not about the notebook
+        }
+    },
+    # Another config folder, which scripts/open_lab.py puts before the others for a lecturer.
+    **{"etc/jupyter-course/" + name: settings for name, settings in nbgrader_is(True).items()},
 }
 
 
@@ -116,9 +158,7 @@ def python_of(environment: PurePath, windows: bool = WINDOWS) -> PurePath:
     return environment / "Scripts" / "python.exe" if windows else environment / "bin" / "python"
 
 
-def commands(
-    python: PurePath, torch: str, constraints: PurePath, extras: list[str], quiet: bool = False
-) -> list[list[str]]:
+def commands(python: PurePath, torch: str, constraints: PurePath, extras: list[str]) -> list[list[str]]:
     """List what is to be run, in order, in the root of the repository.
 
     Parameters
@@ -131,16 +171,13 @@ def commands(
         The file with the exact versions of everything else.
     extras : list of str
         Those of pyproject.toml that are wanted.
-    quiet : bool
-        Let pip speak of trouble alone.
 
     Returns
     -------
     commands : list of list of str
         Each a program and its arguments.
     """
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", *(["--quiet"] if quiet else [])]
-    pip += ["--constraint", str(constraints)]
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--constraint", str(constraints)]
     # Python compiles what it imports, when it does: most of what is installed it never imports.
     install = [*pip, "--no-compile"]
     newest = ["--upgrade"] if torch == "torch" else []
@@ -232,7 +269,6 @@ def create(environment: Path) -> str:
             f"{named} cannot make a virtual environment: its venv module is not installed.\n"
             "On Debian and Ubuntu: sudo apt install python3-venv"
         )
-    print(f"Creating {environment.name} with {named}.", flush=True)
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)])
     return f"{named} could not make {environment}." if made.returncode else ""
 
@@ -289,12 +325,17 @@ def install(python: PurePath, torch: str, extras: list[str]) -> str:
             constraints = Path(folder) / "constraints.txt"
             constraints.write_text(constraints_for(torch, pyproject, pinned), encoding="utf-8")
         wanted = torch_requirement(torch, pyproject, pinned)
-        for command in commands(python, wanted, constraints, extras, quiet=bool(os.environ.get("CI"))):
-            if subprocess.run(command, cwd=str(ROOT)).returncode:
-                return f".venv is not ready, for this failed:\n{subprocess.list2cmdline(command)}"
+        log = ENVIRONMENT / "set_up.log"
+        log.write_bytes(b"")
+        for command in commands(python, wanted, constraints, extras):
+            with log.open("ab") as told:
+                failed = subprocess.run(command, cwd=str(ROOT), stdout=told, stderr=subprocess.STDOUT).returncode
+            if failed:
+                end = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+                said = [f".venv is not ready, for this failed:\n{subprocess.list2cmdline(command)}", *end]
+                return "\n".join([*said, f"All that pip said: {log}"])
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         # Then Python keeps nothing that it compiles, and every process would compile PyTorch again.
-        print("Compiling what is installed, for PYTHONDONTWRITEBYTECODE is set.", flush=True)
         # A package may hold a file for another Python: what cannot be compiled is seldom imported.
         subprocess.run([str(python), "-m", "compileall", "-qq", "-j", "0", str(ENVIRONMENT)])
     return ""
@@ -306,14 +347,18 @@ def main(arguments: list[str] | None = None) -> int:
     oldest = oldest_python((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     complaint = too_old(sys.version_info[:3], oldest, sys.executable)
     python = python_of(ENVIRONMENT)
+    wanted = {extra for purpose in options.purposes or ["test"] for extra in PURPOSES[purpose]}
+    extras = [extra for extra in PURPOSES["test"] if extra in wanted]
+    if not complaint:
+        log = PurePath(ENVIRONMENT.name, "set_up.log")
+        purposes = ", ".join(options.purposes or ["test"])
+        print(f"Making .venv ready for {purposes}: some minutes, once. What pip says goes to {log}.", flush=True)
     if not complaint and (options.fresh or version_of(python) < oldest):
         complaint = create(ENVIRONMENT)
     if complaint:
         print(f"\n{complaint}", file=sys.stderr)
         return 1
 
-    wanted = {extra for purpose in options.purposes or ["test"] for extra in PURPOSES[purpose]}
-    extras = [extra for extra in PURPOSES["test"] if extra in wanted]
     # make reads these stamps: what is changed now is not ready until it is. With another torch nothing is.
     stamps = ["ready-" + purpose for purpose in served(extras)]
     for stamp in ENVIRONMENT.glob("ready*"):
@@ -328,10 +373,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.torch == "pinned":
         for name in stamps:
             (ENVIRONMENT / name).touch()
-    ready = ".venv is ready for: " + ", ".join(served(extras)) + "."
-    if "test" in extras:
-        ready += f" {python_of(PurePath('.venv'))} scripts{os.sep}run_tests.py runs the tests."
-    print(ready)
+    print(".venv is ready for: " + ", ".join(served(extras)) + ".")
     return 0
 
 

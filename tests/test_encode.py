@@ -339,6 +339,6 @@ def test_a_film_of_as_many_times_as_frames(tmp_path):
 
 def test_a_film_without_its_program_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # import raises ImportError
-    with pytest.raises(ImportError, match=r'^a video needs imageio-ffmpeg: pip install "attention-variants\[lab\]"'):
+    with pytest.raises(ImportError, match=r'^a video needs imageio-ffmpeg: pip install "attention-variants\[video\]"'):
         write_mp4(tmp_path / "grays.mp4", _grays(2), [0.1, 0.1])
     assert not list(tmp_path.iterdir())

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import ast
 import itertools
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import SimpleNamespace
 
 import conftest
+import open_lab
 import pytest
 import run_tests
 import set_up
+from ipykernel.kernelapp import IPKernelApp
+from IPython.core.application import ENV_CONFIG_DIRS
+from jupyter_client.manager import start_new_kernel
 from jupyterlab_server.config import get_page_config
 from jupyterlab_server.settings_utils import _get_overrides
 from packaging.requirements import Requirement
@@ -77,23 +85,26 @@ def test_the_same_is_installed_everywhere(folder, python):
     itself, course, others = listed(folder)
     assert itself == [*pip, "--upgrade", "pip"]
     torch = f"torch{requirements(PINNED)['torch']}"
-    assert course == [*pip, torch, "--editable", ".[lab,pretrained,course,bench,site,test]"]
+    assert course == [*pip, torch, "--editable", ".[lab,video,pretrained,course,bench,site,test]"]
     without = ["--no-deps", "--ignore-requires-python", "--no-warn-conflicts"]
     files = [str(Path("scripts", "without_dependencies", name)) for name in ("pretrained.txt", "bench.txt")]
     assert others == [*pip, *without, "--requirement", files[0], "--requirement", files[1]]
 
 
 def test_whoever_reads_needs_no_tools_of_whoever_tests():
-    lab, course = (" ".join(map(" ".join, listed(PurePosixPath("/"), purpose=each))) for each in ("lab", "course"))
-    assert "--editable .[lab,pretrained] " in lab
-    assert "--editable .[lab,pretrained,course] " in course
-    assert "bench" not in lab + course
+    lab, course = (listed(PurePosixPath("/"), purpose=each) for each in ("lab", "course"))
+    assert [command[-1] for command in lab] == ["pip", ".[lab]"]
+    assert [command[-1] for command in course] == ["pip", ".[lab,course]"]
+    model = listed(PurePosixPath("/"), purpose="pretrained")
+    assert model[1][-1] == ".[lab,pretrained]"
+    assert model[2][-1] == str(Path("scripts", "without_dependencies", "pretrained.txt"))
 
 
 def test_a_test_needs_everything():
     assert set(set_up.PURPOSES["test"]) == set(EXTRAS)
     assert set_up.served(set_up.PURPOSES["test"]) == list(set_up.PURPOSES)
     assert set_up.served(set_up.PURPOSES["course"]) == ["lab", "course"]
+    assert set_up.served(set_up.PURPOSES["pretrained"]) == ["lab", "pretrained"]
     assert set_up.served(set_up.PURPOSES["site"]) == ["site"]
 
 
@@ -105,10 +116,6 @@ def test_what_comes_without_dependencies_belongs_to_an_extra():
 def test_only_the_newest_torch_replaces_one_that_is_there():
     upgrades = {which: "--upgrade" in listed(PurePosixPath("/"), which)[1] for which in ["pinned", "oldest", "newest"]}
     assert upgrades == {"pinned": False, "oldest": False, "newest": True}
-
-
-def test_pip_is_quiet_when_asked():
-    assert ["--quiet" in command for command in listed(PurePosixPath("/"), quiet=True)] == [True, True, True]
 
 
 @pytest.fixture
@@ -142,23 +149,26 @@ def stamps(folder):
 def test_the_set_up_leaves_what_make_looks_for(repository, capsys):
     folder, ran = repository
     assert set_up.main([]) == 0
-    assert stamps(folder) == {"ready-lab", "ready-course", "ready-bench", "ready-site", "ready-test"}
+    assert stamps(folder) == {f"ready-{purpose}" for purpose in set_up.PURPOSES}
     assert {constraints for _, constraints in ran} == {PINNED}, "the pinned torch comes with every pin"
-    assert "is ready for: lab, course, bench, site, test." in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines() == [
+        f"Making .venv ready for test: some minutes, once. What pip says goes to {Path('.venv', 'set_up.log')}.",
+        ".venv is ready for: lab, pretrained, course, bench, site, test.",
+    ]
 
 
 def test_what_was_ready_stays_so_when_more_is_installed(repository, capsys):
     folder, ran = repository
     assert set_up.main(["course"]) == 0
     assert stamps(folder) == {"ready-lab", "ready-course", "ready-site"}
-    assert ".[lab,pretrained,course]" in ran[1][0]
+    assert ".[lab,course]" in ran[1][0]
     assert "ready for: lab, course.\n" in capsys.readouterr().out
 
 
 def test_a_purpose_that_there_is_not_is_told(repository, capsys):
     with pytest.raises(SystemExit, match="2"):
         set_up.main(["lectures"])
-    assert "no purpose lectures; there are lab, course, bench, site, test" in capsys.readouterr().err
+    assert "no purpose lectures; there are lab, pretrained, course, bench, site, test" in capsys.readouterr().err
 
 
 def test_what_python_will_not_keep_is_compiled_once(repository, monkeypatch):
@@ -172,18 +182,137 @@ def test_what_python_will_not_keep_is_compiled_once(repository, monkeypatch):
     assert compiled[-1] == str(set_up.ENVIRONMENT)
 
 
-def test_jupyterlab_is_a_calm_one(tmp_path, monkeypatch):
-    """As JupyterLab itself reads it: it saves players with their notebook, and asks no questions about news."""
+@pytest.fixture
+def settings(tmp_path):
+    """An environment with the settings of JupyterLab, and one that was there before."""
     page = tmp_path / "etc" / "jupyter" / "labconfig" / "page_config.json"
     page.parent.mkdir(parents=True)
     page.write_text('{"disabledExtensions": {"other": true}}', encoding="utf-8")
     set_up.write_lab_settings(tmp_path)
-    monkeypatch.setattr("jupyter_server.services.config.manager.jupyter_config_path", lambda: [str(page.parents[1])])
-    disabled = get_page_config([])["disabledExtensions"]
-    assert set(disabled) == {"other", "@jupyterlab/apputils-extension:announcements"}
-    settings = tmp_path / "share" / "jupyter" / "lab" / "settings"
-    overrides = _get_overrides(str(settings))[0]
-    assert overrides == {"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True}}
+    return tmp_path
+
+
+def test_jupyterlab_is_a_calm_one(settings, monkeypatch):
+    """As JupyterLab itself reads it: no questions about news, nothing of nbgrader but for a lecturer."""
+    folders = [str(settings / "etc" / "jupyter-course"), str(settings / "etc" / "jupyter")]
+    manager = "jupyter_server.services.config.manager.jupyter_config_path"
+    monkeypatch.setattr(manager, lambda: folders[1:])
+    calm = {"other", "@jupyterlab/apputils-extension:announcements"}
+    assert set(get_page_config([])["disabledExtensions"]) == calm | {"@jupyter/nbgrader"}
+    monkeypatch.setattr(manager, lambda: folders)
+    assert set(get_page_config([])["disabledExtensions"]) == calm
+    overrides = _get_overrides(str(settings / "share" / "jupyter" / "lab" / "settings"))[0]
+    assert overrides["@jupyterlab/notebook-extension:tracker"] == {"kernelShutdown": True}
+    assert overrides["@jupyter-widgets/jupyterlab-manager:plugin"] == {"saveState": False}
+
+
+def test_every_setting_of_jupyterlab_is_one_that_it_has():
+    tracker = Path(sys.prefix, "share/jupyter/lab/schemas/@jupyterlab/notebook-extension/tracker.json")
+    assert json.loads(tracker.read_text(encoding="utf-8"))["properties"]["kernelShutdown"]["default"] is False
+    nbgrader = Path(sys.prefix, "etc/jupyter/jupyter_server_config.d/nbgrader.json")
+    extensions = json.loads(nbgrader.read_text(encoding="utf-8"))["ServerApp"]["jpserver_extensions"]
+    for on in (True, False):
+        written = set_up.nbgrader_is(on)["jupyter_server_config.json"]["ServerApp"]["jpserver_extensions"]
+        assert written == dict.fromkeys(extensions, on)
+
+
+SERVER = """
+import sys
+from jupyterlab.labapp import LabApp
+server = LabApp.initialize_server(argv=sys.argv[1:])
+on = sorted(name for name, package in server.extension_manager.extensions.items() if package.enabled)
+kernels = server.kernel_manager
+import json
+print(json.dumps({
+    "extensions": on,
+    "cull": [kernels.cull_idle_timeout, kernels.cull_interval, kernels.cull_connected],
+    "hidden": [server.contents_manager.should_list(name) for name in ("attention_variants.egg-info", "x.pyc", "a.py")],
+    "begins in": server.contents_manager.preferred_dir,
+    "serves": server.root_dir,
+    "level": server.log_level,
+    "opens": server.default_url,
+}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("purpose", ["lab", "course"])
+def test_the_server_is_as_its_reader_needs_it(settings, tmp_path, purpose):
+    folders = [settings / "etc" / name for name in ("jupyter-course", "jupyter")]
+    own = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
+    path = os.pathsep.join(map(str, folders if purpose == "course" else folders[1:]))
+    command = [sys.executable, "-c", SERVER, *open_lab.options(purpose, ["--no-browser", "--port=0"])]
+    environment = {**os.environ, **own, "JUPYTER_CONFIG_PATH": path}
+    told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    if purpose == "lab":  # nbgrader misses its settings in this folder
+        assert told.stderr == "", "at this level, JupyterLab starts without a word"
+    server = json.loads(told.stdout)
+    nbgrader = {"nbgrader.server_extensions." + name for name in set_up.NBGRADER}
+    assert "jupyterlab" in server["extensions"]
+    assert nbgrader & set(server["extensions"]) == (nbgrader if purpose == "course" else set())
+    assert server["cull"] == [1200, 60, False]
+    assert server["hidden"] == [False, False, True]
+    reads = {"begins in": "notebooks", "serves": str(ROOT), "opens": "/lab/tree/notebooks/00_start_here.ipynb"}
+    teaches = {"begins in": "", "serves": str(ROOT / "classroom"), "opens": "/lab"}
+    assert server.items() >= (teaches if purpose == "course" else reads).items()
+
+
+@pytest.mark.slow
+def test_a_kernel_says_of_itself_what_stands_in_the_notebooks(settings, tmp_path):
+    """Otherwise JupyterLab would change each notebook that is opened, and ask whether to save it."""
+    profile = tmp_path / "ipython" / "profile_default"
+    profile.mkdir(parents=True)
+    name = "ipython_kernel_config.json"
+    shutil.copy(settings / "etc" / "ipython" / name, profile / name)
+    stored = json.loads((ROOT / "notebooks" / "01_loops.ipynb").read_text(encoding="utf-8"))["metadata"]
+    manager, client = start_new_kernel(env={**os.environ, "IPYTHONDIR": str(tmp_path / "ipython")})
+    try:
+        assert client.kernel_info(reply=True, timeout=30)["content"]["language_info"] == stored["language_info"]
+        client.execute_interactive("print(get_ipython().config.IPKernelApp.log_level)", timeout=30)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def test_ipython_looks_where_the_settings_of_its_kernels_are(settings):
+    (file,) = settings.glob("etc/ipython/*")
+    assert Path(sys.prefix, *file.relative_to(settings).parts[:-1]) in map(Path, ENV_CONFIG_DIRS)
+    assert file.name == IPKernelApp.name.replace("-", "_") + "_config.json"
+
+
+def test_what_jupyterlab_is_told_beside_comes_first():
+    level, folder = "--ServerApp.log_level=INFO", "--ServerApp.root_dir=elsewhere"
+    told = open_lab.options("lab", [level, folder])
+    names = ("--ServerApp.log_level", "--ServerApp.root")
+    assert [option for option in told if option.startswith(names)] == [
+        level,
+        folder,
+    ]
+    assert len(told) == len(open_lab.options("lab", []))
+
+
+def test_a_lecturers_settings_come_before_all_others(monkeypatch, capsys):
+    started = []
+
+    class Server:
+        display_url = "http://localhost:8888/lab?token=1\n    http://127.0.0.1:8888/lab?token=1"
+        identity_provider = SimpleNamespace(token_generated=True)
+
+        def start(self):
+            started.append((Path.cwd(), os.environ["JUPYTER_CONFIG_PATH"]))
+
+    told = []
+    monkeypatch.setattr(open_lab.LabApp, "initialize_server", lambda argv: told.append(argv) or Server())
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "/theirs")
+    monkeypatch.chdir(ROOT)
+    open_lab.main(["--no-browser"])
+    open_lab.main(["course", "--port=1"])
+    first = str(Path(sys.prefix, "etc", "jupyter-course"))
+    assert started == [(ROOT, "/theirs"), (ROOT / "classroom", os.pathsep.join([first, "/theirs"]))]
+    assert told == [open_lab.options("lab", ["--no-browser"]), open_lab.options("course", ["--port=1"])]
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["JupyterLab is at http://localhost:8888/lab?token=1 until Ctrl-C is pressed twice here."] * 2
+    assert not Server.identity_provider.token_generated, "JupyterLab would print the address too"
 
 
 @pytest.mark.parametrize("which", ["oldest", "newest"])
@@ -197,11 +326,21 @@ def test_make_does_not_take_another_torch_for_the_pinned_one(repository, which):
 def test_a_set_up_that_fails_leaves_nothing_ready(repository, monkeypatch, capsys):
     folder, _ = repository
     monkeypatch.setattr(
-        set_up.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, returncode=1)
+        set_up.subprocess,
+        "run",
+        lambda command, stdout, **_: (
+            stdout.write(b"".join(b"line %d\n" % number for number in range(100))),
+            subprocess.CompletedProcess(command, returncode=1),
+        )[1],
     )
     assert set_up.main(["course"]) == 1
     assert stamps(folder) == {"ready-site"}
-    assert "not ready" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "not ready" in said
+    log = folder / ".venv" / "set_up.log"
+    assert said.splitlines()[-2:] == ["line 99", f"All that pip said: {log}"]
+    assert "line 84" not in said, "the end is enough"
+    assert log.read_text().splitlines() == [f"line {number}" for number in range(100)]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +396,7 @@ def test_the_shell_installs_nothing_itself():
 # What is run.
 
 
-def command(part="all", notebooks=True, quick=False, extra=()):
+def command(part="all", notebooks="notebooks", quick=False, extra=()):
     return run_tests.pytest_command(part, notebooks, quick, list(extra))
 
 
@@ -269,7 +408,7 @@ def test_pytest_runs_the_tests_and_compares_the_notebooks():
 
 
 def test_pytest_leaves_the_notebooks_out_when_asked():
-    for without in (command(notebooks=False), command(quick=True), command("classroom"), command("browser")):
+    for without in (command(notebooks=""), command(quick=True), command("classroom"), command("browser")):
         assert without[0] == "pytest"
         assert not [part for part in without if "notebooks" in part or "nbval" in part]
 
@@ -277,7 +416,7 @@ def test_pytest_leaves_the_notebooks_out_when_asked():
 def test_quick_is_everything_but_the_slow_tests_and_begins_with_what_failed():
     assert [*command(quick=True)] == [
         *["pytest", "tests", "-m", "not slow", "--failed-first", "--maxfail=5"],
-        *command(notebooks=False)[2:],
+        *command(notebooks="")[2:],
     ]
 
 
@@ -311,6 +450,7 @@ def say(tmp_path, monkeypatch):
     """Modules of one line in the place of pytest and the checks: what they print, and their exit status."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(run_tests, "NEEDED", [])
+    monkeypatch.setattr(run_tests.course_notebooks, "own_notebooks", list)
 
     def say(pytest=0, **checks):
         for name, status in {"pytest": pytest, **checks}.items():
@@ -327,14 +467,14 @@ def say(tmp_path, monkeypatch):
 def test_of_what_passes_pytest_alone_is_heard(say, capfdbinary):
     say(ruff=0, mypy=0)
     assert run_tests.main(["--", "-k", "mask"]) == 0
-    assert capfdbinary.readouterr().out.splitlines() == [b"pytest says all True False -k mask"]
+    assert capfdbinary.readouterr().out.splitlines() == [b"pytest says all notebooks False -k mask"]
 
 
 def test_every_check_that_fails_is_heard_and_named_at_the_end(say, capfdbinary):
     say(ruff=1, good=0, mypy=2)
     assert run_tests.main(["--no-notebooks"]) == 1
     lines = capfdbinary.readouterr().out.decode().splitlines()
-    assert {"pytest says all False False", "ruff says here", "mypy says here"} <= set(lines)
+    assert {"pytest says all  False", "ruff says here", "mypy says here"} <= set(lines)
     assert "good says here" not in lines
     assert lines[-1] == "failed, see above: stand_in_ruff here, stand_in_mypy here"
 
@@ -342,7 +482,19 @@ def test_every_check_that_fails_is_heard_and_named_at_the_end(say, capfdbinary):
 def test_a_test_that_fails_is_enough(say, capfdbinary):
     say(ruff=0, pytest=5)
     assert run_tests.main([]) == 1
-    assert capfdbinary.readouterr().out.splitlines() == [b"pytest says all True False"], "pytest has said it already"
+    assert capfdbinary.readouterr().out.splitlines() == [b"pytest says all notebooks False"], (
+        "pytest has said it already"
+    )
+
+
+def test_of_what_a_reader_saved_the_last_line_speaks(say, capfdbinary, monkeypatch):
+    say(ruff=0)
+    monkeypatch.setattr(run_tests.course_notebooks, "own_notebooks", lambda: ["01_loops.ipynb", "Untitled.ipynb"])
+    monkeypatch.setattr(run_tests.course_notebooks, "lay_out", lambda: ROOT / "build" / "course" / "notebooks")
+    assert run_tests.main([]) == 0
+    first, last = capfdbinary.readouterr().out.decode().splitlines()
+    assert first == "pytest says all build/course/notebooks False"
+    assert last.startswith("Your own now: 01_loops.ipynb, Untitled.ipynb. Tested was what git has")
 
 
 def test_lint_comes_alone_or_not_at_all_when_asked(say, capfdbinary):
@@ -354,7 +506,7 @@ def test_lint_comes_alone_or_not_at_all_when_asked(say, capfdbinary):
         assert run_tests.main(arguments) == 0
         assert b"ruff says" not in capfdbinary.readouterr().out
     assert run_tests.main(["--quick"]) == 1
-    assert b"pytest says all True True" in capfdbinary.readouterr().out.splitlines()
+    assert b"pytest says all notebooks True" in capfdbinary.readouterr().out.splitlines()
 
 
 def test_a_python_without_the_programs_is_told(say, monkeypatch, capsys):
@@ -393,6 +545,8 @@ def test_every_target_installs_what_it_needs():
         target: name.lower() for target, name in re.findall(r"^([a-z-]+): \$\((LAB|TEST)\)", MAKEFILE, re.MULTILINE)
     }
     assert needed.pop("install") == "$(FOR)"
+    assert needed.pop("lab") == "$(FOR)"
+    assert "\nFOR ?= lab\n" in MAKEFILE
+    assert recipe("lab") == ["@$(RUN) scripts/open_lab.py $(FOR) $(LAB_ARGS)"]
     assert set(needed.values()) == {"lab", "test", "site", "bench"} < set(set_up.PURPOSES)
-    assert needed["lab"] == "lab"
-    assert set(recipe_targets()) - set(needed) == {"install", "help", "lock", "clean"}
+    assert set(recipe_targets()) - set(needed) == {"install", "lab", "help", "lock", "clean"}

@@ -18,7 +18,7 @@ from rattler import MatchSpec
 from attention_variants import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = {"lab", "pretrained", "course", "bench", "site", "test"}
+EXTRAS = {"lab", "video", "pretrained", "course", "bench", "site", "test"}
 CONDA_TO_PYPI = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # where conda-forge has a name of its own
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -16,13 +16,14 @@ from pathlib import Path
 import nbformat
 import pytest
 from check_notebooks import has_outputs, run_in_order
+from course_notebooks import NOTEBOOKS as FOLDER
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from attention_variants import VARIANTS
 from attention_variants.lab.web.view import VIEW
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SECTIONS = ["What changes", "The code", "See it", "Same answer", "Break it", "What it buys", "Your turn"]
 MAX_BYTES = 1_500_000  # with its players, and the explorer, which is 0.7 MB
 MOST_FRAMES, MOST_BYTES = 120, 400_000  # of one animation

@@ -13,6 +13,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from course_notebooks import NOTEBOOKS
 from torch import nn
 
 import attention_variants as av
@@ -23,7 +24,6 @@ from attention_variants.model import MultiHeadAttention
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 TIRED = "The animal didn't cross the street because it was too tired."
 VARIANTS = range(1, 8)
@@ -584,7 +584,7 @@ def test_the_notebook_runs_without_the_model(monkeypatch, capsys):
 
     monkeypatch.setattr(av, "pretrained", nothing_to_be_had)
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
-    notebook = nbformat.read(ROOT / "notebooks" / "10_real_model.ipynb", as_version=4)
+    notebook = nbformat.read(NOTEBOOKS / "10_real_model.ipynb", as_version=4)
     names: dict = {}
     for cell in notebook.cells:
         if cell.cell_type == "code":

@@ -15,6 +15,7 @@ import build_site
 import nbformat
 import pytest
 import torch
+from course_notebooks import NOTEBOOKS as FOLDER
 from matplotlib.colors import to_rgb
 
 import attention_variants as av
@@ -24,7 +25,7 @@ DOCS = ROOT / "docs"
 ADDRESS = "https://example.org/owner/course"
 REFERENCE = "".join(path.read_text(encoding="utf-8") for path in sorted((DOCS / "api").glob("*.md")))
 SHOWS_A_VIEW = re.compile(r"^av\.(animate|explore)\(", re.MULTILINE)
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("name", av.__all__)

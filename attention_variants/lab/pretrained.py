@@ -458,7 +458,8 @@ def pretrained(name: str | PathLike[str] = _MINILM, *, variant: int | None = 7) 
         import transformers  # noqa: F401 - whether it is there
     except ImportError as error:
         raise ImportError(
-            f'pretrained needs the transformers library ({error}): pip install "attention-variants[pretrained]"'
+            f'pretrained needs the transformers library ({error}): pip install "attention-variants[pretrained]", '
+            "or make install FOR=pretrained in a clone of the repository; then restart the kernel."
         ) from error
 
     name = fspath(name)

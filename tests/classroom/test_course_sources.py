@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from course_notebooks import NOTEBOOKS as FOLDER
 from nbformat import NotebookNode
 from nbgrader.utils import compute_checksum
 
@@ -59,7 +60,7 @@ def test_what_is_to_be_repaired_is_the_variant_before(number):
 
 def test_no_notebook_breaks_a_mistake_that_an_assignment_asks_for():
     """The reader of the notebooks has seen those explained."""
-    files = list((SOURCE.parents[1] / "notebooks").glob("0[1-7]*.ipynb"))
+    files = list(FOLDER.glob("0[1-7]*.ipynb"))
     assert len(files) == 7
     notebooks = "".join(file.read_text(encoding="utf-8") for file in files)
     for number in NOTEBOOKS:

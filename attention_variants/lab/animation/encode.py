@@ -183,7 +183,7 @@ def write_mp4(path: Path, frames: Iterable[Image.Image], seconds: Sequence[float
         import imageio_ffmpeg  # type: ignore[import-untyped]
     except ImportError:
         raise ImportError(
-            'a video needs imageio-ffmpeg: pip install "attention-variants[lab]", or save as .gif or .png.'
+            'a video needs imageio-ffmpeg: pip install "attention-variants[video]", or save as .gif or .png.'
         ) from None
     writer = None
     try:
