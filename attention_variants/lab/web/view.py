@@ -45,7 +45,8 @@ const style = document.createElement("style");
 style.textContent = {css};
 host.attachShadow({{ mode: "open" }}).append(style, el);
 place.replaceChildren(host);
-view.render({{ data, el }});
+const maxHeight = () => 0.8 * (window === parent ? innerHeight : screen.height);
+view.render({{ data, el, maxHeight }});
 }})();
 </script>
 </div>"""
