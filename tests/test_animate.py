@@ -931,15 +931,24 @@ def test_the_progress_bar_is_for_terminals(tmp_path, monkeypatch, capsys, termin
 # --------------------------------------------------------------------------------------------------------- a page
 
 
+def data_of(text):
+    """What a page or an output hands to the player."""
+    return json.loads(re.search(r"^const data = (.*);$", text, re.MULTILINE)[1])
+
+
 def drawn_over(frames):
-    """What a canvas shows after each of the PNGs is drawn over those before it."""
+    """What a canvas shows after each of the pictures is drawn in its place over those before it."""
     canvas, shown = None, []
-    for frame in frames:
-        with Image.open(io.BytesIO(base64.b64decode(frame))) as picture:
-            assert picture.format == "PNG"
+    for x, y, change in frames:
+        with Image.open(io.BytesIO(base64.b64decode(change))) as picture:
+            assert picture.format == "WEBP"
             picture = picture.convert("RGBA")
-        canvas = picture if canvas is None else Image.alpha_composite(canvas, picture)
-        shown.append(np.asarray(canvas))
+        if canvas is None:
+            assert (x, y) == (0, 0)
+            canvas = picture
+        else:
+            canvas.alpha_composite(picture, (x, y))
+        shown.append(np.array(canvas))
     assert all((picture[..., 3] == 255).all() for picture in shown)
     return [picture[..., :3] for picture in shown]
 
@@ -950,7 +959,7 @@ def test_a_page_holds_everything_and_asks_for_nothing(tmp_path):
     page = path.read_text(encoding="utf-8")
     assert not re.search(r"https?:|@import|\b(?:src|href)=\"(?!data:,\")", page)
     assert "<title>attention_matmul, step by step</title>" in page
-    data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script")[0])
+    data = data_of(page)
     pictures = short().pictures(scale)
     assert set(data) == {"name", "size", "width", "parts", "frames", "seconds", "captions"}
     assert tuple(data["size"]) == pictures[0].size
@@ -963,7 +972,7 @@ def test_a_page_holds_everything_and_asks_for_nothing(tmp_path):
 def test_a_page_of_two_says_what_happens_in_both(tmp_path):
     moving = animate(2, *qkv(), beside=3, titles=["<two>", "three"])
     page = moving.to_html(str(tmp_path / "both.html"), scale=1).read_text(encoding="utf-8")
-    data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script")[0])
+    data = data_of(page)
     assert data["captions"][1] == "scores: 35 numbers at once", "once is enough"
     assert data["name"] == "attention_matmul beside attention_batched, step by step"
 
@@ -996,36 +1005,28 @@ def test_the_parts_hold_all_that_is_painted(kind, scale):
 
 
 def test_a_notebook_gets_a_player_a_picture_and_a_line():
-    pytest.importorskip("anywidget")
     contents, metadata = animation(2)._repr_mimebundle_()
-    assert set(contents) == {"text/plain", "image/png", "application/vnd.jupyter.widget-view+json"}
+    assert set(contents) == {"text/plain", "image/png", "text/html"}
     assert contents["text/plain"] == repr(animation(2)) == "<Animation of attention_matmul: 5 frames>"
     assert base64.b64decode(contents["image/png"]) == animation(2).png
     assert metadata == {"image/png": {"alt": "attention_matmul, step by step"}}
     again = animate(2, *call(2), query_tokens=QUERIES, key_tokens=KEYS)
-    assert again._repr_mimebundle_()[0]["image/png"] == contents["image/png"]
+    assert again._repr_mimebundle_()[0] == contents
 
 
 def test_the_player_has_the_frames():
-    pytest.importorskip("anywidget")
-    from attention_variants.lab.web import view as web
-
-    made = []
-    original = web._widget
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(web, "_widget", lambda *args: made.append(original(*args)) or made[-1])
-        animation(4)._repr_mimebundle_()
-    (widget,) = made
-    assert set(widget.data) == {"name", "size", "width", "parts", "frames", "seconds", "captions"}
-    check_alike(drawn_over(widget.data["frames"]), painted(4)[0])
-    assert widget.data["width"] == widget.data["size"][0]
+    data = data_of(animation(4)._repr_mimebundle_()[0]["text/html"])
+    assert set(data) == {"name", "size", "width", "parts", "frames", "seconds", "captions"}
+    check_alike(drawn_over(data["frames"]), painted(4)[0])
+    assert data["width"] == data["size"][0]
 
 
-def test_without_anywidget_there_is_a_picture(monkeypatch):
-    monkeypatch.setitem(sys.modules, "anywidget", None)  # import raises ImportError
-    contents, metadata = animation(2)._repr_mimebundle_()
-    assert set(contents) == {"text/plain", "image/png"}
-    assert metadata["image/png"]["alt"]
+def test_where_no_script_runs_the_last_frame_is_seen():
+    text = animation(4)._repr_mimebundle_()[0]["text/html"]
+    coded = re.search(r'<img src="data:image/webp;base64,([^"]+)"', text)[1]
+    with Image.open(io.BytesIO(base64.b64decode(coded))) as picture:
+        check_alike([np.asarray(picture.convert("RGB"))], painted(4)[0][-1:])
+    assert "Run this cell for the player." in text
 
 
 # ---------------------------------------------------------------------------------------------------- any function

@@ -117,12 +117,12 @@ def test_the_app_exits_as_the_program_does(arguments, status):
 
 def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch, capsys):
     def explore(*sentences):
-        raise ModuleNotFoundError("No module named 'anywidget'", name="anywidget")
+        raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
 
     monkeypatch.setattr("attention_variants.lab.explore.explore", explore)
     assert main(["explore", "heads.html"]) == 2
     assert capsys.readouterr().err == (
-        "attention-variants explore: No module named 'anywidget': pip install \"attention-variants[lab]\"\n"
+        "attention-variants explore: No module named 'transformers': pip install \"attention-variants[pretrained]\"\n"
     )
 
 

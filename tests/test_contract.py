@@ -613,6 +613,7 @@ COMPILED = [(variant, "no mask") for variant in range(2, 8)]
 COMPILED += [(variant, name) for variant in range(4, 8) for name in ("every query has a key", "a query with no key")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "mask_name"), COMPILED)
 def test_compiles_as_one_graph(variant, mask_name):
     torch.compiler.reset()

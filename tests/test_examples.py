@@ -147,6 +147,7 @@ def test_loading_needs_neither_transformers_nor_matplotlib():
 # What an example is
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", NUMBERS)
 def test_tokens_are_the_tokenizers(number, bert):
     tokenizer, _ = bert

@@ -16,7 +16,7 @@ from reference import LIFTED, TOLERANCE, B, H, seeded
 
 from attention_variants.variants import VARIANTS, takes, variants_that_take
 
-pytestmark = pytest.mark.numeric
+pytestmark = [pytest.mark.numeric, pytest.mark.slow]
 
 INF = float("inf")
 T_Q, D_K = 3, 4

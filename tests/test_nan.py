@@ -105,6 +105,7 @@ def test_the_other_rows_are_as_they_should_be(attend, place):
 MODES = ["none", "mask", "is_causal", "is_causal, mask"]
 
 
+@pytest.mark.slow
 @ALL_DTYPES
 @pytest.mark.parametrize("mask_name", MODES)
 @IN
@@ -206,6 +207,7 @@ def test_a_query_without_keys_is_0_even_if_it_is_nan(attend):
         assert weights is None or (weights[:, :, 1] == 0).all()
 
 
+@pytest.mark.slow
 @ALL_DTYPES
 @pytest.mark.parametrize("number", [NAN, float("inf"), -float("inf")], ids=str)
 @pytest.mark.parametrize("batch", [(), (B,), (2, 2), (0,)], ids=str)

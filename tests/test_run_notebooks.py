@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import nbformat
 import pytest
 import run_notebooks
-import torch
 from nbformat.v4 import new_code_cell, new_notebook
-
-import attention_variants as av
 
 pytestmark = pytest.mark.slow
 
@@ -70,20 +65,6 @@ def test_no_such_notebook(tmp_path, capsys):
     assert "99" in capsys.readouterr().err
 
 
-def test_of_a_widget_the_picture_is_stored(store, tmp_path):
-    path = store(
-        "01_widget.ipynb",
-        "from IPython.display import display\n"
-        "widget = {'application/vnd.jupyter.widget-view+json': {'model_id': '1'}, 'text/plain': 'it'}\n"
-        "display({**widget, 'image/png': 'AAAA'}, raw=True)\n"
-        "display(widget, raw=True)",
-    )
-    assert run_notebooks.main([f"--folder={tmp_path}"]) == 0
-    with_picture, without = nbformat.read(path, as_version=4).cells[0].outputs
-    assert set(with_picture.data) == {"image/png", "text/plain"}
-    assert "application/vnd.jupyter.widget-view+json" in without.data, "nothing else would be left to see"
-
-
 def test_the_words_for_a_picture_are_put_beside_it(store, tmp_path):
     path = store("01_words.ipynb", "from IPython.display import display\ndisplay({'image/png': 'AAAA'}, raw=True)")
     notebook = nbformat.read(path, as_version=4)
@@ -92,28 +73,3 @@ def test_the_words_for_a_picture_are_put_beside_it(store, tmp_path):
     assert run_notebooks.main([f"--folder={tmp_path}"]) == 0
     (cell,) = nbformat.read(path, as_version=4).cells
     assert cell.metadata.alt == cell.outputs[0].metadata["image/png"].alt == "what it shows"
-
-
-def test_what_a_player_shows_is_kept_for_the_site(store, tmp_path):
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    views = tmp_path / "assets" / "views"
-    views.mkdir(parents=True)
-    (views / "01_player-gone.json").write_text("{}")
-    (views / "02_other-stays.json").write_text("{}")
-    path = store(
-        "notebooks/01_player.ipynb",
-        "import torch\nimport attention_variants as av\n"
-        "x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))\n"
-        "player = av.animate(2, x, x, x)",
-        "player",
-    )
-    assert run_notebooks.main([f"--folder={folder}"]) == 0
-    cell = nbformat.read(path, as_version=4).cells[1]
-    assert {view.name for view in views.iterdir()} == {f"01_player-{cell.id}.json", "02_other-stays.json"}
-    view = json.loads((views / f"01_player-{cell.id}.json").read_text(encoding="utf-8"))
-    x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
-    data = av.animate(2, x, x, x)._data(av.animate(2, x, x, x)._painted, 1)
-    assert view["view"] == "player"
-    assert view["data"]["captions"] == data["captions"]
-    assert len(view["data"]["frames"]) == len(data["frames"])

@@ -30,11 +30,11 @@ it holds a NaN. (Called directly with T_k = 0, variant 1 computes nothing, and w
 
 **Infinite numbers** in q, k or v give what a softmax in float64 gives: NaN throughout the row if a score is +inf or all
 are -inf, which is so for every query that holds an infinity; the weight 0 if a score is -inf; and of an infinite value
-an infinite context, or NaN where its weight is 0. Under a mask that is promised of the weights of the allowed keys if
+an infinite context, or NaN where its weight is 0. Under a mask that is guaranteed of the weights of the allowed keys if
 one of their scores is more than -inf, and of the context in variants 1 to 6. It is not if all of them are -inf: then
 variants 4 to 6 share the weight among the blocked keys, whose scores they have made the lowest finite number, and
 variant 7 gives 0. An infinity in a blocked value does harm as a NaN does, in variant 7 in a blocked key too. Nor is
-anything promised of gradients, nor of the context of variant 7 under a mask or where numbers cannot be looked at
+anything guaranteed of gradients, nor of the context of variant 7 under a mask or where numbers cannot be looked at
 (below). All this has been seen on CPUs alone.
 
 **Where numbers cannot be looked at**, under ``torch.compile``, ``torch.export``, ``torch.func``, and in meta and fake

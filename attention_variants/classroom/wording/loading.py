@@ -12,9 +12,8 @@ UNREADABLE = {
     "no_file_in_the_folder": "there is no .py or .ipynb file in the folder",
     "too_large": "the file has {size:,} bytes; at most {most:,} are read",
     "empty": "the file is empty",
-    "not_in_its_encoding": "the file is not text in {encoding}: byte 0x{byte:02x} at position {position}. Was it "
-    "saved in "
-    "another encoding, or is it no Python file?",
+    "not_in_its_encoding": "the file is not text in {encoding}: byte 0x{byte:02x} at position {position}. "
+    "Was it saved in another encoding, or is it no Python file?",
     "unknown_encoding": "the file is not text in UTF-8 ({error}).",
     "unknown_encoding_utf16": "the file is not text in UTF-8 ({error}). It seems to be UTF-16.",
     "notebook_not_in_utf8": "the notebook is not text in UTF-8: byte 0x{byte:02x}",
@@ -74,7 +73,6 @@ REMARKS = {
     "cells_passed_over_line": "{count} cells were passed over; the first, cell {cell}, stopped in line {line} with "
     "{error}",
     "cells_passed_over_time": "{count} cells were passed over; the first, cell {cell}, did not finish within "
-    "{seconds:g} "
-    "seconds",
+    "{seconds:g} seconds",
     "no_rules": "There are no rules for variant {variant}, {name}: only whether it is ready-made was looked at.",
 }
