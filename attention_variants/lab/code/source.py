@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 _PACKAGE = Path(__file__).resolve().parents[2]
 
 
-
 def _themed(what: str, light: str, theirs: str) -> str:
     """A property that takes a colour of JupyterLab's theme, and where there is none, or it is removed, a light one."""
     return f"{what}:{light};{what}:var(--jp-{theirs},{light})"
@@ -47,7 +46,9 @@ def _themed(what: str, light: str, theirs: str) -> str:
 # and viewers that drop styles still show the text. JupyterLab drops variables from what it does not trust.
 _GROUND, _INK = _themed("background", PAGE_GROUND, "layout-color1"), _themed("color", PAGE_INK, "content-font-color1")
 _BOX = f"border:1px solid {PAGE_RULE};border-radius:4px;overflow:hidden;{_GROUND};{_INK};color-scheme:light"
-_HEADER = f"padding:4px 12px;border-bottom:1px solid {PAGE_RULE};background:{PAGE_HEADER};font-size:12px;line-height:1.5"
+_HEADER = (
+    f"padding:4px 12px;border-bottom:1px solid {PAGE_RULE};background:{PAGE_HEADER};font-size:12px;line-height:1.5"
+)
 _PRE = (
     f"margin:0;padding:8px 12px;border:0;{_GROUND};{_INK};white-space:pre;overflow-x:auto;"
     "font-family:Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:12.5px;line-height:1.35"
