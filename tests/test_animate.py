@@ -8,6 +8,8 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import matplotlib
 
@@ -21,7 +23,6 @@ from torch import nn
 
 import attention_variants as av
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
-from attention_variants.lab.animation import player
 from attention_variants.lab.animation.animate import animate
 from attention_variants.lab.animation.paint import CAPTION, Painter, _Pen, _wrap
 from attention_variants.lab.animation.player import Animation
@@ -459,10 +460,10 @@ def test_what_is_not_there_is_grey_with_its_seams_and_a_zero_is_white(scale):
                 assert (seam == EMPTY).all(), (row, column)
 
 
-def test_in_the_stored_picture_too_what_is_not_there_is_grey():
+def test_in_a_png_too_what_is_not_there_is_grey():
     board = animation(2).storyboards[0]
     (stage,) = animation(2)._painters(1)
-    first = played(animation(2).png)[1][0]
+    first = played(saved(animation(2)))[1][0]
     assert set(board.frames[0].cells) == {"q", "k", "v"}
     for key in ("scores", "weights", "context"):
         x, y = centres(stage.boxes[key][0], board.panels[key].rows, board.panels[key].columns)
@@ -671,6 +672,12 @@ def test_nan_in_both_is_no_difference():
 # ---------------------------------------------------------------------------------------------------- as a PNG
 
 
+@functools.cache
+def saved(moving):
+    with tempfile.TemporaryDirectory() as folder:
+        return moving.save(Path(folder) / "steps.png", progress=False).read_bytes()
+
+
 def played(png):
     """The still picture, and the frames as a viewer shows them with their durations in ms."""
     frames, durations = [], []
@@ -698,19 +705,19 @@ def check_alike(shown, pictures):
 
 
 @pytest.mark.parametrize("variant", [2, 4])
-def test_the_stored_picture_plays_every_frame_and_is_the_last_where_nothing_plays(variant):
-    still, frames, durations = played(animation(variant).png)
+def test_a_png_plays_every_frame_and_is_the_last_where_nothing_plays(variant):
+    still, frames, durations = played(saved(animation(variant)))
     check_alike(frames, painted(variant)[0])
     np.testing.assert_array_equal(still, frames[-1])
     assert durations == [round(1000 * seconds) for seconds in animation(variant).seconds]
     assert animation(variant).seconds == [frame.seconds for frame in animation(variant).frames]
 
 
-def test_the_cells_of_the_stored_picture_have_the_colours_of_their_numbers():
+def test_the_cells_of_a_png_have_the_colours_of_their_numbers():
     board = animation(4).storyboards[0]
     (stage,) = animation(4)._painters(1)
     limits = largest(traced(4))
-    _, frames, _ = played(animation(4).png)
+    _, frames, _ = played(saved(animation(4)))
     for frame, picture in zip(board.frames, frames, strict=True):
         for key, cells in frame.cells.items():
             for sheet, box in enumerate(stage.boxes[key]):
@@ -728,9 +735,9 @@ def test_the_sizes_of_the_notebook_stay_small():
     moving = av.animate(1, *tired.head(1), tokens=tired.tokens)
     assert len(tired.tokens) == 16
     assert len(moving) <= 120
-    assert len(moving.png) <= 400_000
-    _, frames, durations = played(moving.png)
-    assert len(frames) == len(moving)  # none had to go
+    assert len(moving.html) <= 400_000
+    _, frames, durations = played(saved(moving))
+    assert len(frames) == len(moving)
     assert durations == [round(1000 * seconds) for seconds in moving.seconds]
     assert {frame.shape[1] for frame in frames} == {960}
 
@@ -742,69 +749,6 @@ def test_the_example_of_the_docstring():
     assert len(example.tokens) == 6
     assert isinstance(moving, Animation)
     assert "(dog → bites)" in " ".join(frame.caption.lower() for frame in moving.frames)
-
-
-def test_the_stored_picture_is_made_once_and_has_all_frames_if_they_fit():
-    moving = animation(2)
-    assert moving.png is moving.png
-    assert moving.stored_frames == len(moving) == len(played(moving.png)[1])
-
-
-@pytest.mark.parametrize("beside", [None, 2])
-@pytest.mark.parametrize("share", [0.9, 0.65])
-def test_what_is_too_large_for_a_notebook_loses_frames_but_not_the_last(monkeypatch, share, beside):
-    def make():
-        return animate(1, *qkv(d=2), max_frames=40, names="scores", beside=beside)
-
-    whole = make().png
-    _, frames, _ = played(whole)
-    monkeypatch.setattr(player, "MOST_BYTES", int(share * len(whole)))
-    moving = make()
-    still, fewer, durations = played(moving.png)
-    assert len(moving.png) <= share * len(whole)
-    assert 5 <= len(fewer) == moving.stored_frames < len(frames) == len(moving)  # the player has all of them
-    np.testing.assert_array_equal(still, frames[-1])
-    np.testing.assert_array_equal(fewer[-1], frames[-1])
-    assert durations[-1] == 2500
-    # What stands in the cells stood there in one of the frames, and in that order; the first is the first.
-    seen = []
-    for stage in moving._painters(1):
-        x, y = centres(stage.boxes["scores"][0], T_Q, T_K)
-        seen.append((y.astype(int), x.astype(int)))
-    if beside is not None:
-        seen[1] = (seen[1][0], seen[1][1] + moving._painters(1)[0].width)
-
-    def cells(picture):
-        return tuple(int(part) for y, x in seen for part in picture[y, x].ravel())
-
-    order = list(dict.fromkeys(map(cells, frames)))
-    where = [order.index(cells(picture)) for picture in fewer]
-    assert where == sorted(where)
-    assert (where[0], where[-1]) == (0, len(order) - 1)
-    assert len(set(where)) >= 5
-
-
-def test_a_budget_that_cannot_be_met_is_met_with_a_sentence(monkeypatch):
-    monkeypatch.setattr(player, "MOST_BYTES", 1)
-    for variant, most in ((2, 120), (1, 12)):  # of few frames, and of many that are left out one after the other
-        moving = animate(variant, *qkv(d=2), max_frames=most)
-        message = (
-            f"^animate: a few frames of {moving.storyboards[0].name}, step by step take more than .* kB; show less "
-        )
-        for ask in (lambda moving=moving: moving.png, lambda moving=moving: moving.stored_frames):
-            with pytest.raises(ValueError, match=message + "of it by names=.$"):
-                ask()
-
-
-def test_five_frames_are_the_fewest(monkeypatch):
-    make = functools.partial(animate, 1, *qkv(d=2), max_frames=7, names="scores")
-    sizes = {}
-    monkeypatch.setattr(player, "MOST_BYTES", len(make().png) - 1)  # 7 frames, then 5
-    assert make().stored_frames == 5
-    sizes[5] = len(make().png)
-    monkeypatch.setattr(player, "MOST_BYTES", sizes[5] - 1)
-    with pytest.raises(ValueError, match="^animate: a few frames of attention_loops"):
-        _ = make().png
 
 
 # ------------------------------------------------------------------------------------------------------- saving
@@ -957,7 +901,7 @@ def test_a_page_holds_everything_and_asks_for_nothing(tmp_path):
     path, scale = short().to_html(tmp_path / "steps.html"), 2  # pixels for one of the page
     assert path == tmp_path / "steps.html"
     page = path.read_text(encoding="utf-8")
-    assert not re.search(r"https?:|@import|\b(?:src|href)=\"(?!data:,\")", page)
+    assert not re.search(r"https?:|@import|\b(?:src|href)=\"(?!data:)", page)
     assert "<title>attention_matmul, step by step</title>" in page
     data = data_of(page)
     pictures = short().pictures(scale)
@@ -1029,7 +973,10 @@ def test_a_notebook_gets_a_player_a_picture_and_a_line():
     contents, metadata = animation(2)._repr_mimebundle_()
     assert set(contents) == {"text/plain", "image/png", "text/html"}
     assert contents["text/plain"] == repr(animation(2)) == "<Animation of attention_matmul: 5 frames>"
-    assert base64.b64decode(contents["image/png"]) == animation(2).png
+    assert contents["text/html"] is animation(2).html
+    with Image.open(io.BytesIO(base64.b64decode(contents["image/png"]))) as picture:
+        assert not getattr(picture, "is_animated", False)
+        check_alike([np.asarray(picture.convert("RGB"))], painted(2)[0][-1:])
     assert metadata == {"image/png": {"alt": "attention_matmul, step by step"}}
     again = animate(2, *call(2), query_tokens=QUERIES, key_tokens=KEYS)
     assert again._repr_mimebundle_()[0] == contents

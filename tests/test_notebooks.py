@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import base64
-import io
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,14 +17,14 @@ import nbformat
 import pytest
 from check_notebooks import has_outputs, run_in_order
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from PIL import Image
 
 from attention_variants import VARIANTS
+from attention_variants.lab.web.view import VIEW
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECTIONS = ["What changes", "The code", "See it", "Same answer", "Break it", "What it buys", "Your turn"]
-MAX_BYTES = 1_000_000
+MAX_BYTES = 1_500_000  # with its players, and the explorer, which is 0.7 MB
 MOST_FRAMES, MOST_BYTES = 120, 400_000  # of one animation
 FEWEST_WORDS, MOST_WORDS = 12, 70  # for one picture
 
@@ -97,17 +97,14 @@ def no_widgets(notebook) -> Iterator[str]:
                 yield f"cell {index} stores a widget that no kernel runs: run `make notebooks`"
 
 
-def small_animations(notebook) -> Iterator[str]:
+def small_players(notebook) -> Iterator[str]:
     for index, cell in code_cells(notebook):
         for output in cell.outputs:
-            text = output.get("data", {}).get("image/png", "")
-            picture = base64.b64decode(text[: len(text) // 4 * 4])
-            if b"acTL" not in picture[:100]:  # what an animated PNG begins with
-                continue
-            with Image.open(io.BytesIO(picture)) as animation:
-                frames = animation.n_frames - 1  # without the one for those that play none
-            if frames > MOST_FRAMES or len(picture) > MOST_BYTES:
-                yield f"cell {index} stores {frames} frames in {len(picture)} bytes"
+            text = output.get("data", {}).get("text/html", "")
+            shown = re.search(r"^const data = (.*);$", text, re.MULTILINE) if text.startswith(VIEW) else None
+            frames = json.loads(shown[1]).get("frames", []) if shown else []
+            if frames and (len(frames) > MOST_FRAMES or len(text) > MOST_BYTES):
+                yield f"cell {index} stores a player of {len(frames)} frames in {len(text)} bytes"
 
 
 def described_pictures(notebook) -> Iterator[str]:
@@ -200,7 +197,7 @@ CHECKS = [
     no_errors,
     no_empty_outputs,
     no_widgets,
-    small_animations,
+    small_players,
     described_pictures,
     one_kernel,
     nothing_of_this_machine,
@@ -285,16 +282,17 @@ def failing(*, traceback: list[str] = (), meant: bool = False) -> nbformat.Noteb
 WORDS = "Heat map of the weights, five queries as rows and seven keys as columns; most of it lies on the diagonal."
 
 
+PICTURE = "iVBORw0KGgo="  # as a PNG begins
+
+
 def showing(mime: str, data, *, alt: str = WORDS, cell_alt: str = WORDS) -> nbformat.NotebookNode:
     output = new_output("display_data", data={mime: data}, metadata={mime: {"alt": alt}})
     return new_code_cell("1", execution_count=5, outputs=[output], metadata={"alt": cell_alt})
 
 
-def animation(*, frames: int, padding: int = 0) -> str:
-    pictures = [Image.new("L", (200, 1), index) for index in range(frames)]
-    buffer = io.BytesIO()
-    pictures[0].save(buffer, "PNG", save_all=True, default_image=True, append_images=pictures)
-    return base64.b64encode(buffer.getvalue() + bytes(padding)).decode()
+def player(*, frames: int, padding: int = 0) -> str:
+    data = {"frames": [[0, 0, "AAAA"]] * frames, "name": "x" * padding}
+    return f"{VIEW}\n<script>\nconst data = {json.dumps(data)};\n</script>\n</div>"
 
 
 @pytest.mark.parametrize(
@@ -307,11 +305,11 @@ def animation(*, frames: int, padding: int = 0) -> str:
         (no_errors, failing()),
         (no_empty_outputs, showing("text/html", "<pre style='white-space:pre'></pre>\n")),
         (no_widgets, showing("application/vnd.jupyter.widget-view+json", {"model_id": "1"})),
-        (small_animations, showing("image/png", animation(frames=121))),
-        (small_animations, showing("image/png", animation(frames=2, padding=400_000))),
-        (described_pictures, showing("image/png", animation(frames=1), alt="")),
-        (described_pictures, showing("image/png", animation(frames=1), alt="A heat map.", cell_alt="A heat map.")),
-        (described_pictures, showing("image/png", animation(frames=1), cell_alt="Newer words, which " + WORDS)),
+        (small_players, showing("text/html", player(frames=121))),
+        (small_players, showing("text/html", player(frames=2, padding=400_000))),
+        (described_pictures, showing("image/png", PICTURE, alt="")),
+        (described_pictures, showing("image/png", PICTURE, alt="A heat map.", cell_alt="A heat map.")),
+        (described_pictures, showing("image/png", PICTURE, cell_alt="Newer words, which " + WORDS)),
         (described_pictures, showing("image/svg+xml", "<svg/>", alt="", cell_alt="")),
         (nothing_of_this_machine, printing("saved in /home/anna/course/figure.png")),
         (nothing_of_this_machine, printing("'/Users/tom/figure.png'")),

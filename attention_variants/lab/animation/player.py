@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,12 +17,12 @@ from attention_variants.lab.web.view import bundle, element, in_base64, page
 
 from .captions import Event, Kind
 from .encode import encode_png, only_changes, with_one_palette, write_gif, write_mp4
-from .frames import Frame, Storyboard, thin
+from .frames import Frame, Storyboard
 from .layout import LINE
 from .paint import Painter
 
-#: What a notebook stores of one animation: at most so many frames and bytes.
-MOST_FRAMES, MOST_BYTES = 120, 400_000
+#: An animation has at most so many frames.
+MOST_FRAMES = 120
 
 #: The width of a picture, and of one of two beside each other, in pixels.
 WHOLE, HALF = 960, 480
@@ -32,7 +33,7 @@ _KINDS = (".gif", ".png", ".mp4")
 class Animation:
     """A call of a function in motion, as `animate` returns it.
 
-    In a notebook it is a player, which is stored with it; what shows no HTML has an animated PNG.
+    In a notebook it is a player, which is stored with it; what shows no HTML has its last frame.
 
     Attributes
     ----------
@@ -133,33 +134,15 @@ class Animation:
         path.write_text(page(element, title=self._title), encoding="utf-8")
         return path
 
-    @property
-    def png(self) -> bytes:
-        """The animated PNG that a notebook stores, of at most 400 kB."""
-        return self._stored[0]
-
-    @property
-    def stored_frames(self) -> int:
-        """How many frames it has: fewer than there are, if more would be too many bytes."""
-        return self._stored[1]
-
     @cached_property
-    def _stored(self) -> tuple[bytes, int]:
-        stored, png = self, encode_png(self._painted, self.seconds)
-        while len(png) > MOST_BYTES:
-            most = 3 * len(stored) // 4
-            if most < 5:
-                raise ValueError(
-                    f"animate: a few frames of {self._title} take more than {MOST_BYTES // 1000} kB; "
-                    f"show less of it by names=."
-                )
-            thinner = [replace(board, frames=tuple(thin(board.frames, most))) for board in stored.storyboards]
-            stored = Animation(thinner, self._painters)
-            png = encode_png(stored._painted, stored.seconds)
-        return png, len(stored)
+    def html(self) -> str:
+        """The player as one element of HTML that needs nothing else: what a notebook stores."""
+        return self._element(self._painted, 1)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        return bundle(self._element(self._painted, 1), picture=self.png, alt=self._title, text=repr(self))
+        last = io.BytesIO()
+        self._painted[-1].save(last, "PNG")
+        return bundle(self.html, picture=last.getvalue(), alt=self._title, text=repr(self))
 
     @property
     def _title(self) -> str:
