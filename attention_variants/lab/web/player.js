@@ -63,6 +63,7 @@ export default {
     let places = []; // of what is drawn: from where in the frame, and to where, each as x, y, width and height
 
     function redraw() {
+      shown2d.clearRect(0, 0, canvas.width, canvas.height);
       for (const [at, [[x, y, ...size], there]] of places.entries()) {
         const down = narrow() && code && at === 0 ? code * above(size[1] / code) : 0;
         shown2d.drawImage(whole, x, y + down, ...size, ...there);
@@ -79,12 +80,13 @@ export default {
     const narrow = () => root.classList.contains("narrow");
     function layOut() {
       const room = canvas.parentElement.clientWidth - 2 * MARGIN;
+      if (room <= 0) return; // in a notebook it gets its width later
       root.classList.toggle("small", room < READABLE * width);
-      root.classList.toggle("narrow", parts.length > 1 && room > 0 && room < (code ? READABLE * width : PHONE));
-      const sharp = narrow() ? devicePixelRatio : size[0] / width;
+      root.classList.toggle("narrow", parts.length > 1 && room < (code ? READABLE * width : PHONE));
+      const sharp = narrow() ? devicePixelRatio : size[0] / width; // pixels of the canvas for one of the page
       places = narrow() ? stack(room) : [[[0, 0, ...size], [0, 0, width, size[1] / sharp]]];
-      const [, [, y,, high]] = places.at(-1);
-      const goal = [narrow() ? room : width, y + high].map((length) => Math.round(length * sharp));
+      const lowest = places.at(-1)[1];
+      const goal = [narrow() ? room : width, lowest[1] + lowest[3]].map((length) => Math.round(length * sharp));
       if (String(goal) !== String([canvas.width, canvas.height])) [canvas.width, canvas.height] = goal;
       shown2d.setTransform(sharp, 0, 0, sharp, 0, 0);
       redraw();
@@ -92,7 +94,7 @@ export default {
 
     // As large as the width allows, and the height of the window: of the code, the lines around the one that runs.
     function stack(room) {
-      const dense = size[0] / width;
+      const dense = size[0] / width; // painted pixels for one of the page
       const pictures = (code ? parts.slice(1) : parts).map(([, , wide, high]) => [wide / dense, high / dense]);
       const [wide, high] = [Math.max(...pictures.map((one) => one[0])), pictures.reduce((sum, one) => sum + one[1], 0)];
       const left = maxHeight() - root.offsetHeight + canvas.offsetHeight;
@@ -113,12 +115,12 @@ export default {
       const first = goal > now ? now + 1 : 0; // backwards: from the beginning, which takes milliseconds
       for (const { x, y, picture } of changes.slice(first, goal + 1)) whole2d.drawImage(picture, x, y);
       now = goal;
-      layOut();
       canvas.setAttribute("aria-label", captions[now]);
       caption.textContent = captions[now];
       slider.value = now;
       slider.setAttribute("aria-valuetext", captions[now]);
       output.textContent = `${now + 1} of ${frames.length}`;
+      layOut(); // with the caption, which takes from the height
     }
 
     function stop() {
