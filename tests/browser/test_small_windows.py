@@ -89,11 +89,11 @@ def html_of(name):
     short = av.load_example("Dog bites")
     match name:
         case "player":
-            thing = av.animate(1, *short.head(1), tokens=short.tokens, max_frames=30)
+            thing = av.animate(1, *short.head(1), tokens=short.tokens, max_frames=12)
         case "player of long code":
-            thing = av.animate(7, *short.head(11), tokens=short.tokens, max_frames=20)
+            thing = av.animate(7, *short.head(11), tokens=short.tokens, max_frames=10)
         case "player of two":
-            thing = av.animate(5, *torch.randn(3, 4, 6), num_heads=2, beside=6, max_frames=12)
+            thing = av.animate(5, *torch.randn(3, 4, 6), num_heads=2, beside=6, max_frames=8)
         case "explorer":
             thing = av.explore("tired")
         case "explorer of a long sentence":
