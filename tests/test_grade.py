@@ -312,8 +312,11 @@ def test_the_class_page_draws_who_has_which_misconception(result):
 
 
 def test_the_class_page_says_the_parts_in_words_and_data_have_their_codes(result):
-    text = Elements(class_page(result)).text
+    page = class_page(result)
+    text = Elements(page).text
     kept = result.parts()
+    for part in kept:
+        assert f'<abbr title="{wording.ABOUT_PARTS[part]}">{wording.PARTS[part]}</abbr>' in page
     assert all(part.isidentifier() for part in kept)
     for part in ("weighted_sum", "large_numbers", "side_effects", "same_answer"):
         assert f"{wording.PARTS[part]}{kept[part]} of 6" in text

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .contract.answer import Answer, Printed
 from .contract.clauses import judge
 from .contract.evidence import Evidence, Finding
 from .contract.problems import Exam, check_number
@@ -139,7 +140,27 @@ def _report(name: str, exam: Exam, outcome: Outcome) -> Report:
         outcome.printed,
         _broken_rules(e, outcome.counts),
         remarks=outcome.remarks,
+        prints=prints_of(exam, outcome.answers),
     )
+
+
+def prints_of(exam: Exam, answers: Sequence[Answer]) -> dict[str, Printed]:
+    """Collect what was printed.
+
+    Parameters
+    ----------
+    exam : Exam
+        What was asked.
+    answers : sequence of Answer
+        What was answered.
+
+    Returns
+    -------
+    prints : dict
+        Key of a problem to what the first call with it printed, if anything.
+    """
+    asked = zip(exam.problems, answers, strict=True)
+    return {s.key: answer.printed for s, answer in asked if answer.printed.number}
 
 
 def _named(e: Evidence, findings: Sequence[Finding]) -> tuple[Mistake, ...]:

@@ -13,7 +13,7 @@ from torch import nn
 from attention_variants.variants import VARIANTS, multihead_attention
 
 from . import grading_scheme
-from .check import check, run_exam
+from .check import check, prints_of, run_exam
 from .contract.answer import Answer
 from .contract.evidence import Breach, Evidence, Finding, Missing, first_row, row
 from .contract.problems import REAL, Exam, Problem, check_number
@@ -105,6 +105,7 @@ def check_layer(
         misconceptions=_named(real, answers, findings) or heads.misconceptions,
         broken_rules=tuple(broken for broken in heads.broken_rules if broken.rule in READY_MADE_RULES),
         is_layer=True,
+        prints={**heads.prints, **prints_of(real, answers)},
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
@@ -14,13 +14,16 @@ from rich.text import Text
 from attention_variants.variants import describe_variant
 
 from . import grading_scheme, wording
-from .contract.answer import Failure, Remark
+from .contract.answer import Failure, Printed, Remark
 from .contract.evidence import SAME_ANSWER, Finding
-from .contract.problems import Exam
+from .contract.problems import Exam, Problem
 from .sandbox.rules import Broken
 
 if TYPE_CHECKING:
     from .misconceptions import Mistake
+
+#: Codes of findings that say that the function did not come to its end, and in what way.
+DID_NOT_RUN = frozenset({"raised", "signature", "time", "ended", "wrote_too_much", "stopped"})
 
 #: So many broken guarantees are told beside the first; more would not be read.
 TOLD = 3
@@ -43,7 +46,7 @@ class Report:
     misconceptions : tuple of Mistake
         What it looks like: none, one or two, each with ``name``, ``explanation`` and ``hint``.
     printed : int
-        How many characters the function printed while it was checked; they are not shown.
+        How many characters the function printed while it was checked.
     broken_rules : tuple of Broken
         What it did that the variant forbids, if that was asked for.
     is_layer : bool
@@ -54,6 +57,8 @@ class Report:
         What else happened to a `Submission`, such as cells of a notebook that were passed over.
     has_no_rules : bool
         Whether rules were asked for, and the variant has none of its own.
+    prints : mapping
+        Key of a problem to what the first call with it printed, if anything.
     """
 
     name: str
@@ -67,6 +72,7 @@ class Report:
     trouble: Failure | None = None
     remarks: tuple[Remark, ...] = ()
     has_no_rules: bool = False
+    prints: Mapping[str, Printed] = field(default_factory=dict)
 
     @property
     def variant(self) -> int:
@@ -116,6 +122,20 @@ class Report:
             return False
         return Failure(self._first.code, self._first.numbers["exception"]).is_not_written
 
+    @property
+    def nothing_kept(self) -> str | None:
+        """Why there is no part of the contract to speak of: "nothing_ran" or "nothing_kept"; None if there is one."""
+        if not self.findings or any(share for share, _ in self.parts.values()):
+            return None
+        return "nothing_ran" if all(finding.code in DID_NOT_RUN for finding in self.findings) else "nothing_kept"
+
+    @property
+    def shown_prints(self) -> tuple[Problem, Printed] | None:
+        """What was printed with the example that is told, or else in the first call that printed anything."""
+        problems = [self._first.problem] if self.findings else []
+        printing = [s for s in (*problems, *self.exam.problems) if s.key in self.prints]
+        return (printing[0], self.prints[printing[0].key]) if printing else None
+
     def also(self) -> list[Finding]:
         """Choose what is told beside the first finding: what says something else, and no more than is read.
 
@@ -125,11 +145,11 @@ class Report:
             `TOLD` of them at most.
         """
         told: list[Finding] = []
-        said = {tuple(wording.lines(self._first))} if self.findings else set()
+        said = {_what_it_says(self._first)} if self.findings else set()
         for finding in self.findings:
-            lines = tuple(wording.lines(finding))
-            if lines not in said and finding.part != SAME_ANSWER:
-                said.add(lines)
+            says = _what_it_says(finding)
+            if says not in said and finding.part != SAME_ANSWER:
+                said.add(says)
                 told.append(finding)
         return told[:TOLD]
 
@@ -139,15 +159,16 @@ class Report:
         """The report as lines of text, the verdict first."""
         goal = self._goal()
         if self.passed:
-            return [_say("right", name=self.name, goal=goal), *self._kept(), *self._notes()]
+            return [_say("right", name=self.name, goal=goal), *self._prints(), *self._kept(), *self._notes()]
         if not self.is_layer and self.name == describe_variant(self.variant).name:
             goal = _say("right_variant", variant=self.variant)
         if self.not_written:
-            return [_say("not_written", name=self.name, goal=goal), _say("nothing_written")]
+            return [_say("not_written", name=self.name, goal=goal), _say("nothing_written"), *self._prints()]
         verdict = _say("not_right", name=self.name, goal=goal, score=self.score)
         if self.trouble:
             return [verdict, _say("trouble", trouble=wording.failure(self.trouble)), *self._notes()]
-        return [verdict, *self._found(), *self._looks_like(), *self._rules(), *self._kept(), *self._notes()]
+        found = [*self._found(), *self._prints(), *self._looks_like(), *self._rules()]
+        return [verdict, *found, *self._kept(), *self._notes()]
 
     def _goal(self) -> str:
         """What it should be."""
@@ -186,8 +207,21 @@ class Report:
     def _rules(self) -> list[str]:
         return [_say("rule", against=_say("against"), rule=wording.rule(broken)) for broken in self.broken_rules]
 
+    def _prints(self) -> list[str]:
+        """What the function printed with one problem, and how much is left out."""
+        if self.shown_prints is None:
+            return []
+        problem, printed = self.shown_prints
+        lines = [_say("printed_with", problem=wording.title(problem))]
+        lines += [_say("printed_line", line=line) for line in printed.lines]
+        if printed.is_cut:
+            lines.append(_say("printed_more", shown=len(printed.lines), number=printed.number))
+        return lines
+
     def _kept(self) -> list[str]:
-        """The parts of the contract on one line each for those with something to do, together for the others."""
+        """The parts of the contract: those that are kept together, then those that are not, each with what it asks."""
+        if self.nothing_kept:
+            return [_say(self.nothing_kept)]
         kept = [wording.PARTS[part] for part, (share, _) in self.parts.items() if share == 1.0]
         partly = [
             _say("part_kept", part=wording.PARTS[part], kept=share)
@@ -195,10 +229,16 @@ class Report:
             if share < 1.0
         ]
         lines = [_say("kept", parts=wording.joined(kept))] if kept else []
-        return lines + ([_say("to_do", parts=wording.joined(partly))] if partly else [])
+        if partly:
+            lines.append(_say("to_do", parts=wording.joined(partly)))
+        for part, (share, _) in self.parts.items():
+            if share < 1.0:
+                lines.append(_say("part_about", part=wording.PARTS[part], about=wording.ABOUT_PARTS[part]))
+        return lines
 
     def _notes(self) -> list[str]:
-        printed = [_say("beside", words=_say("printed", printed=self.printed))] if self.printed else []
+        in_all = "printed" if self.shown_prints is None else "printed_in_all"
+        printed = [_say("beside", words=_say(in_all, printed=self.printed))] if self.printed else []
         return [*printed, *map(wording.sentence, self._remarks())]
 
     def _remarks(self) -> list[Remark]:
@@ -226,7 +266,7 @@ class Report:
             "passed": self.passed,
             "score": self.score,
             "parts": {
-                part: {"kept": kept, "worth": worth, "words": wording.PARTS[part]}
+                part: {"kept": kept, "worth": worth, "words": wording.PARTS[part], "about": wording.ABOUT_PARTS[part]}
                 for part, (kept, worth) in self.parts.items()
             },
             "findings": [_finding(finding) for finding in self.findings],
@@ -237,6 +277,7 @@ class Report:
             "first": self.findings.index(self._first) if self.findings else None,
             "also": [i for i, finding in enumerate(self.findings) if any(finding is one for one in also)],
             "not_written": self.not_written,
+            "nothing_kept": self.nothing_kept,
             "broken_rules": [wording.rule(broken) for broken in self.broken_rules],
             "broken_rule_codes": [str(broken.rule) for broken in self.broken_rules],
             "trouble": wording.failure(self.trouble) if self.trouble else "",
@@ -246,6 +287,7 @@ class Report:
             "remark_codes": [remark.code for remark in remarks],
             "remark_numbers": [in_json(remark.numbers) for remark in remarks],
             "printed": self.printed,
+            "prints": _printed(*self.shown_prints) if self.shown_prints else None,
             "text": str(self),
         }
 
@@ -280,6 +322,18 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "lines": _texts(finding),
         "is_row": [line.is_row for line in wording.lines(finding)],
     }
+
+
+def _printed(problem: Problem, printed: Printed) -> dict[str, Any]:
+    return {"problem": problem.key, "title": wording.title(problem), "is_cut": printed.is_cut, **printed.to_dict()}
+
+
+def _what_it_says(finding: Finding) -> tuple:
+    """What tells a finding from another: an exception that arises in the same line says nothing new."""
+    where = finding.numbers.get("where")
+    if where:
+        return (finding.code, finding.numbers["exception"], where["cell"], where["line"])
+    return tuple(wording.lines(finding))
 
 
 def _texts(finding: Finding) -> list[str]:

@@ -6,6 +6,7 @@ jinja2, everywhere, without being asked.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def report_html(report: dict[str, Any]) -> str:
     Returns
     -------
     html : str
-        One element with its own style; it takes the colour of the letters from what is around it.
+        One element, each of its parts with its own style; it takes the colour of the letters from what is around it.
     """
     return render("report.html", **shown(report))
 
@@ -125,4 +126,7 @@ def _environment() -> Environment:
     )
     made.globals.update(colors=COLORS, ink=INK, say=say, language=wording.LANGUAGE)
     made.filters.update(in_words=wording.mistake)
+    sheet = made.get_template("report.css").render()
+    rules = re.findall(r"^\.(\w+) {(.*?)}", sheet, re.DOTALL | re.MULTILINE)
+    made.globals.update(style={name: " ".join(style.split()) for name, style in rules})
     return made

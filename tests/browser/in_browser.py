@@ -14,6 +14,14 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+TOKEN = "local"  # of the JupyterLab of the tests
+# The toolbar says "idle" before there is a session, and a command given then is lost: ask the notebook itself.
+READY = """() => {
+  const widget = window.jupyterapp?.shell.currentWidget;
+  const kernel = widget?.sessionContext?.session?.kernel;
+  return widget?.context?.isReady && widget.sessionContext.isReady && kernel?.connectionStatus === "connected"
+    && kernel.status === "idle";
+}"""
 CANVAS = "(canvas) => canvas.toDataURL()"
 # On GitHub there is one: a suite that is skipped there would look like one that passed.
 needs_browser = pytest.mark.skipif(
@@ -27,6 +35,17 @@ def listen(page) -> None:
     page.complaints = []
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
+
+
+def open_in_lab(page, address: str, name: str) -> None:
+    page.goto(f"{address}lab/tree/notebooks/{name}.ipynb?token={TOKEN}&reset")
+    page.wait_for_function(READY, timeout=90_000)
+
+
+def run_and_save(page) -> None:
+    page.evaluate("() => window.jupyterapp.commands.execute('runmenu:run-all')")
+    page.wait_for_timeout(500)
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
 
 
 def play(page, player) -> None:

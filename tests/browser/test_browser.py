@@ -11,44 +11,25 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
 import numpy as np
 import pytest
-from in_browser import explore, listen, needs_browser, play
+from in_browser import explore, listen, needs_browser, open_in_lab, play, run_and_save
 
 import attention_variants as av
 
 ROOT = Path(__file__).resolve().parents[2]
-TOKEN = "local"
-# The toolbar says "idle" before there is a session, and a command given then is lost: ask the notebook itself.
-READY = """() => {
-  const widget = window.jupyterapp?.shell.currentWidget;
-  const kernel = widget?.sessionContext?.session?.kernel;
-  return widget?.context?.isReady && widget.sessionContext.isReady && kernel?.connectionStatus === "connected"
-    && kernel.status === "idle";
-}"""
 SHORT = """import torch
 import attention_variants as av
 q, k, v = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0))
 av.animate(1, q, k, v)"""
-STYLED = "(view) => getComputedStyle(document.querySelector(view)).borderTopWidth"
+STYLED = "(view) => getComputedStyle(view).borderTopWidth"
 WRITE = "([i, text]) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.sharedModel.setSource(text)"
 
 pytestmark = needs_browser
-
-
-@pytest.fixture
-def page(browser):
-    """A page, and what goes wrong on it."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    listen(page)
-    yield page
-    page.close()
 
 
 @pytest.fixture
@@ -60,53 +41,6 @@ def offline(browser):
     page.on("request", lambda request: page.complaints.append(request.url) if "://" in request.url[:8] else None)
     yield page
     context.close()
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """JupyterLab on a copy of the notebooks, with nobody's settings."""
-    home = tmp_path_factory.mktemp("lab")
-    shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    own = {
-        name: str(home / name.lower())
-        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    }
-    own |= {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces")}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", f"--IdentityProvider.token={TOKEN}"]
-    command += ["--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={home}", "--ServerApp.ip=127.0.0.1"]
-    command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with (home / "log").open("w") as log:
-        server = subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
-        try:
-            yield _address(server, home), home / "notebooks"
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
-
-
-def _address(server: subprocess.Popen, home: Path) -> str:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and server.poll() is None:
-        for file in (home / "jupyter_runtime_dir").glob("jpserver-*.json"):
-            try:
-                url = json.loads(file.read_text())["url"]
-                urllib.request.urlopen(f"{url}api/status?token={TOKEN}", timeout=5).close()
-            except (OSError, ValueError):  # not all there yet
-                continue
-            return url
-        time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not start:\n{(home / 'log').read_text()[-2000:]}")
-
-
-def open_in_lab(page, address: str, name: str) -> None:
-    page.goto(f"{address}lab/tree/notebooks/{name}.ipynb?token={TOKEN}&reset")
-    page.wait_for_function(READY, timeout=90_000)
-
-
-def run_and_save(page) -> None:
-    page.evaluate("() => window.jupyterapp.commands.execute('runmenu:run-all')")
-    page.wait_for_timeout(500)
-    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
 
 
 @pytest.mark.parametrize("name", ["01_loops", "06_multihead"])
@@ -131,7 +65,7 @@ def test_notebook_in_jupyterlab(page, lab, name):
         page.wait_for_selector(view, timeout=30_000)
         page.wait_for_timeout(500)
         use(page, page.locator(view).first)
-        assert page.evaluate(STYLED, view) == "1px", "each view keeps its style sheet beside the other"
+        assert page.locator(view).first.evaluate(STYLED) == "1px", "each view keeps its style sheet beside the other"
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     assert page.complaints == []
@@ -146,9 +80,83 @@ def test_a_saved_notebook_plays_without_a_kernel(page, lab):
     run_and_save(page)
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     page.wait_for_timeout(500)
-    page.goto(f"{address}lab/tree/notebooks/saved.ipynb?token={TOKEN}&reset")
+    open_in_lab(page, address, "saved")
     page.wait_for_selector(".av-player output:not(:empty)", timeout=60_000)
     play(page, page.locator(".av-player"))
+
+
+def wrong(q, k, v):
+    print(q.shape)
+    weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-2)
+    return weights @ v, weights
+
+
+# What is lost of a report: its elements, declarations of their styles, and titles, beside those that were stored.
+LOST = """([i, stored]) => {
+  const page = new DOMParser().parseFromString(stored, "text/html");
+  const cell = window.jupyterapp.shell.currentWidget.content.widgets[i].node;
+  const all = (root) => [root, ...root.querySelectorAll("*")];
+  const [kept, given] = [all(cell.querySelector(".av-report")), all(page.querySelector(".av-report"))];
+  if (kept.length !== given.length) return [`${kept.length} of ${given.length} elements`];
+  return given.flatMap((x, j) => [...x.style].filter((name) => kept[j].style[name] !== x.style[name])
+    .concat(kept[j].title === x.title ? [] : ["title"]));
+}"""
+# Contrasts with the ground of a cell, 1 to 21, and the width of the longest bar.
+SEEN = """(i) => {
+  const report = window.jupyterapp.shell.currentWidget.content.widgets[i].node.querySelector(".av-report");
+  const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+  const over = (top, ground) => top.slice(0, 3).map((x, j) => x * (top[3] ?? 1) + ground[j] * (1 - (top[3] ?? 1)));
+  const light = (rgb) => rgb.map((x) => x / 255).map((x) => (x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, x, j) => sum + x * [0.2126, 0.7152, 0.0722][j], 0);
+  const ground = numbers(getComputedStyle(report.closest(".jp-NotebookPanel-notebook")).backgroundColor);
+  const contrast = (color) => {
+    const [a, b] = [light(over(numbers(color), ground)), light(ground)];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  };
+  const found = { ground, letters: contrast(getComputedStyle(report).color), width: 0 };
+  for (const x of report.querySelectorAll("p, div, span")) {
+    const style = getComputedStyle(x);
+    if (style.borderLeftWidth === "4px") found.verdict = contrast(style.borderLeftColor);
+    if (style.borderLeftWidth === "1px") found.box = contrast(style.borderLeftColor);
+    if (x.style.height !== "100%") continue;
+    found.bar = contrast(style.backgroundColor);
+    found.track = contrast(getComputedStyle(x.parentNode).backgroundColor);
+    found.width = Math.max(found.width, x.getBoundingClientRect().width);
+  }
+  return found;
+}"""
+
+
+def test_a_report_in_a_notebook_that_is_not_trusted_keeps_its_style(page, lab):
+    """Light and dark: nothing of it is taken away, and bars and borders are seen on both grounds."""
+    address, folder = lab
+    reports = [av.check(wrong, 2), av.check(av.attention_matmul, 2), av.check(lambda q, k, v: q.mistake, 2)]
+    cells = [nbformat.v4.new_code_cell("1", execution_count=1) for _ in reports]
+    for cell, report in zip(cells, reports, strict=True):
+        data = {"text/html": report._repr_html_(), "text/plain": ""}
+        cell.outputs = [nbformat.v4.new_output("execute_result", data=data, execution_count=1)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "report.ipynb")
+    open_in_lab(page, address, "report")
+    for i, report in enumerate(reports):
+        page.evaluate("(i) => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, 'start')", i)
+        page.locator(".av-report").nth(i).wait_for()
+        assert not page.evaluate("(i) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.trusted", i)
+        assert page.evaluate(LOST, [i, report._repr_html_()]) == []
+    grounds = set()
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
+        page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+        page.wait_for_function("(theme) => document.body.dataset.jpThemeName === theme", arg=theme)
+        page.wait_for_timeout(1000)
+        seen = page.evaluate(SEEN, 0)
+        grounds.add(tuple(seen["ground"]))
+        assert seen["letters"] > 7, (theme, seen)
+        assert min(seen["verdict"], seen["bar"]) > 3, (theme, seen)
+        assert min(seen["track"], seen["box"]) > 1.2, (theme, seen)
+        assert seen["width"] > 100, (theme, seen)
+    assert len(grounds) == 2
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    assert page.complaints == []
 
 
 def test_a_student_is_led_from_an_empty_cell_to_a_right_answer(page, lab, tmp_path):

@@ -123,7 +123,7 @@ def test_key_and_value_may_be_left_out():
     assert not report
     assert report.parts["projections"][0] == 0.8
     assert "with a real sentence that is passed as the query alone" in str(report)
-    assert "missing 3 required positional arguments" in str(report)
+    assert "the layer is called as layer(query); this one takes (query, key, value, mask)" in str(report)
 
 
 def test_a_layer_without_its_projections_hears_which_are_missing():

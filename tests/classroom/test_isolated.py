@@ -84,6 +84,18 @@ def test_without_cloudpickle_a_function_goes_over_as_its_source(scale, passes, m
     assert [named.name for named in report.misconceptions] == ([] if passes else ["no_scale"])
 
 
+def crashing(q, k, v):
+    return q.mistake
+
+
+def test_without_cloudpickle_an_error_names_its_line_all_the_same(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    monkeypatch.setattr(crashing, "__module__", "__main__")
+    here = str(av.check(crashing, 2))
+    assert f"line {crashing.__code__.co_firstlineno + 1}: return q.mistake" in here
+    assert str(av.check(crashing, 2, isolated=True)) == here
+
+
 #: Every one of them is wrong, and tries to be taken for right.
 TRICKS = {
     "torch.allclose, equal and isclose say yes": """

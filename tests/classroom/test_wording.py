@@ -209,6 +209,25 @@ def test_marks_and_rules_do_not_hang_on_words(nonsense):
     assert looped.score < 1
 
 
+def prints_and_raises(q, k, v):
+    for i in range(20):
+        print("grmpf " * i)
+    return q.grmpf
+
+
+def takes_too_much(q, k, v, mask):
+    return right(q, k, v)
+
+
+@pytest.mark.parametrize(("function", "code"), [(prints_and_raises, "raised"), (takes_too_much, "signature")])
+def test_lines_prints_and_calls_are_data_and_their_sentences_stand_in_the_tables(function, code, nonsense):
+    report = av.check(function, 2)
+    assert report.findings[report.to_dict()["first"]].code == code
+    assert set(str(report).split("\n")) <= {"grmpf"}
+    html = report._repr_html_()
+    assert set(re.findall(r"[a-z]{2,}", Text(html).text.lower())) <= {"grmpf"}
+
+
 # ------------------------------------------------------------------------------------- every code has its words
 
 
@@ -262,7 +281,7 @@ def test_every_problem_part_and_guarantee_has_words(variant):
 def test_there_are_no_words_for_what_is_not_asked():
     exams = [*(Exam(variant) for variant in av.VARIANTS), Exam(6, REAL)]
     assert {s.key for exam in exams for s in exam.problems} == set(wording.PROBLEMS)
-    assert set(wording.PARTS) == {*PARTS, PROJECTIONS}
+    assert set(wording.PARTS) == set(wording.ABOUT_PARTS) == {*PARTS, PROJECTIONS}
     guarantees = {clause.guarantee for variant in av.VARIANTS for clause in clauses(Exam(variant))}
     assert guarantees | {"as_the_real_layer"} == set(wording.GUARANTEES)
 
@@ -539,9 +558,10 @@ NOT_SAID = {
     "grading/read.py": {"it is a file", "there is none"},  # an error for a caller
     "nbgrader/plain_code.py": {" and lacks_keys\\(.*\\):"},  # Python code
     "nbgrader/preprocessors.py": {"the last line of a cell that gives points must be an expression"},  # an error
-    "sandbox/adapters.py": {"Dog bites"},  # the key of an example
+    # the key of an example, and Python code
+    "sandbox/adapters.py": {"Dog bites", "Layer(d_model, num_heads)", "layer(query, key, value, mask)"},
     "sandbox/lock.py": {"not judged here"},  # in the process of a submission, whose output nobody reads
-    "sandbox/parent.py": {"import math\nimport torch\nimport torch.nn.functional as F\n"},  # Python code
+    "sandbox/parent.py": {"import math, torch, torch.nn.functional as F"},  # Python code
     "sandbox/rules.py": {"call multi_head_attention_forward", "numbers from the kernel", "softmax of whole"}
     | {"whole product"},  # keys of counts
     "sandbox/watch.py": {"numbers from the kernel", "whole product", "softmax of whole"},  # keys of counts
@@ -643,7 +663,7 @@ def graded_here(folder, monkeypatch):
 
 
 #: What is said in JSON, beside codes and numbers.
-WORDS = set("trouble remarks notes text lines title given words part_words broken_rules goal".split())
+WORDS = set("trouble remarks notes text lines title given about words part_words broken_rules goal".split())
 
 
 def without_words(x):

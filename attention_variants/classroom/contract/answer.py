@@ -11,10 +11,17 @@ import numpy as np
 
 #: Of any words that another process hands over so much is kept; of the name of a dtype or a function so much.
 LONGEST_WORDS, LONGEST_NAME = 1000, 100
-
+#: Of a line, of what was printed or of code, so much is shown; of what one call printed so many lines.
+LONGEST_LINE, MOST_LINES = 200, 10
+#: Of the tensors in a line of code so many are named, each with so many of its axes.
+MOST_TENSORS, MOST_AXES = 8, 8
 
 #: What the process that runs a submission may say of a failure by itself.
-_SAID_THERE = ("raised", "time")
+_SAID_THERE = ("raised", "time", "signature")
+#: Whose signature is another one: that of a variant, of a layer's class, or of the layer.
+_CALLED = ("variant", "class", "layer")
+#: A larger whole number comes from no computation here.
+_LARGEST = 2**53
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,9 @@ class Failure:
     Attributes
     ----------
     kind : str
-        "raised", an exception; "time", it took too long; "ended", its process ended; "wrote_too_much", into a file;
-        "stopped", its process was stopped; "not_loaded", there is no such function.
+        "raised", an exception; "signature", it cannot be called as its variant is; "time", it took too long; "ended",
+        its process ended; "wrote_too_much", into a file; "stopped", its process was stopped; "not_loaded", there is no
+        such function.
     exception : str
         The type of what was raised, by name.
     message : str or None
@@ -49,9 +57,13 @@ class Failure:
     seconds : float
         How long it might have taken, if it took longer.
     more : mapping
-        Of "stopped", the ``signal`` that did it, or None. Of "not_loaded", if nothing was raised: ``kind``, "function"
-        or "class", and ``name`` of what was looked for; its ``type`` if it is something else; the ``others`` of that
-        kind that there are; ``is_notebook``; and the ``stop``, where its code ended, or None.
+        Of "raised", ``where`` it arose in the student's code, if that is known: the ``line``, a number; the ``cell``
+        of a notebook, or None; the ``source`` of that line, or None; and the ``shapes`` of the tensors in it, by name.
+        Of "signature": ``of`` what, "variant", "class" or "layer"; ``variant``, its number; the right ``call`` as
+        code; and what there is, ``takes``. Of "stopped", the ``signal`` that did it, or None. Of "not_loaded", if
+        nothing was raised: ``kind``, "function" or "class", and ``name`` of what was looked for; its ``type`` if it is
+        something else; the ``others`` of that kind that there are; ``is_notebook``; and the ``stop``, where its code
+        ended, or None.
     """
 
     kind: str
@@ -72,7 +84,8 @@ class Failure:
 
     def to_dict(self) -> dict[str, Any]:
         """The failure as JSON has it: one that the process which runs a submission may tell of."""
-        return {"kind": self.kind, "exception": self.exception, "message": self.message, "seconds": self.seconds}
+        numbers = {"exception": self.exception, "message": self.message, "seconds": self.seconds}
+        return {"kind": self.kind, **numbers, "more": dict(self.more)}
 
     @classmethod
     def from_dict(cls, said: Mapping[str, Any] | None) -> Failure | None:
@@ -90,7 +103,7 @@ class Failure:
         Raises
         ------
         ValueError
-            If it is a failure of which that process cannot know, or its seconds are no number.
+            If it is a failure of which that process cannot know, or what should be a number is none.
         """
         if said is None:
             return None
@@ -98,7 +111,99 @@ class Failure:
         if kind not in _SAID_THERE or not math.isfinite(seconds):
             came = f"{kind[:LONGEST_NAME]!r} after {seconds} seconds"
             raise ValueError(f"a failure is one of {_SAID_THERE}, after a finite number of seconds; got {came}.")
-        return cls(kind, str(said["exception"])[:LONGEST_WORDS], words_or_none(said["message"]), seconds)
+        more = _read_more(kind, said.get("more") or {})
+        return cls(kind, str(said["exception"])[:LONGEST_WORDS], words_or_none(said["message"]), seconds, more)
+
+
+def _read_more(kind: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a failure has beside its words, wherever it comes from."""
+    if kind == "signature":
+        if said["of"] not in _CALLED:
+            raise ValueError(f"a signature is one of {_CALLED}; got {str(said['of'])[:LONGEST_NAME]!r}.")
+        call, takes = (one_line(said[name]) for name in ("call", "takes"))
+        return {"of": said["of"], "variant": _whole(said["variant"]), "call": call, "takes": takes}
+    if kind != "raised" or "where" not in said:
+        return {}
+    where = said["where"]
+    shapes = list(where["shapes"].items())[:MOST_TENSORS]
+    return {
+        "where": {
+            "line": _whole(where["line"]),
+            "cell": None if where["cell"] is None else _whole(where["cell"]),
+            "source": None if where["source"] is None else one_line(where["source"]),
+            "shapes": {one_line(name): tuple(_whole(n) for n in shape[:MOST_AXES]) for name, shape in shapes},
+        }
+    }
+
+
+def _whole(x: Any) -> int:
+    """A whole number that another process hands over."""
+    if type(x) is not int or not abs(x) < _LARGEST:
+        raise ValueError(f"a whole number was expected; got {str(x)[:LONGEST_NAME]}.")
+    return x
+
+
+def one_line(x: Any) -> str:
+    """Make of a student's text a line that can be shown anywhere: without what is not printable, and cut.
+
+    Parameters
+    ----------
+    x : object
+        What it is a line of, as text.
+
+    Returns
+    -------
+    line : str
+        Of `LONGEST_LINE` characters at most; one that was cut ends in "...".
+    """
+    text = str(x)[: LONGEST_LINE + 1].expandtabs(4)
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return text if len(text) <= LONGEST_LINE else text[: LONGEST_LINE - 4] + " ..."
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What was printed in one call.
+
+    Attributes
+    ----------
+    lines : tuple of str
+        The first lines, each cut.
+    number : int
+        How many lines there were.
+    """
+
+    lines: tuple[str, ...] = ()
+    number: int = 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there were more lines than these."""
+        return self.number > len(self.lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON has it."""
+        return {"lines": list(self.lines), "number": self.number}
+
+    @classmethod
+    def from_dict(cls, said: Mapping[str, Any]) -> Printed:
+        """Read what `to_dict` gave, wherever it comes from.
+
+        Parameters
+        ----------
+        said : mapping
+
+        Returns
+        -------
+        printed : Printed
+
+        Raises
+        ------
+        ValueError
+            If the number is none.
+        """
+        lines = tuple(map(one_line, said["lines"][:MOST_LINES]))
+        return cls(lines, max(_whole(said["number"]), len(lines)))
 
 
 def words_or_none(x: Any) -> str | None:
@@ -134,6 +239,8 @@ class Answer:
         Gradients of the context, "context.q" and so on, and of context and weights together, "both.q".
     no_gradient : Failure or None
         Why no gradient could be computed.
+    printed : Printed
+        What was printed in the first call.
     """
 
     error: Failure | None = None
@@ -148,6 +255,7 @@ class Answer:
     again: dict[str, np.ndarray] = field(default_factory=dict)
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
     no_gradient: Failure | None = None
+    printed: Printed = Printed()
 
     def said(self) -> dict[str, Any]:
         """All but the numbers, as JSON has it."""
@@ -159,6 +267,7 @@ class Answer:
             "kinds": self.kinds,
             "sizes": self.sizes,
             "unreadable": {name: failure.to_dict() for name, failure in self.unreadable.items()},
+            "printed": self.printed.to_dict(),
         }
 
     @classmethod
@@ -186,6 +295,7 @@ class Answer:
                 str(name): failure for name, x in said["unreadable"].items() if (failure := Failure.from_dict(x))
             },
             no_gradient=Failure.from_dict(said["no_gradient"]),
+            printed=Printed.from_dict(said["printed"]),
             **numbers,
         )
 

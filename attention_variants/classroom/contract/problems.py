@@ -19,6 +19,8 @@ from attention_variants.variants import describe_variant
 #: In place of a number: the exam in which a layer with the real layer's weights is asked about real sentences.
 #: No caller of `check` can ask for it.
 REAL: Final = "real"
+#: Capability to the argument that it brings, in the order of the contract; others bring keywords.
+_ARGUMENTS = {"mask": "mask", "heads": "num_heads"}
 #: NumPy's random numbers are drawn from a number below this one.
 NUMBERS = 2**32
 
@@ -55,6 +57,13 @@ class Exam:
     def default(self) -> Exam:
         """The exam numbered 0 of the same variant, for what does not depend on the numbers that were drawn."""
         return self if self.number == 0 else replace(self, number=0)
+
+    @property
+    def call(self) -> str:
+        """How a function of the variant is called, as code: with all that is asked for in one problem or another."""
+        names = ["q", "k", "v", *(name for taken, name in _ARGUMENTS.items() if taken in self.takes)]
+        options = dict.fromkeys(name for s in self.problems for name in s.options)
+        return f"f({', '.join([*names, *(f'{name}=...' for name in options)])})"
 
     def __getitem__(self, key: str) -> Problem:
         return _by_key(self)[key]
@@ -173,8 +182,8 @@ class Problem:
 
     def arguments(self, q: Any, k: Any, v: Any, mask: Any) -> tuple[Any, ...]:
         """What the function is called with, in the order of the variant's signature; ``options`` go by keyword."""
-        takes = self.exam.takes
-        return (q, k, v, *[mask] * ("mask" in takes), *[self.num_heads] * ("heads" in takes))
+        given = {"mask": mask, "num_heads": self.num_heads}
+        return (q, k, v, *(given[name] for taken, name in _ARGUMENTS.items() if taken in self.exam.takes))
 
 
 @lru_cache(maxsize=256)

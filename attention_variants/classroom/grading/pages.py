@@ -137,7 +137,7 @@ def class_page(result: ClassResult) -> str:
         bars=bars,
         most=max((len(bar.rows) for bar in bars), default=1),
         columns=_columns(result),
-        parts={wording.PARTS[part]: kept for part, kept in result.parts().items()},
+        parts=[(wording.PARTS[part], wording.ABOUT_PARTS[part], kept) for part, kept in result.parts().items()],
         cases={row.student: case(row) for row in result.rows},
     )
 

@@ -11,8 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .signature import expect_signature
+
 #: What the four projections are called, as in `attention_variants.MultiHeadAttention`.
 PROJECTIONS = ("w_q", "w_k", "w_v", "w_o")
+#: How a layer is made and called, as code.
+CONSTRUCTION = "Layer(d_model, num_heads)"
+CALL, CALL_ALONE = "layer(query, key, value, mask)", "layer(query)"
 
 
 def heads_alone(layer_class: Callable[..., nn.Module]) -> Callable:
@@ -30,14 +35,14 @@ def heads_alone(layer_class: Callable[..., nn.Module]) -> Callable:
     """
 
     def function(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, num_heads: int = 1) -> Any:
-        layer = layer_class(q.shape[-1], num_heads).to(q.dtype).eval()
+        layer = _made(layer_class, q.shape[-1], num_heads).to(q.dtype).eval()
         with torch.no_grad():
             for name in PROJECTIONS:
                 projection = getattr(layer, name)
                 nn.init.eye_(projection.weight)
                 if projection.bias is not None:
                     nn.init.zeros_(projection.bias)
-        return layer(q, k, v, mask)
+        return _called(layer, CALL, q, k, v, mask)
 
     return function
 
@@ -62,9 +67,19 @@ def with_real_weights(layer_class: Callable[..., nn.Module]) -> Callable:
     ) -> Any:
         from attention_variants.lab.examples import load_example
 
-        layer = layer_class(q.shape[-1], num_heads)
+        layer = _made(layer_class, q.shape[-1], num_heads)
         layer.load_state_dict(load_example("Dog bites").layer.state_dict())
         with torch.no_grad():
-            return layer.eval()(q) if alone else layer.eval()(q, k, v, mask)
+            return _called(layer.eval(), CALL_ALONE, q) if alone else _called(layer.eval(), CALL, q, k, v, mask)
 
     return function
+
+
+def _made(layer_class: Callable[..., nn.Module], d_model: int, num_heads: int) -> nn.Module:
+    expect_signature(layer_class, (d_model, num_heads), {}, of="class", call=CONSTRUCTION)
+    return layer_class(d_model, num_heads)
+
+
+def _called(layer: nn.Module, call: str, *inputs: Tensor | None) -> Any:
+    expect_signature(getattr(layer, "forward", layer), inputs, {}, of="layer", call=call)
+    return layer(*inputs)

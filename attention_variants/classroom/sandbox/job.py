@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,8 @@ class Job:
         What of `adapters` is put around it.
     value : bool
         Whether the value of the name itself is wanted: it is not called.
+    sources : dict of str
+        Of a pickle: code that stands in no file, such as the cells of a notebook, by what errors call it.
     """
 
     variant: int
@@ -64,6 +66,7 @@ class Job:
     notebook: bool = False
     adapter: str | None = None
     value: bool = False
+    sources: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write it into its folder."""

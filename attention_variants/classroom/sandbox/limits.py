@@ -1,6 +1,6 @@
 """Every limit on a submission, in one place: how long it may take, what it may use, and how much of it is kept.
 
-Two limits on the words of an answer, `LONGEST_WORDS` and `LONGEST_NAME`, stand with the answer, in `contract.answer`.
+Those on the words of an answer, from `LONGEST_WORDS` to `MOST_AXES`, stand with the answer, in `contract.answer`.
 Times are in seconds, sizes in bytes.
 """
 
@@ -55,6 +55,8 @@ MOST_GRADERS = 64
 
 #: Of an error's words so much is kept where they arise.
 LONGEST_ERROR = 400
+#: Of what is printed in one call so much is kept, of which `contract.answer.MOST_LINES` are shown.
+MOST_PRINTED = 4000
 #: So many entries of a dict or list are handed back.
 MOST_ENTRIES = 100
 #: A longer name of a student is cut.

@@ -21,6 +21,7 @@ from . import adapters, clock, run
 from .cells import without_magics
 from .job import PICKLE, Job
 from .limits import SHARE_OF_ONE_CELL
+from .where import remember
 
 #: What a submission is loaded as.
 MODULE = "submission"
@@ -59,6 +60,8 @@ def load(folder: Path, job: Job, stops: list[dict[str, Any]]) -> Any:
     """
     if job.name is None:
         importlib.invalidate_caches()
+        for file, text in job.sources.items():
+            remember(file, text)
         return pickle.loads((folder / PICKLE).read_bytes())
     module = types.ModuleType(MODULE)
     module.__file__ = job.file
@@ -89,6 +92,7 @@ def _run_cells(module: types.ModuleType, job: Job, stops: list[dict[str, Any]]) 
             if seconds <= 0:
                 raise clock.TimeIsUp
             with clock.alarm(seconds):
+                remember(file, cell, number if job.notebook else None)
                 code = compile(without_magics(cell) if job.notebook else cell, file, "exec")
                 exec(code, vars(module))
         except clock.TimeIsUp:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import linecache
 import pickle
 import shutil
 import sys
 import tempfile
 import textwrap
+import types
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -92,7 +94,8 @@ def run_isolated(fn: Callable | Submission, exam: Exam, *, rules: bool, seconds:
         code = _code(folder, fn)  # before the time is fixed: code takes time to load, a pickle next to none
         loading = 0.0 if code is None else seconds_to_load(seconds, bool(code.cells))
         limits = {"seconds": seconds, "loading": loading, "memory": memory}
-        job = _write_job(folder, code, exam.variant, exam=exam.number, rules=rules, **limits)
+        sources = _sources(fn) if code is None else {}
+        job = _write_job(folder, code, exam.variant, exam=exam.number, rules=rules, sources=sources, **limits)
         how = processes.do(folder, loading + seconds + GRACE, code is not None and _draws(code))
         return _read(folder, job, how, exam.problems)
 
@@ -179,16 +182,29 @@ def _pickled(fn: Callable) -> bytes:
     return cloudpickle.dumps(fn)
 
 
+def _sources(fn: Any) -> dict[str, str]:
+    """The cells in which a function stands, and functions that it names: the other process cannot read them."""
+    named = [fn, *(getattr(fn, "__globals__", {}).get(name) for name in fn.__code__.co_names)] if _is_plain(fn) else []
+    files = {one.__code__.co_filename for one in named if _is_plain(one)}
+    return {file: "".join(linecache.getlines(file)) for file in files if not Path(file).exists()}
+
+
+def _is_plain(x: Any) -> bool:
+    return isinstance(x, types.FunctionType)
+
+
 def _source_of(fn: Callable) -> Submission:
     try:
-        source = inspect.getsource(fn)
+        lines, start = inspect.getsourcelines(fn)
     except (OSError, TypeError) as error:
         raise TypeError(
             "check: this function cannot be handed to another process; pip install cloudpickle, or pass a Submission, "
             "its source and name."
         ) from error
-    head = "import math\nimport torch\nimport torch.nn.functional as F\n"
-    return Submission(head + textwrap.dedent(source), fn.__name__)
+    # As many lines before it as in its own file, so that an error names the right one; one that begins in the first
+    # line, which the imports take, is one line further down.
+    head = "import math, torch, torch.nn.functional as F" + "\n" * max(start - 1, 1)
+    return Submission(head + textwrap.dedent("".join(lines)), fn.__name__)
 
 
 # ------------------------------------------------------------------------------------------- what came back

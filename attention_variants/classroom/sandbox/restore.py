@@ -19,44 +19,69 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attention_variants.classroom.contract.answer import MOST_LINES, Printed, one_line
 
-class _Silent(io.TextIOBase):
-    """Counts what is written to it, and keeps none of it."""
+from .limits import MOST_PRINTED
+
+
+class Output(io.TextIOBase):
+    """Takes what is printed: counts all of it, and keeps the beginning of what was printed since `begin`.
+
+    Attributes
+    ----------
+    count : int
+        How many characters were printed.
+    """
 
     def __init__(self) -> None:
         self.count = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was printed so far, but for the count."""
+        self._text, self._ends, self._is_open = "", 0, False
+
+    def printed(self) -> Printed:
+        """Give what was printed since `begin`: the first lines, and how many there are."""
+        number = self._ends + self._is_open
+        return Printed(tuple(map(one_line, self._text.split("\n")[: min(number, MOST_LINES)])), number)
 
     def writable(self) -> bool:
+        """It is written to."""
         return True
 
     def write(self, text: str) -> int:
+        """Take a piece of text."""
         self.count += len(text)
+        self._ends += text.count("\n")
+        self._is_open = not text.endswith("\n") if text else self._is_open
+        self._text += text[: MOST_PRINTED - len(self._text)]
         return len(text)
 
 
 @contextlib.contextmanager
-def unharmed() -> Iterator[Callable[[], int]]:
+def unharmed() -> Iterator[Output]:
     """Put back what a function may have changed: random states, defaults, modes, limits, and names in modules.
 
-    What is printed in the block is left out, and what is random there is so in the same way each time.
+    What is printed in the block does not appear, and what is random there is so in the same way each time.
 
     Yields
     ------
-    printed : callable
-        How many characters were printed so far.
+    output : Output
+        What was printed.
     """
     restores = [_names(), _settings_of_torch(), _settings_of_python(), _random_states()]
-    silent = _Silent()
+    output = Output()
     try:
         with (
-            contextlib.redirect_stdout(silent),
-            contextlib.redirect_stderr(silent),
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(output),
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")
             torch.default_generator.manual_seed(0)
             torch.set_num_threads(1)  # the tensors are tiny: handing them to more threads costs more than it saves
-            yield lambda: silent.count
+            yield output
     finally:
         for restore in restores:
             restore()

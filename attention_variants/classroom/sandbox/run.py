@@ -18,7 +18,9 @@ from attention_variants.classroom.contract.problems import Problem
 
 from .clock import TimeIsUp, alarm
 from .limits import ENOUGH_NOT_WRITTEN, LONGEST_ERROR, MOST_NUMBERS
-from .restore import unharmed
+from .restore import Output, unharmed
+from .signature import OtherSignature, expect_signature
+from .where import where
 
 
 def run_all(fn: Callable, questions: Sequence[Problem], seconds: float) -> tuple[list[Answer], int]:
@@ -42,11 +44,12 @@ def run_all(fn: Callable, questions: Sequence[Problem], seconds: float) -> tuple
         How many characters the function printed.
     """
     answers: list[Answer] = []
-    with unharmed() as printed:
+    with unharmed() as output:
         try:
             with alarm(seconds):
                 for question in questions:
-                    answers.append(ask(fn, question))
+                    output.begin()
+                    answers.append(ask(fn, question, output))
                     if len(answers) >= ENOUGH_NOT_WRITTEN and all(x.error and x.error.is_not_written for x in answers):
                         break
         except TimeIsUp:
@@ -54,20 +57,41 @@ def run_all(fn: Callable, questions: Sequence[Problem], seconds: float) -> tuple
     missing: Failure | None = Failure("time", seconds=seconds)
     if answers and all(x.error and x.error.is_not_written for x in answers):
         missing = answers[0].error
-    answers += [Answer(error=missing) for _ in questions[len(answers) :]]
-    return answers, printed()
+    unanswered = [Answer(error=missing) for _ in questions[len(answers) :]]
+    if unanswered:
+        unanswered[0].printed = output.printed()  # in the call in which its time was up
+    return [*answers, *unanswered], output.count
 
 
-def ask(fn: Callable, s: Problem) -> Answer:
-    """Put one question; whatever the function does, an answer comes back."""
+def ask(fn: Callable, s: Problem, output: Output | None = None) -> Answer:
+    """Put one question; whatever the function does, an answer comes back.
+
+    Parameters
+    ----------
+    fn : callable
+        The function.
+    s : Problem
+        The question.
+    output : Output, optional
+        Where what it prints goes; then the answer has what the first call printed.
+
+    Returns
+    -------
+    answer : Answer
+    """
     answer = Answer()
     inputs = tensors(s)
+    found: Any = None
     try:
+        expect_signature(fn, s.arguments(*inputs), s.options, of="variant", variant=s.exam.variant, call=s.exam.call)
         found = call(fn, s, inputs)
     except (TimeIsUp, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit too: it is the function's, not ours
         answer.error = raised(error)
+    if output is not None:
+        answer.printed = output.printed()
+    if answer.error is not None:
         return answer
     pair = _pair(found)
     if pair is None:
@@ -156,14 +180,17 @@ def call(fn: Callable, s: Problem, inputs: Sequence[Tensor | None]) -> Any:
 
 
 def raised(error: BaseException) -> Failure:
-    """An exception as data, however badly it behaves."""
+    """An exception as data, however badly it behaves, and where in the student's code it arose."""
+    if type(error) is OtherSignature:
+        return Failure("signature", more=error.more)
     try:
         words: str | None = str(error)
     except BaseException:
         words = None
     if words is not None and len(words) > LONGEST_ERROR:
         words = words[:LONGEST_ERROR] + " ..."
-    return Failure("raised", type(error).__name__, words)
+    place = where(error)
+    return Failure("raised", type(error).__name__, words, more={} if place is None else {"where": place})
 
 
 def _pair(found: Any) -> tuple[Any, Any] | None:

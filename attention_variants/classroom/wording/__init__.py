@@ -12,7 +12,7 @@ No code reads a sentence back: whatever is written here instead, the same is fou
 """
 
 from .class_page import BARS, CASES, CLASS_PAGE, STUDENT_PAGE, TERMINAL
-from .contract import GUARANTEES, PARTS, PROBLEMS
+from .contract import ABOUT_PARTS, GUARANTEES, PARTS, PROBLEMS
 from .filling import LISTS, Template, chosen, joined, listed, row, say
 from .findings import FOUND
 from .loading import FILES
@@ -22,6 +22,7 @@ from .sentences import Line, failure, given, lines, mistake, raised, rule, sente
 from .shapes import AROUND, SHAPES
 
 __all__ = [
+    "ABOUT_PARTS",
     "AROUND",
     "BARS",
     "CASES",

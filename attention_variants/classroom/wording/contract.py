@@ -65,6 +65,25 @@ PARTS = {
     "projections": "projections",
 }
 
+#: What each part asks, in a sentence.
+ABOUT_PARTS = {
+    "shapes": "a pair of tensors comes back, context and weights, each in the shape and the dtype that the inputs ask "
+    "for.",
+    "scores": "the score of a query and a key is q . k / sqrt(d_k).",
+    "softmax": "the weights of a query are the exponentials of its scores, divided by their sum.",
+    "weighted_sum": "the context of a query is the sum of the values, each times its weight.",
+    "batch": "each item of a batch gets the answer that it gets alone.",
+    "mask": "a blocked key has weight 0, and the allowed keys share the whole; a query with no key gets 0.",
+    "heads": "each head works on its own columns of q, k and v, and knows nothing of the other heads.",
+    "options": "each of is_causal, need_weights and dropout_p does what it says, and changes nothing else.",
+    "large_numbers": "with scores of about 40,000, or all far below zero, there is no NaN and no inf: the exponentials "
+    "do not overflow.",
+    "gradients": "the function can be trained: gradients reach q, k and v, and are the right ones.",
+    "side_effects": "the tensors that come in are not changed, and the same call gives the same answer again.",
+    "same_answer": "each number is the right one, in one problem after the other.",
+    "projections": "with the weights of the real layer, the outputs for real sentences are those of the real layer.",
+}
+
 #: What is guaranteed: by the key of a clause.
 GUARANTEES = {
     "pair_of_tensors": "a pair of tensors of the right shapes comes back",

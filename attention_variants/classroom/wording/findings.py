@@ -4,6 +4,9 @@
 FOUND = {
     # no pair, or of other shapes
     "raised": "it raised {error}",
+    "signature_variant": "variant {variant} is called as {call}; this function takes {takes}",
+    "signature_class": "a layer is made as {call}; this class takes {takes}",
+    "signature_layer": "the layer is called as {call}; this one takes {takes}",
     "time": "it did not finish within {seconds:g} seconds",
     "ended": "the process ended before the function had returned (exit, or os._exit?)",
     "wrote_too_much": "it wrote more into a file than it may",
@@ -91,6 +94,17 @@ ROWS = {
     "other_numbers_weights": ("  found     {found}", "  expected  {expected}"),
     "other_numbers_context": ("  found     {found}", "  expected  {expected}"),
     "other_numbers_of_the_layer": ("  found     {found}", "  expected  {expected}"),
+}
+
+#: Where in the student's code an exception arose, below its sentence: with the code of that line, or without.
+#: Below that, the tensors that it names, with their shapes.
+PLACES = {
+    "line": "  line {line}: {source}",
+    "line_of_a_cell": "  cell {cell}, line {line}: {source}",
+    "line_alone": "  in line {line}",
+    "line_of_a_cell_alone": "  in line {line} of cell {cell}",
+    "shapes": "  where {shapes}",
+    "shape": "{name} {shape}",
 }
 
 #: In place of the message of an exception.

@@ -14,7 +14,7 @@ from attention_variants.classroom.contract.problems import Problem
 
 from .contract import GIVEN, PROBLEMS
 from .filling import joined, listed, row, say
-from .findings import ERRORS, FOUND, ROWS
+from .findings import ERRORS, FOUND, PLACES, ROWS
 from .loading import NOT_LOADED, REMARKS, STOPS, UNREADABLE
 from .rules import RULES
 
@@ -59,6 +59,19 @@ def lines(told: Finding | Breach | Remark) -> list[Line]:
     for code, fields in _told(told.code, told.numbers):
         found.append(Line(say(_template(code), **fields)))
         found += [Line(say(template, **fields), is_row=True) for template in ROWS.get(code, ())]
+    return [*found, *_place_in_code(told.numbers.get("where"))]
+
+
+def _place_in_code(where: Mapping[str, Any] | None) -> list[Line]:
+    """The line of the student's code in which an exception arose, and the shapes of the tensors that it names."""
+    if not where:
+        return []
+    key = "line" if where["cell"] is None else "line_of_a_cell"
+    key += "_alone" if where["source"] is None else ""
+    found = [Line(say(PLACES[key], **where), is_row=True)]
+    if where["shapes"]:
+        shapes = [say(PLACES["shape"], name=name, shape=str(tuple(shape))) for name, shape in where["shapes"].items()]
+        found.append(Line(say(PLACES["shapes"], shapes=joined(shapes)), is_row=True))
     return found
 
 
@@ -211,6 +224,7 @@ def _of_a_stop(numbers: Mapping[str, Any]) -> str:
 
 #: Codes that are said in several ways: what is appended to the code, by its numbers.
 _WAYS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "signature": lambda numbers: f"_{numbers['of']}",
     "stopped": lambda numbers: "_lost" if numbers["signal"] is None else "_signal",
     "no_pair": lambda numbers: "" if numbers["length"] is None else "_of_several",
     "no_tensor": lambda numbers: "_none" if numbers["kind"] == "None" else "",
