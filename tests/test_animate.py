@@ -28,7 +28,7 @@ from attention_variants.lab.animation.paint import CAPTION, Painter, _Pen, _wrap
 from attention_variants.lab.animation.player import Animation
 from attention_variants.lab.code.trace import trace
 from attention_variants.lab.plots.axes import colormap
-from attention_variants.lab.plots.colors import BLOCKED, INK
+from attention_variants.lab.plots.colors import BLOCKED, INK, LINE_NOW
 from attention_variants.variants import VARIANTS, attention_loops, attention_matmul, attention_tiled
 
 pytestmark = pytest.mark.slow
@@ -905,7 +905,7 @@ def test_a_page_holds_everything_and_asks_for_nothing(tmp_path):
     assert "<title>attention_matmul, step by step</title>" in page
     data = data_of(page)
     pictures = short().pictures(scale)
-    assert set(data) == {"name", "size", "width", "parts", "frames", "seconds", "captions"}
+    assert set(data) == {"name", "size", "width", "parts", "code", "lines", "frames", "seconds", "captions"}
     assert tuple(data["size"]) == pictures[0].size
     assert data["width"] * scale == pictures[0].width
     assert data["seconds"] == short().seconds
@@ -945,6 +945,27 @@ def test_the_parts_hold_all_that_is_painted(kind, scale):
     assert len(columns) == (scale if kind == "one" else 0)
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+def test_the_player_knows_which_lines_run(scale):
+    """In a small window it shows those around them: where they are said to be, the ground of running lines is."""
+    moving = animate(7, *(torch.randn(6, 4) for _ in range(3)), max_frames=12)
+    pictures = moving.pictures(scale)
+    data = moving._data(moving._with_palette(pictures), scale)
+    (x, y, width, height), high = data["parts"][0], data["code"]
+    assert height % high == 0
+    assert {end - first for first, end in data["lines"]} >= {1, 2, 3}, "statements of several lines are there too"
+    for picture, (first, end) in zip(pictures, data["lines"], strict=True):
+        code = np.asarray(picture)[y : y + height, x : x + width]
+        lit = (code == rgb(LINE_NOW)).all(axis=-1).any(axis=1).nonzero()[0]
+        assert (lit.min(), lit.max() + 1) == (first * high, end * high)
+
+
+def test_beside_each_other_there_is_no_code_to_be_shown_in_part():
+    moving = animate(2, *qkv(), beside=3)
+    data = moving._data(moving._painted, 1)
+    assert data["code"] == 0
+
+
 # ---------------------------------------------------------------------------------------------------- in a notebook
 
 
@@ -963,7 +984,7 @@ def test_a_notebook_gets_a_player_a_picture_and_a_line():
 
 def test_the_player_has_the_frames():
     data = data_of(animation(4)._repr_mimebundle_()[0]["text/html"])
-    assert set(data) == {"name", "size", "width", "parts", "frames", "seconds", "captions"}
+    assert set(data) == {"name", "size", "width", "parts", "code", "lines", "frames", "seconds", "captions"}
     check_alike(drawn_over(data["frames"]), painted(4)[0])
     assert data["width"] == data["size"][0]
 

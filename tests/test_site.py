@@ -16,7 +16,7 @@ import nbformat
 import pytest
 import torch
 from course_notebooks import NOTEBOOKS as FOLDER
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 
 import attention_variants as av
 
@@ -160,7 +160,8 @@ def test_boxes_of_code_are_legible_when_they_are_turned_dark():
     assert "color-scheme:light" in show
     assert "color-scheme:light" in diff
     pairs = {(ink, "#FFFFFF") for ink in re.findall(r"[^-]color: ?(#\w{3,6})", show)}
-    pairs |= {("#1F2328", ground) for ground in re.findall(r"background: ?(#\w{6})", diff)}
+    grounds = re.findall(r"background: ?rgba\((\d+),(\d+),(\d+),([.\d]+)\)", diff)  # on white
+    pairs |= {("#1F2328", to_hex([1 - float(a) * (1 - int(c) / 255) for c in rgb])) for *rgb, a in grounds}
     assert len(pairs) > 8
     for ink, ground in pairs:
         light, dark = sorted((_luminance(_turned(colour, share)) for colour in (ink, ground)), reverse=True)

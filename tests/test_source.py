@@ -16,6 +16,7 @@ from rich.console import Console
 
 import attention_variants
 from attention_variants.lab.code.source import code_lines, diff, show
+from attention_variants.lab.plots.colors import ADDED, REMOVED
 from attention_variants.variants import (
     VARIANTS,
     attention_masked,
@@ -370,11 +371,11 @@ def test_diff_html_marks_and_colours_the_lines():
     assert _text_of(header) == "before → after: 5 lines changed"
     shown = [line.rstrip() for line in _text_of("<pre" + body).rstrip("\n").split("\n")]
     assert shown == str(change).splitlines()[1:]
-    grounds = [row.split("background:")[1][:7] for row in body.split('<span style="display:block')[1:]]
+    grounds = [row.split("background:")[1].split('"')[0] for row in body.split('<span style="display:block')[1:]]
     by_mark = {line.mark: set() for line in change.lines}
     for line, ground in zip(change.lines, grounds, strict=True):
         by_mark[line.mark].add(ground)
-    assert by_mark == {"-": {"#FDECE2"}, "+": {"#E0F3EC"}, " ": {"#FFFFFF"}, "~": {"#FFFFFF"}}
+    assert by_mark == {"-": {REMOVED}, "+": {ADDED}, " ": {"transparent"}, "~": {"transparent"}}
     assert re.search(r"<del [^>]*>before</del>", body)
     assert re.search(r"<ins [^>]*>after</ins>", body)
 

@@ -40,6 +40,7 @@ _SHADES = 27
 _CODE = 11  # pixels: the size of the letters of code
 _CODE_LETTERS = 58  # of a line of code; the rest goes to the next line
 _HIGHEST = 500  # pixels
+_FIRST_LINE = 12  # pixels: where the code begins, below the upper edge
 #: The height of the foot in which the caption stands, in pixels.
 CAPTION = 30
 
@@ -86,8 +87,7 @@ class Painter:
         self.width = width
         self.layout = Layout(board, (self.left, 8 if self.code else 58), width - 8, _HIGHEST, tokens)
         self.boxes = self.layout.boxes
-        self.code_height = len(self.lines) * LINE * self.code + 24
-        self.height = max(round(self.layout.bottom), self.code_height) + CAPTION
+        self.height = max(round(self.layout.bottom), len(self.lines) * LINE * self.code + 24) + CAPTION
         self.still = self._still()
 
     # What is painted once
@@ -148,7 +148,7 @@ class Painter:
                     pen.text((box.x - 5, (top + bottom) / 2), text, "Sans", SMALL, QUIET, anchor="rm")
 
     def _code_line(self, pen: _Pen, position: int, text: str, *, lit: bool = False) -> None:
-        y = 12 + position * LINE
+        y = _FIRST_LINE + position * LINE
         if lit:
             pen.fill((4, y - 1, self.left - 14, y + LINE - 1), LINE_NOW)
             pen.fill((4, y - 1, 7, y + LINE - 1), LINE_BAR)
@@ -206,12 +206,29 @@ class Painter:
 
         The caption is in neither: it would be too small there, and the player writes it out.
         """
-        height = self.height - CAPTION
+        height = min(round(self.layout.bottom) + 4, self.height - CAPTION)
         parts = [(0, 0, self.width, height)]
         if self.code:
             rule = self.left - 12
-            parts = [(0, 0, rule - 1, self.code_height), (rule + 2, 0, self.width - rule - 2, height)]
+            lines = (0, _FIRST_LINE - 1, rule - 1, len(self.lines) * LINE)
+            parts = [lines, (rule + 2, 0, self.width - rule - 2, height)]
         return [(x * self.scale, y * self.scale, w * self.scale, h * self.scale) for x, y, w, h in parts]
+
+    def running(self, frame: Frame) -> tuple[int, int]:
+        """Which lines of the code run, as it is painted.
+
+        Parameters
+        ----------
+        frame : Frame
+            One of the storyboard's.
+
+        Returns
+        -------
+        first, end : int
+            Counted from 0, a line that goes on below as two; both 0 where none runs.
+        """
+        at = [position for position, (number, _) in enumerate(self.lines) if number in frame.lines]
+        return (at[0], at[-1] + 1) if at else (0, 0)
 
     @property
     def palette(self) -> list[tuple[int, int, int]]:

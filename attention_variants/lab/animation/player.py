@@ -18,6 +18,7 @@ from attention_variants.lab.web.view import bundle, element, in_base64, page
 from .captions import Event, Kind
 from .encode import encode_png, only_changes, with_one_palette, write_gif, write_mp4
 from .frames import Frame, Storyboard
+from .layout import LINE
 from .paint import Painter
 
 #: An animation has at most so many frames.
@@ -179,7 +180,7 @@ class Animation:
 
     def _data(self, pictures: Sequence[Image.Image], scale: int) -> dict[str, Any]:
         """What the player shows."""
-        frames = []
+        frames, painters = [], self._painters(scale)
         for picture in only_changes(pictures):
             change = picture.convert("RGBA")
             left, top, right, bottom = change.getbbox() or (0, 0, 1, 1)  # where nothing changes, one clear pixel
@@ -187,7 +188,9 @@ class Animation:
         return {
             "name": self._title,
             "size": pictures[0].size,
-            "parts": _parts(self._painters(scale)),
+            "parts": _parts(painters),
+            "code": LINE * scale * painters[0].code,
+            "lines": [painters[0].running(both[0]) for both in self._together()],
             "width": pictures[0].width // scale,
             "frames": frames,
             "seconds": self.seconds,

@@ -25,7 +25,6 @@ from attention_variants.lab.plots.colors import (
     PAGE_GROUND,
     PAGE_HEADER,
     PAGE_INK,
-    PAGE_QUIET,
     PAGE_RULE,
     REMOVED,
     REMOVED_WORDS,
@@ -37,20 +36,35 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 
+
+def _themed(what: str, light: str, theirs: str) -> str:
+    """A property that takes a colour of JupyterLab's theme, and where there is none, or it is removed, a light one."""
+    return f"{what}:{light};{what}:var(--jp-{theirs},{light})"
+
+
 # Everything inline, and ground as well as letters: style sheets of a theme then cannot make it unreadable,
-# and viewers that drop styles still show the text.
-_BOX = (
-    f"border:1px solid {PAGE_RULE};border-radius:4px;overflow:hidden;background:{PAGE_GROUND};color:{PAGE_INK};"
-    "color-scheme:light"
-)
+# and viewers that drop styles still show the text. JupyterLab drops variables from what it does not trust.
+_GROUND, _INK = _themed("background", PAGE_GROUND, "layout-color1"), _themed("color", PAGE_INK, "content-font-color1")
+_BOX = f"border:1px solid {PAGE_RULE};border-radius:4px;overflow:hidden;{_GROUND};{_INK};color-scheme:light"
 _HEADER = (
-    f"padding:4px 12px;border-bottom:1px solid {PAGE_RULE};background:{PAGE_HEADER};color:{PAGE_QUIET};"
-    "font-size:12px;line-height:1.5"
+    f"padding:4px 12px;border-bottom:1px solid {PAGE_RULE};background:{PAGE_HEADER};font-size:12px;line-height:1.5"
 )
 _PRE = (
-    f"margin:0;padding:8px 12px;border:0;background:{PAGE_GROUND};color:{PAGE_INK};white-space:pre;overflow-x:auto;"
+    f"margin:0;padding:8px 12px;border:0;{_GROUND};{_INK};white-space:pre;overflow-x:auto;"
     "font-family:Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:12.5px;line-height:1.35"
 )
+# What JupyterLab's editor calls the colours of the style below; black is the colour of the letters around it.
+_EDITOR = {
+    "#A90D91": "keyword",
+    "#5B269A": "builtin",
+    "#C41A16": "string",
+    "#177500": "comment",
+    "#1C01CE": "number",
+    "#2300CE": "number",
+    "#3F6E75": "property",
+    "#836C28": "property",
+    "#633820": "keyword",
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,6 +116,8 @@ class Code:
         # On white, every colour of this style has a contrast of at least 4.5, the WCAG's bound for text.
         formatter = HtmlFormatter(noclasses=True, nowrap=True, style="xcode")
         code = highlight(self.text, PythonLexer(), formatter).rstrip("\n")
+        code = re.sub(r'<span style="color: #000">(.*?)</span>', r"\1", code)
+        code = re.sub(r'(?<=<span style=")color: (#\w+)', _as_in_the_editor, code)
         return _box(f"{html.escape(self.name)} &middot; {html.escape(self.place)}", code)
 
 
@@ -198,7 +214,7 @@ class Diff:
         grounds = {"-": (REMOVED, REMOVED_WORDS), "+": (ADDED, ADDED_WORDS)}
         rows = []
         for line in self.lines:
-            ground, strong = grounds.get(line.mark, (PAGE_GROUND, PAGE_GROUND))
+            ground, strong = grounds.get(line.mark, ("transparent", "transparent"))
             tag = "del" if line.mark == "-" else "ins"
             text, end = "", 0
             for start, stop in line.emphasis:
@@ -207,9 +223,9 @@ class Diff:
                 text += f'<{tag} style="text-decoration:none;font-weight:bold;background:{strong}">{words}</{tag}>'
                 end = stop
             text += html.escape(line.text[end:])
-            colour = PAGE_INK if line.mark in grounds else PAGE_QUIET
+            faint = "" if line.mark in grounds else "opacity:0.75;"
             # The mark is left out when the code is selected and copied.
-            mark = f'<span style="color:{colour};user-select:none;-webkit-user-select:none">{line.mark} </span>'
+            mark = f'<span style="{faint}user-select:none;-webkit-user-select:none">{line.mark} </span>'
             rows.append(f'<span style="display:block;padding:0 12px;background:{ground}">{mark}{text}\n</span>')
         # As wide as the longest line, so that the grounds reach as far as one can scroll.
         body = f'<span style="display:inline-block;min-width:100%">{"".join(rows)}</span>'
@@ -455,6 +471,18 @@ def _emphasis(before: str, after: str) -> tuple[tuple[tuple[int, int], ...], tup
             else:
                 found.append((first, last))
     return tuple(spans[0]), tuple(spans[1])
+
+
+def _as_in_the_editor(color: re.Match[str]) -> str:
+    kind = _EDITOR.get(color[1])
+    if kind is None:
+        return "color:inherit"
+    themed = _themed("color", color[1], f"mirror-editor-{kind}-color")
+    if kind != "comment":
+        return themed
+    # In the dark theme it has a contrast of 3.5 alone.
+    name, mixed = themed.rsplit(":", 1)
+    return f"{name}:color-mix(in srgb,{mixed} 70%,currentColor)"
 
 
 def _box(header: str, code: str, *, style: str = "") -> str:

@@ -71,8 +71,9 @@ PARTS: dict[str, str] = {
 }
 
 # Code in a notebook, as HTML
-PAGE_INK, PAGE_QUIET, PAGE_RULE = "#1F2328", "#57606A", "#D0D7DE"  # letters, letters of the second rank, lines
-PAGE_GROUND, PAGE_HEADER = "#FFFFFF", "#F6F8FA"
-#: A line that goes and one that comes, and in it the words that differ.
-REMOVED, REMOVED_WORDS = "#FDECE2", "#F7BE9A"
-ADDED, ADDED_WORDS = "#E0F3EC", "#93DABF"
+PAGE_INK, PAGE_QUIET, PAGE_GROUND = "#1F2328", "#57606A", "#FFFFFF"  # letters, letters of the second rank, ground
+# What lies on a ground that may be light or dark lets it through: lines, headers,
+PAGE_RULE, PAGE_HEADER = "rgba(128,128,128,0.35)", "rgba(128,128,128,0.08)"
+#: a line that goes and one that comes, and in it the words that differ.
+REMOVED, REMOVED_WORDS = "rgba(213,94,0,0.12)", "rgba(213,94,0,0.4)"
+ADDED, ADDED_WORDS = "rgba(0,158,115,0.12)", "rgba(0,158,115,0.4)"

@@ -33,6 +33,7 @@ function decode({ view, tensors }) {
 
 const minus = (text) => text.replace("-", "−");
 const digits = (number) => (number === 0 ? "0" : minus(number.toPrecision(4)));
+const [NUMBERS, GAP, CHECK] = [196, 16, 20]; // pixels: how wide the numbers are, what lies between two panels, a line
 const share = (weight) => weight.toFixed(2);
 const room = (texts, size) => Math.max(...texts.map((text) => text.length)) * size * 0.6 + 10; // pixels, about
 
@@ -42,7 +43,7 @@ function shade(color, weight) {
   return `rgb(${channel(1)}, ${channel(3)}, ${channel(5)})`;
 }
 
-function render({ data, el }) {
+function render({ data, el, maxHeight }) {
   const { colors, kind, views, start } = data;
   const state = { ...start, key: null, all: false }; // key null: the one that the query gives the largest weight
   let view = decode(views[state.view]);
@@ -86,7 +87,7 @@ function render({ data, el }) {
   const all = html("input", { type: "checkbox", onchange: () => choose({ all: all.checked }) });
   const control = (title, input, kind = "") => html("label", { class: kind }, html("span", {}, title), input);
   const controls = html("div", { class: "controls" }, control(kind, sentence, "wide"), control("head", head),
-    control("query token", query), control("key token", key), control("lines of all queries", all, "check"));
+    control("query token", query), control("key token", key));
 
   function listTokens() {
     const tokens = () => view.tokens.map((token, i) => option(i, `${i}  ${token}`));
@@ -110,25 +111,36 @@ function render({ data, el }) {
     reading.replaceChildren(`In head ${state.head}, `, html("b", {}, name(state.query)), ` ${what}`);
   }
 
-  // Where cells and rows are. Beside each other, the lines begin and end level with the rows of the heat map.
-  const lines = html("div");
-  const map = html("div", { tabindex: 0, role: "group", onkeydown: step, ...ownKeys,
+  // Where cells and rows are: the cells as large as width and height allow. The numbers stand beside the map; where all
+  // three fit, the lines stand before it and begin and end level with its rows; what is too large is moved in its box.
+  const lines = html("div", { class: "moved" });
+  const map = html("div", { class: "moved", tabindex: 0, role: "group", onkeydown: step, ...ownKeys,
     "aria-label": "Heat map: the arrow keys up and down choose the query, left and right the key." });
 
   function layout() {
-    const side = room(view.tokens, 12);
+    const width = panels.clientWidth || 800;
+    const [side, name] = [room(view.tokens, 12), room(view.tokens, 13)];
     const end = 0.7 * room(view.tokens.slice(-1), 12); // the last label leans beyond its column
-    const square = Math.min(Math.max(Math.floor(((map.clientWidth || 600) - side - end) / view.T), 13), 30);
-    const upright = square < 17; // narrow columns leave no space for labels that lean
-    const top = upright ? side : 0.75 * side + 6;
-    const beside = lines.getBoundingClientRect().left !== map.getBoundingClientRect().left;
-    const pitch = Math.max(square, beside ? 16 : 22);
-    return { side, square, upright, top, pitch, first: beside ? top : 22, W: side + view.T * square + end };
+    const cells = (left) => Math.floor((left - side - end) / view.T);
+    const thin = 2 * name + 100; // the lines as narrow as they can be
+    const columns = cells(width - thin - NUMBERS - 2 * GAP) >= 14 ? 3 : width >= 480 ? 2 : 1;
+    const across = width - { 3: thin + NUMBERS + 2 * GAP, 2: NUMBERS + GAP, 1: 0 }[columns];
+    panels.dataset.columns = columns;
+    // What stands above the panels, the labels of the columns and the legend take from the height.
+    const down = maxHeight() - (panels.getBoundingClientRect().top - root.getBoundingClientRect().top) - 60;
+    const leaning = (square) => square >= 17; // narrow columns leave no space for labels that lean
+    const above = (square) => (leaning(square) ? 0.75 * side + 6 : side);
+    const square = Math.min(Math.max(Math.min(cells(across), Math.floor((down - side) / view.T)), 10), 30);
+    const top = above(square);
+    const pitch = columns === 3 ? square : 18;
+    const W = side + view.T * square + end;
+    return { side, square, upright: !leaning(square), top, pitch, first: columns === 3 ? top - CHECK : 22, W,
+      wide: columns === 3 ? Math.min(width - W - NUMBERS - 2 * GAP, 460) : Math.min(width, 460), down };
   }
 
-  function drawLines({ pitch, first }) {
+  function drawLines({ pitch, first, wide }) {
     const left = room(view.tokens, 13);
-    const W = Math.max(Math.min(lines.clientWidth || 360, 460), 2 * left + 120);
+    const W = Math.max(wide, 2 * left + 100);
     const right = W - left - 40;
     const y = (i) => first + (i + 0.5) * pitch;
     const line = (i, j, thickest, strength) => {
@@ -136,7 +148,7 @@ function render({ data, el }) {
       const middle = (left + right) / 2;
       const d = `M${left},${y(i)} C${middle},${y(i)} ${middle},${y(j)} ${right},${y(j)}`;
       return svg("path", { d, fill: "none", stroke: colors.weights, "data-key": j,
-        "stroke-width": thickest * weight, opacity: strength * (0.3 + 0.7 * weight) });
+        "stroke-width": thickest * weight, opacity: strength * (0.5 + 0.5 * weight) });
     };
     const tokens = [...view.tokens.keys()];
     const others = state.all ? tokens.filter((i) => i !== state.query) : [];
@@ -173,6 +185,7 @@ function render({ data, el }) {
     event.preventDefault(); // or the page would scroll
     const [i, j] = cell().map((n, axis) => Math.min(Math.max(n + move[axis], 0), view.T - 1));
     choose(move[0] ? { query: i } : { key: j });
+    box.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
   function drawMap({ side, square, upright, top, W }) {
@@ -202,6 +215,7 @@ function render({ data, el }) {
     const pick = ([i, j]) => choose({ query: i, key: j });
     fill(drawn, { onpointermove: (event) => hover(pointed(event)), onpointerleave,
       onclick: (event) => pointed(event) && pick(pointed(event)) }, []);
+    map.classList.toggle("small", square < 12);
     map.replaceChildren(drawn);
     legend.lastChild.hidden = !view.blocked.includes(1);
   }
@@ -220,7 +234,7 @@ function render({ data, el }) {
       "aria-label": `${title}: ${numbers.map((n) => minus(n.toFixed(2))).join(", ")}` },
       ...numbers.map(bar), svg("path", { d: `M0,0 H${numbers.length}`, stroke: colors.ink, class: "zero" }));
     const words = (text) => html("span", {}, text);
-    return html("div", { class: "bars" }, words(title), drawn, words(`up to ±${digits(largest)}`));
+    return html("div", { class: "bars" }, words(title), words(`up to ±${digits(largest)}`), drawn);
   }
 
   function drawNumbers() {
@@ -238,8 +252,8 @@ function render({ data, el }) {
     const [from, to] = [html("b", {}, name(i)), html("b", {}, name(j))];
     about.replaceChildren(`In head ${state.head}, `, from, " gives ", to, ` ${digits(weight)} of its weight.`);
     const less = largest < 0 ? `(${digits(largest)})` : digits(largest);
-    const card = (title, number, how, color = "#8c959f") => html("li", { style: `border-top-color: ${color}` },
-      html("span", {}, title), html("b", {}, digits(number)), html("span", {}, how));
+    const card = (title, number, how, color = "#8c959f") => html("li", { style: `border-color: ${color}` },
+      html("span", {}, title), html("b", {}, digits(number)), html("span", { class: "how" }, how));
     steps.replaceChildren(
       card("q·k", product, `the sum of the ${view.d_k} products`, colors.scores),
       card("score", score, `${digits(product)} / √${view.d_k}`, colors.scores),
@@ -255,13 +269,15 @@ function render({ data, el }) {
     drawLines(places);
     drawMap(places);
     drawNumbers();
+    for (const box of [lines, map]) box.style.maxHeight = `${Math.max(places.down, 200)}px`;
   }
   const panel = (kind, title, ...parts) => html("section", { class: kind }, html("h2", {}, title), ...parts);
-  const style = `--ink: ${colors.ink}; --q: ${colors.q}; --weights: ${colors.weights}`;
-  el.append(html("div", { class: "av-explorer", style }, controls, reading,
-    html("div", { class: "panels" }, panel("looks", "Where the query looks", lines),
-      panel("map", "All queries, the chosen one framed", map, legend)),
-    panel("numbers", "The numbers behind one cell", about, bars, steps)));
+  const panels = html("div", { class: "panels" }, panel("looks", "Where the query looks", control("lines of all queries", all, "check"), lines),
+    panel("map", "All queries, the chosen one framed", map, legend),
+    panel("numbers", "One cell in numbers", about, bars, steps));
+  const style = `--drawn: ${colors.ink}; --q: ${colors.q}; --weights: ${colors.weights}; --numbers: ${NUMBERS}px; --gap: ${GAP}px; --check: ${CHECK}px`;
+  const root = html("div", { class: "av-explorer", style }, controls, reading, panels);
+  el.append(root);
   listTokens();
   draw();
 

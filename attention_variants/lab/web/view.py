@@ -1,8 +1,10 @@
 """What moves under the reader's hand: one view in JavaScript, in the output of a cell or on a page of its own.
 
-A view is a pair of files in ``lab/web``: ``name.js``, a module whose default export has ``render({ data, el })``, and
-``name.css``. All it shows is in ``data``, a dictionary that Python made from the running code: it asks neither a kernel
-nor a network for anything.
+A view is a pair of files in ``lab/web``: ``name.js``, a module whose default export has
+``render({ data, el, maxHeight })``, and ``name.css``. All it shows is in ``data``, a dictionary that Python made from
+the running code: it asks neither a kernel nor a network for anything. ``maxHeight()`` is how high it may be, in CSS
+pixels, to be seen all at once: what JupyterLab leaves of a window for a notebook is a little more. Its colours are
+those of JupyterLab's theme, whose variables reach into it; elsewhere it is light.
 
 `element` is HTML that carries all of it: a picture, one line, and a script that puts the view in their place. So an
 output lasts as long as the file that it is saved in, with or without a kernel, in whatever shows notebooks. Where
@@ -45,7 +47,9 @@ const style = document.createElement("style");
 style.textContent = {css};
 host.attachShadow({{ mode: "open" }}).append(style, el);
 place.replaceChildren(host);
-view.render({{ data, el }});
+// A frame of a page is as high as what is in it, so its height says nothing.
+const maxHeight = () => 0.8 * (window === parent ? innerHeight : screen.height);
+view.render({{ data, el, maxHeight }});
 }})();
 </script>
 </div>"""
