@@ -843,7 +843,7 @@ def test_a_page_may_end_in_either(tmp_path, name):
 
 def test_a_film_without_its_program_is_an_error_that_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # import raises ImportError
-    with pytest.raises(ImportError, match=r'needs imageio-ffmpeg: pip install "attention-variants\[lab\]", or save'):
+    with pytest.raises(ImportError, match=r'needs imageio-ffmpeg: pip install "attention-variants\[video\]", or save'):
         short().save(tmp_path / "steps.mp4")
     assert not list(tmp_path.iterdir())
 
