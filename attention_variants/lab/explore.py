@@ -213,7 +213,7 @@ class _View:
 class Exploration:
     """Sentences to look into, as `explore` returns them.
 
-    In JupyterLab it is a widget; where there is no kernel, a picture of its first view. Nothing in it changes.
+    A notebook stores it; where no script may run, a picture of its first view is seen. Nothing in it changes.
     """
 
     def __init__(self, views: Sequence[_View], start: int, head: int, kind: str = "sentence") -> None:
