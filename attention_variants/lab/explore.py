@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -602,7 +603,8 @@ def _base64(x: Tensor | np.ndarray, dtype: str) -> str:
 
 
 def _in_16_bits(x: Tensor) -> dict[str, Any]:
-    unit = max(float(x.abs().max()), 1e-30) / (2**15 - 1)
+    # A power of two: it is the same wherever the numbers are computed, whose last digits are not.
+    unit = 2.0 ** math.ceil(math.log2(max(float(x.abs().max()), 1e-30) / (2**15 - 1)))
     return {"unit": unit, "numbers": _base64((x.double() / unit).round(), "<i2")}
 
 
