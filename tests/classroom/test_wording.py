@@ -310,6 +310,8 @@ READ = {
     "classroom/nbgrader/plain_code.py": {" and lacks_keys\\(.*\\):"},  # Python code
     "classroom/sandbox/rules.py": {"numbers from the kernel"},  # the key of a count
     "lab/bench/machine.py": {"model name"},  # a line of /proc/cpuinfo
+    # the HTML of Pygments
+    "lab/code/source.py": {'<span style="color: #000">(.*?)</span>', r'(?<=<span style=")color: (#\w+)'},
     "lab/web/view.py": {"const view = "},  # JavaScript
     "model/dates.py": {"day first"},  # an argument
 }
