@@ -30,6 +30,7 @@ from torch import Tensor
 from attention_variants.variants import multihead_attention
 from attention_variants.variants.checks import check_mask_dtype
 
+from .animation.encode import with_one_palette
 from .code.trace import trace
 from .examples import list_examples, load_example
 from .measure.reference import WEIGHTS_OF_A_MODEL
@@ -377,13 +378,15 @@ class Exploration:
         view, head, i, j = self._cell(self._start, None, None, None)
         # Not by way of pyplot: the notebook would show the figure a second time.
         figure = _draw_view(Figure(figsize=_size(view)), view, self.numbers(sentence=self._start), i, j)
-        png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=_DPI, facecolor="white")
+        drawn, png = io.BytesIO(), io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=_DPI, facecolor="white")
+        (picture,) = with_one_palette([Image.open(drawn).convert("RGB")])  # a third of the bytes
+        picture.save(png, "PNG", optimize=True)
         alt = f"Where {view.name(i)!r} looks in head {head} of {view.sentence!r}: it {self._reading()}."
         element = web.element(
             "explorer",
             self.data(),
-            picture=Image.open(png),
+            picture=picture,
             alt=alt,
             line="A picture of the explorer. Run this cell to choose sentence, head and token.",
         )
