@@ -16,11 +16,11 @@ FLAGS = (
 ).split()
 TOKEN = "local"  # of the JupyterLab of the tests
 # The toolbar says "idle" before there is a session, and a command given then is lost: ask the notebook itself.
-READY = """() => {
+READY = """(name) => {
   const widget = window.jupyterapp?.shell.currentWidget;
   const kernel = widget?.sessionContext?.session?.kernel;
-  return widget?.context?.isReady && widget.sessionContext.isReady && kernel?.connectionStatus === "connected"
-    && kernel.status === "idle";
+  return widget?.context?.path.endsWith(name) && widget.context.isReady && widget.sessionContext.isReady
+    && kernel?.connectionStatus === "connected" && kernel.status === "idle";
 }"""
 CANVAS = "(canvas) => canvas.toDataURL()"
 # On GitHub there is one: a suite that is skipped there would look like one that passed.
@@ -39,7 +39,12 @@ def listen(page) -> None:
 
 def open_in_lab(page, address: str, name: str) -> None:
     page.goto(f"{address}lab/tree/notebooks/{name}.ipynb?token={TOKEN}&reset")
-    page.wait_for_function(READY, timeout=90_000)
+    wait_for_notebook(page, f"{name}.ipynb")
+
+
+def wait_for_notebook(page, name: str) -> None:
+    """Until a notebook is in front, and its kernel is there and idle."""
+    page.wait_for_function(READY, arg=name, timeout=90_000)
 
 
 def run_and_save(page) -> None:

@@ -12,15 +12,9 @@ from pathlib import Path
 
 import pytest
 import set_up
-from in_browser import listen, needs_browser
+from in_browser import listen, needs_browser, wait_for_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
-OPENED = """(name) => {
-  const widget = window.jupyterapp?.shell.currentWidget;
-  const kernel = widget?.sessionContext?.session?.kernel;
-  return widget?.context?.path.endsWith(name) && widget.context.isReady && widget.sessionContext.isReady
-    && kernel?.connectionStatus === "connected" && kernel.status === "idle";
-}"""
 TABS = "() => [...window.jupyterapp.shell.widgets('main')].map((widget) => widget.title.label)"
 CHANGED = "() => [...window.jupyterapp.shell.widgets('main')].filter((widget) => widget.context.model.dirty).length"
 KERNELS = """async () => {
@@ -75,7 +69,7 @@ def page(browser, opened):
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     listen(page)
     page.goto(opened[0])
-    page.wait_for_function(OPENED, arg="00_start_here.ipynb", timeout=90_000)
+    wait_for_notebook(page, "00_start_here.ipynb")
     page.wait_for_timeout(1000)  # for what JupyterLab may still do to a notebook that it has opened
     yield page
     assert page.complaints == []
@@ -92,7 +86,7 @@ def test_a_notebook_that_is_only_read_stays_as_it_is(page, opened):
     stored = {path.name: path.read_bytes() for path in folder.glob("*.ipynb")}
     page.evaluate(LAST)
     page.get_by_role("link", name="01, the definition in loops").click()
-    page.wait_for_function(OPENED, arg="01_loops.ipynb", timeout=90_000)
+    wait_for_notebook(page, "01_loops.ipynb")
     page.wait_for_timeout(1000)
     assert page.evaluate(CHANGED) == 0
     assert page.evaluate(KERNELS) == 2

@@ -17,7 +17,7 @@ from pathlib import Path
 import axe_playwright_python
 import pytest
 from filelock import FileLock
-from in_browser import explore, listen, needs_browser, play
+from in_browser import explore, needs_browser, play
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDE, NARROW = 1280, 390
@@ -97,9 +97,8 @@ def address(site):
 
 
 @pytest.fixture
-def new_page(browser, address, site):
-    """Makes pages to which nothing answers but the site, and which keep what goes wrong on them."""
-    context = browser.new_context(viewport={"width": WIDE, "height": 900})
+def new_page(new_page, address, site):
+    """Makes pages to which nothing answers but the site."""
     own = (address, f"file://{site}", "data:", "blob:")
 
     def guard(route):
@@ -109,21 +108,14 @@ def new_page(browser, address, site):
             route.request.frame.page.complaints.append(f"asks for {route.request.url}")
             route.abort()
 
-    context.route("**/*", guard)
-
-    def new_page():
-        page = context.new_page()
-        listen(page)
+    def guarded():
+        page = new_page()
+        page.context.route("**/*", guard)  # what a page opens is guarded too
+        page.set_viewport_size({"width": WIDE, "height": 900})
         page.on("requestfailed", lambda request: page.complaints.append(f"not there: {request.url}"))
         return page
 
-    yield new_page
-    context.close()
-
-
-@pytest.fixture
-def page(new_page):
-    return new_page()
+    return guarded
 
 
 def pages(site: Path) -> list[str]:

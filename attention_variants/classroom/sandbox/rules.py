@@ -108,7 +108,7 @@ def rules_of(variant: int) -> RulesOfOne:
     Returns
     -------
     rules : RulesOfOne
-        None of them, if the variant has no entry in `RULES`; `wording.no_rules` says so.
+        None of them, if the variant has no entry in `RULES`; the remark "no_rules" says so.
     """
     one = describe_variant(variant)
     return RULES[one.name] if _OWN.get(one.name) is one.function else RulesOfOne()

@@ -171,7 +171,7 @@ class Painter:
         """
         image = self.still.copy()
         pen = _Pen(image, self.scale)
-        lines = [(at, text) for at, (number, text) in enumerate(self.lines) if number in frame.lines]
+        lines = self._lines_that_run(frame)
         if self.code:
             for position, text in lines:
                 self._code_line(pen, position, text, lit=True)
@@ -227,8 +227,12 @@ class Painter:
         first, end : int
             Counted from 0, a line that goes on below as two; both 0 where none runs.
         """
-        at = [position for position, (number, _) in enumerate(self.lines) if number in frame.lines]
-        return (at[0], at[-1] + 1) if at else (0, 0)
+        lines = self._lines_that_run(frame)
+        return (lines[0][0], lines[-1][0] + 1) if lines else (0, 0)
+
+    def _lines_that_run(self, frame: Frame) -> list[tuple[int, str]]:
+        """Of the code as it is painted, with the place of each line."""
+        return [(at, text) for at, (number, text) in enumerate(self.lines) if number in frame.lines]
 
     @property
     def palette(self) -> list[tuple[int, int, int]]:
