@@ -37,7 +37,8 @@ _ELEMENT = """\
 <script>
 (() => {{
 "use strict";
-const place = document.currentScript.parentElement;
+const script = document.currentScript;
+const place = script.closest(".av-view") ?? script.parentElement.querySelector(".av-view");
 {script}
 const data = {data};
 const host = document.createElement("div");
