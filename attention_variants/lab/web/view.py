@@ -27,9 +27,10 @@ VIEW = '<div class="av-view">'
 
 _FOLDER = Path(__file__).parent
 
-# The script is no module: only a plain one can ask which element it stands in. What a view shows is kept apart
-# from the style sheets around it, and they from its own, by a shadow root. In JupyterLab some keys are commands, unless
-# the element with the focus says otherwise.
+# The script is no module: only a plain one can ask which element it stands in. VS Code and the classic Notebook run a
+# copy of it elsewhere, behind the output or in the head of the page: it takes the first that has not run. What a view
+# shows is kept apart from the style sheets around it, and they from its own, by a shadow root. In JupyterLab some keys
+# are commands, unless the element with the focus says otherwise.
 _ELEMENT = """\
 <div class="av-view">
 <img src="{picture}" alt="{alt}" style="max-width: 100%; background: #fff">
@@ -38,7 +39,7 @@ _ELEMENT = """\
 (() => {{
 "use strict";
 const script = document.currentScript;
-const place = script.closest(".av-view") ?? script.parentElement.querySelector(".av-view");
+const place = script.closest(".av-view") ?? document.querySelector(".av-view > script").parentElement;
 {script}
 const data = {data};
 const host = document.createElement("div");
