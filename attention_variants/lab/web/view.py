@@ -4,7 +4,7 @@ A view is a pair of files in ``lab/web``: ``name.js``, a module whose default ex
 ``render({ data, el, maxHeight })``, and ``name.css``. All it shows is in ``data``, a dictionary that Python made from
 the running code: it asks neither a kernel nor a network for anything. ``maxHeight()`` is how high it may be, in CSS
 pixels, to be seen all at once: what JupyterLab leaves of a window for a notebook is a little more. Its colours are
-those of JupyterLab's theme, whose variables reach into it; elsewhere it is light.
+those of the theme of JupyterLab or VS Code, whose variables reach into it; elsewhere it is light.
 
 `element` is HTML that carries all of it: a picture, one line, and a script that puts the view in their place. So an
 output lasts as long as the file that it is saved in, with or without a kernel, in whatever shows notebooks. Where
