@@ -42,8 +42,7 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
     },
     "09_date_model": {"text": ["1/2/98", "Wednesday, 30 September 2015", "2015-09-30"]},
     "10_side_by_side": {
-        "sentences": [["Dog bites"], ["cat", "Dog bites", "tired"], ["The bank lent him money.", "Man bites dog."]],
-        "variant": [1, 5, 4],
+        "sentences": [["Dog bites"], ["cat", "Dog bites", "Man bites", "money"], ["money", "picnic"]],
     },
     "11_real_model": {
         "sentence": [
