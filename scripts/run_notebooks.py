@@ -8,6 +8,7 @@ you can look, but counts as failed.
 from __future__ import annotations
 
 import argparse
+import html
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,8 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from attention_variants.lab.plots.panels import PANELS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK_METADATA = {
@@ -49,8 +52,41 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}) and "alt" in cell.metadata:
                 output.metadata["image/png"] = {"alt": cell.metadata["alt"]}
+                said = output.data.get("text/html", "")
+                if said.startswith(PANELS):  # HTML has its words in itself
+                    rest = said.removeprefix(PANELS).partition('"')[2]
+                    output.data["text/html"] = f'{PANELS}{html.escape(cell.metadata["alt"])}"{rest}'
         cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in cell.metadata if key in CELL_METADATA})
     return notebook
+
+
+def client(notebook: NotebookNode, folder: Path, *, allow_errors: bool = False) -> NotebookClient:
+    """Say how a notebook is executed: in a fresh kernel, in a folder.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Gets the outputs.
+    folder : Path
+        Where its kernel runs.
+    allow_errors : bool, default False
+        Whether to go on after a cell that fails.
+
+    Returns
+    -------
+    client : NotebookClient
+        Call its ``execute``.
+    """
+    return NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # the kernel's own remarks are not about the notebook
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        coalesce_streams=True,  # two prints are one output, however their messages were sent
+        allow_errors=allow_errors,
+    )
 
 
 def run(path: Path) -> list[str]:
@@ -67,17 +103,8 @@ def run(path: Path) -> list[str]:
         What is wrong with it; empty if nothing is.
     """
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_TIMEOUT,
-        kernel_name="python3",
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # the kernel's own remarks are not about the notebook
-        resources={"metadata": {"path": str(path.parent)}},
-        record_timing=False,
-        coalesce_streams=True,  # two prints are one output, however their messages were sent
-    )
     try:
-        client.execute()
+        client(notebook, path.parent).execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         return [f"{path.name} stays as it was, for it failed:\n{error}"]
     path.write_text(nbformat.writes(normalise(notebook)) + "\n", encoding="utf-8")
