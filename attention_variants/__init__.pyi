@@ -12,6 +12,8 @@ from .classroom.check import check as check
 from .classroom.check_layer import check_layer as check_layer
 from .classroom.misconceptions import MISCONCEPTIONS as MISCONCEPTIONS
 from .lab.animation.animate import animate as animate
+from .lab.animation.films import animate_figure as animate_figure
+from .lab.animation.films import animate_writing as animate_writing
 from .lab.code.source import code_lines as code_lines
 from .lab.code.source import diff as diff
 from .lab.code.source import show as show
