@@ -24,6 +24,7 @@ from .lab.measure.compare import compare as compare
 from .lab.measure.same import same_answer as same_answer
 from .lab.plots.chain import plot_chain as plot_chain
 from .lab.plots.colors import COLORS as COLORS
+from .lab.plots.dates import plot_probabilities as plot_probabilities
 from .lab.plots.dates import plot_reading as plot_reading
 from .lab.plots.diagrams import plot_staircase as plot_staircase
 from .lab.plots.diagrams import plot_transformer as plot_transformer
