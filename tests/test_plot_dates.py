@@ -72,7 +72,7 @@ def test_the_probabilities_are_drawn_as_they_are(reading):
     labels = [text.get_text() for text in ax.get_xticklabels()]
     assert labels == list("-0123456789⏎")
     columns = [TARGET_TOKENS.index(token) for token in labels]
-    np.testing.assert_array_equal(image.get_array(), reading.probabilities[:, columns])
+    np.testing.assert_array_equal(image.get_array(), reading.probabilities[:, columns].numpy())
     assert image.get_clim() == (0, 1)
     assert [text.get_text() for text in ax.get_yticklabels()] == list("12⏎")
     assert [text.get_text() for text in ax.texts] == ["0.600", "0.700", "0.800"]

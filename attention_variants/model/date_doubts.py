@@ -1,4 +1,4 @@
-"""What speaks against an answer of the date model: a question of another kind than its data, or no date, or little trust.
+"""What speaks against an answer of the date model: a question of another kind than its data, no date, little trust.
 
 The model cannot tell: it is sure of the 31st of February. So the question is held against the ways to write a date, and
 the answer against the calendar.
@@ -135,7 +135,7 @@ def as_date(answer: str) -> datetime.date | None:
     date : datetime.date or None
     """
     whole = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)", answer)
-    return Written(*map(int, whole.groups())).date if whole else None
+    return Written(int(whole[1]), int(whole[2]), int(whole[3])).date if whole else None
 
 
 def _of_the_question(written: Written | None) -> Iterator[Doubt]:

@@ -82,7 +82,7 @@ def plot_probabilities(reading: DateReading, *, ax: Axes | None = None) -> Figur
     tokens = [*range(END + 1, len(TARGET_TOKENS)), END]
     if ax is None:
         _, ax = plt.subplots(figsize=(5.2, 4.0), layout="constrained")
-    ax.imshow(reading.probabilities[:, tokens], "Greys", vmin=0, vmax=1, aspect="auto")
+    ax.imshow(reading.probabilities[:, tokens].numpy(), "Greys", vmin=0, vmax=1, aspect="auto")
     ax.set(xticks=range(len(tokens)), xticklabels=[TARGET_TOKENS[token] for token in tokens])
     ax.set(yticks=range(len(reading.target_tokens)), yticklabels=reading.target_tokens)
     ax.set(xlabel="what could be written", ylabel="what it wrote")
