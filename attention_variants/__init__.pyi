@@ -10,6 +10,7 @@ from . import model as model
 from . import variants as variants
 from .classroom.check import check as check
 from .classroom.check_layer import check_layer as check_layer
+from .classroom.check_module import check_module as check_module
 from .classroom.misconceptions import MISCONCEPTIONS as MISCONCEPTIONS
 from .lab.animation.animate import animate as animate
 from .lab.code.source import code_lines as code_lines
