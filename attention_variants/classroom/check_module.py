@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from attention_variants.model import AddNorm, DecoderLayer, padding_mask
+from attention_variants.model import AddNorm, DecoderLayer, EncoderLayer, padding_mask
 
 from . import wording
 from .contract.answer import Failure
@@ -134,7 +135,7 @@ def check_module(
         A class of ``nn.Module``, not called; easiest is one derived from ``like``, with a ``forward`` of its own. What
         it returns may be the tensor alone, or a tuple that begins with it.
     like : type
-        `AddNorm`, `DecoderLayer` or ``torch.nn.LayerNorm``.
+        `AddNorm`, `EncoderLayer` or `DecoderLayer`.
     seconds : float, default 20
         How long it may take.
 
@@ -295,6 +296,11 @@ def _vectors(*lengths: int) -> tuple[Tensor, ...]:
     return tuple(2.0 * torch.randn(shape, generator=generator, dtype=torch.float64) + 0.5 for shape in shapes)
 
 
+def _of_an_encoder_layer() -> dict[str, tuple[Tensor | None, ...]]:
+    (x,) = _vectors(_T_K)
+    return {"plain": (x, None), "padded": (x, padding_mask([_T_K, 3], head_axis=True))}
+
+
 def _of_a_decoder_layer() -> dict[str, tuple[Tensor | None, ...]]:
     x, memory = _vectors(_T_Q, _T_K)
     padding = padding_mask([_T_Q, 3], head_axis=True), padding_mask([4, _T_K], head_axis=True)
@@ -303,22 +309,6 @@ def _of_a_decoder_layer() -> dict[str, tuple[Tensor | None, ...]]:
 
 # ------------------------------------------------------------------------------- mistakes, made with the right module
 
-
-def _norm(module: nn.LayerNorm, x: Tensor, *, dim: int = -1, unbiased: bool = False) -> Tensor:
-    mean, variance = x.mean(dim, keepdim=True), x.var(dim, correction=int(unbiased), keepdim=True)
-    return (x - mean) / (variance + module.eps).sqrt() * module.weight + module.bias
-
-
-_OF_LAYER_NORM: dict[str, _Forward] = {
-    "over_positions": lambda norm, x: _norm(norm, x, dim=-2),
-    "unbiased": lambda norm, x: _norm(norm, x, unbiased=True),
-    "no_mean": lambda norm, x: x / (x.var(-1, correction=0, keepdim=True) + norm.eps).sqrt() * norm.weight + norm.bias,
-    "variance": lambda norm, x: (
-        (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + norm.eps) * norm.weight + norm.bias
-    ),
-    "no_factor": lambda norm, x: _norm(norm, x) / norm.weight - norm.bias / norm.weight,
-    "no_shift": lambda norm, x: _norm(norm, x) - norm.bias,
-}
 
 _OF_ADD_NORM: dict[str, _Forward] = {
     "no_sum": lambda add_norm, x, computed: add_norm.norm(computed),
@@ -329,6 +319,22 @@ _OF_ADD_NORM: dict[str, _Forward] = {
 }
 
 
+def _encoder(layer: Any, x: Tensor, mask: Tensor | None, *, slip: str) -> Tensor:
+    """The right layer's ``forward`` with one slip."""
+    mask = None if slip == "no_mask" else mask
+
+    def look(x: Tensor) -> Tensor:
+        return _around(layer, 1, x, layer.self_attention(x, mask=mask)[0], slip)
+
+    def work(x: Tensor) -> Tensor:
+        return _around(layer, 2, x, layer.feed_forward(x), slip)
+
+    orders = {"work_first": (work, look), "no_self": (work,), "no_feed_forward": (look,)}
+    for step in orders.get(slip, (look, work)):
+        x = step(x)
+    return x
+
+
 def _decoder(
     layer: Any, x: Tensor, memory: Tensor, mask: Tensor | None, memory_mask: Tensor | None, *, slip: str
 ) -> Tensor:
@@ -337,42 +343,42 @@ def _decoder(
     memory_mask = None if slip == "no_memory_mask" else memory_mask
 
     def look_back(x: Tensor) -> Tensor:
-        attended: Tensor = layer.self_attention(x, mask=mask, is_causal=slip != "not_causal")[0]
-        return attended if slip == "no_sums" else layer.add_norm_1(x, attended)
+        return _around(layer, 1, x, layer.self_attention(x, mask=mask, is_causal=slip != "not_causal")[0], slip)
 
     def look_over(x: Tensor) -> Tensor:
         attention = layer.self_attention if slip == "one_attention" else layer.cross_attention
         looked_at, allowed = (x, mask) if slip == "looks_at_itself" else (memory, memory_mask)
-        attended: Tensor = attention(x, looked_at, mask=allowed)[0]
-        add_norm = layer.add_norm_1 if slip == "one_norm" else layer.add_norm_2
-        return attended if slip == "no_sums" else add_norm(x, attended)
+        return _around(layer, 2, x, attention(x, looked_at, mask=allowed)[0], slip)
 
     def work(x: Tensor) -> Tensor:
-        computed: Tensor = layer.feed_forward(x)
-        add_norm = layer.add_norm_1 if slip == "one_norm" else layer.add_norm_3
-        return computed if slip == "no_sums" else add_norm(x, computed)
+        return _around(layer, 3, x, layer.feed_forward(x), slip)
 
-    order = {
+    orders = {
         "cross_first": (look_over, look_back, work),
         "work_before_cross": (look_back, work, look_over),
         "no_self": (look_over, work),
         "no_cross": (look_back, work),
         "no_feed_forward": (look_back, look_over),
     }
-    for step in order.get(slip, (look_back, look_over, work)):
+    for step in orders.get(slip, (look_back, look_over, work)):
         x = step(x)
     return x
 
 
-def _slip(code: str) -> _Forward:
-    return lambda *inputs: _decoder(*inputs, slip=code)
+def _around(layer: Any, number: int, x: Tensor, computed: Tensor, slip: str) -> Tensor:
+    """Add & Norm of a sub-layer, or its slip."""
+    add_norm = layer.add_norm_1 if slip == "one_norm" else getattr(layer, f"add_norm_{number}")
+    handed_on: Tensor = computed if slip == "no_sums" else add_norm(x, computed)
+    return handed_on
 
 
-_OF_DECODER_LAYER = {code: _slip(code) for code in wording.MODULE_MISTAKES["DecoderLayer"]}
+def _slips(layer: _Forward, goal: str) -> dict[str, _Forward]:
+    return {code: partial(layer, slip=code) for code in wording.MODULE_MISTAKES[goal]}
+
 
 #: The classes that others are held against.
 KNOWN: dict[type[nn.Module], _Known] = {
-    nn.LayerNorm: _Known((_D_MODEL,), lambda: {"plain": _vectors(_T_Q)}, _OF_LAYER_NORM),
     AddNorm: _Known((_D_MODEL,), lambda: {"plain": _vectors(_T_Q, _T_Q)}, _OF_ADD_NORM),
-    DecoderLayer: _Known((_D_MODEL, _HEADS, _D_FF), _of_a_decoder_layer, _OF_DECODER_LAYER),
+    EncoderLayer: _Known((_D_MODEL, _HEADS, _D_FF), _of_an_encoder_layer, _slips(_encoder, "EncoderLayer")),
+    DecoderLayer: _Known((_D_MODEL, _HEADS, _D_FF), _of_a_decoder_layer, _slips(_decoder, "DecoderLayer")),
 }

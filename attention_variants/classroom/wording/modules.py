@@ -22,20 +22,20 @@ MODULE_PROBLEMS = {"plain": "", "padded": " with padding on both sides"}
 
 #: By the class that it should be.
 MODULE_MISTAKES: dict[str, dict[str, str]] = {
-    "LayerNorm": {
-        "over_positions": "mean and variance are taken over the positions, not over the columns of each vector",
-        "unbiased": "the variance divides by the number of columns less one; a norm divides by their number",
-        "no_mean": "the mean is not taken away",
-        "variance": "it divides by the variance, not by its square root",
-        "no_factor": "the learned factor and shift, weight and bias, are not used",
-        "no_shift": "the learned shift, bias, is not added",
-    },
     "AddNorm": {
         "no_sum": "what entered is not added to what was computed",
         "no_norm": "the sum is not normalised",
         "norm_of_computed": "what was computed is normalised before the sum, and not the sum",
         "norm_of_x": "what entered is normalised before the sum, and not the sum",
         "not_computed": "what was computed is not used",
+    },
+    "EncoderLayer": {
+        "no_mask": "the mask is not handed to the self-attention",
+        "work_first": "the feed-forward network stands before the self-attention",
+        "no_self": "the self-attention is missing",
+        "no_feed_forward": "the feed-forward network is missing",
+        "no_sums": "each sub-layer hands on what it computed: Add & Norm is missing",
+        "one_norm": "add_norm_1 is used twice",
     },
     "DecoderLayer": {
         "not_causal": "the self-attention may look at later positions: is_causal=True is missing",
