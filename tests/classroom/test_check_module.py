@@ -6,7 +6,6 @@ import re
 import time
 
 import pytest
-import torch
 from torch import nn
 
 from attention_variants.classroom import wording
