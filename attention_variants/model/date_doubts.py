@@ -20,13 +20,13 @@ UNSURE = 0.9
 Code = Literal["unknown_way", "year_outside", "no_such_day", "wrong_weekday", "other_date", "no_date", "unsure"]
 
 _SENTENCES: dict[Code, str] = {
-    "unknown_way": "this is none of the ten ways to write a date that the model was trained on",
-    "year_outside": "the year {year} is not between {first} and {last}: the model was trained on no other",
-    "no_such_day": "no calendar has day {day} of month {month} in {year}: the model was trained on no such question",
-    "wrong_weekday": "{date} is a {weekday}: the model was trained on no wrong weekday",
+    "unknown_way": "it is written in none of the ten ways of the training",
+    "year_outside": "the year {year} is not between {first} and {last}, as in the training",
+    "no_such_day": "there is no day {day} of month {month} in {year}",
+    "wrong_weekday": "{date} is a {weekday}",
     "other_date": "the question means {date}",
     "no_date": "the answer is not a date",
-    "unsure": "the model is not sure: the probability of the answer is below {limit}",
+    "unsure": "the probability is below {limit}",
 }
 
 

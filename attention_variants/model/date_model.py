@@ -262,7 +262,7 @@ def read_date(text: str, model: Transformer | None = None) -> DateReading:
     --------
     >>> print(read_date("31 Feb 1998"))
     31 feb 1998 -> 1998-02-31   probability 0.994
-      in doubt: no calendar has day 31 of month 2 in 1998: the model was trained on no such question
+      in doubt: there is no day 31 of month 2 in 1998
       in doubt: the answer is not a date
     """
     if not isinstance(text, str):
