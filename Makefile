@@ -25,7 +25,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
-install: .venv/ready-$(FOR)$(NAMED) ## create .venv for the notebooks (with notebook 10's model: FOR=pretrained; nbgrader: FOR=course; all: FOR=test)
+install: .venv/ready-$(FOR)$(NAMED) ## create .venv for the notebooks (with notebook 11's model: FOR=pretrained; nbgrader: FOR=course; all: FOR=test)
 
 lab: .venv/ready-$(FOR)$(NAMED) ## open the course in JupyterLab (for a lecturer: FOR=course; more options for it: LAB_ARGS=--no-browser)
 	@$(RUN) scripts/open_lab.py $(FOR) $(LAB_ARGS)

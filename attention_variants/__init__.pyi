@@ -10,6 +10,7 @@ from . import model as model
 from . import variants as variants
 from .classroom.check import check as check
 from .classroom.check_layer import check_layer as check_layer
+from .classroom.check_module import check_module as check_module
 from .classroom.misconceptions import MISCONCEPTIONS as MISCONCEPTIONS
 from .lab.animation.animate import animate as animate
 from .lab.animation.films import animate_figure as animate_figure
@@ -26,11 +27,13 @@ from .lab.measure.compare import compare as compare
 from .lab.measure.same import same_answer as same_answer
 from .lab.plots.chain import plot_chain as plot_chain
 from .lab.plots.colors import COLORS as COLORS
+from .lab.plots.dates import plot_probabilities as plot_probabilities
 from .lab.plots.dates import plot_reading as plot_reading
 from .lab.plots.diagrams import plot_staircase as plot_staircase
 from .lab.plots.diagrams import plot_transformer as plot_transformer
 from .lab.plots.difference import plot_difference as plot_difference
 from .lab.plots.heads import plot_heads as plot_heads
+from .lab.plots.panels import panels as panels
 from .lab.plots.weights import plot_weights as plot_weights
 from .lab.pretrained import pretrained as pretrained
 from .model import AddNorm as AddNorm
