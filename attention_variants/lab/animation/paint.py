@@ -30,8 +30,8 @@ from attention_variants.lab.plots.colors import (
 )
 from attention_variants.lab.plots.fonts import font, length
 
-from .frames import Cells, Frame, Move, Panel, Spot, Storyboard
 from .flow_layout import FlowLayout
+from .frames import Cells, Frame, Move, Panel, Spot, Storyboard
 from .layout import LINE, SMALL, TITLE, Box, Layout
 
 #: What some tensors are drawn like: the colours of what they are a part of, or become.
@@ -121,6 +121,8 @@ class Painter:
                 _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
                 pen.fill((x, y, right, bottom), EMPTY)
                 pen.outline((x - 1, y - 1, right, bottom), RULE)
+                if panel.kept_columns is not None:
+                    pen.text((right + 2, (y + bottom) / 2), "…", "Sans", SMALL, QUIET, anchor="lm")
             self._labels(pen, panel, boxes)
         return image
 
@@ -308,7 +310,7 @@ class Painter:
     ) -> None:
         """Write a number into its cell, if there is room."""
         x, y, right, bottom = corners
-        text = f"{value:.0f}" if panel.whole_numbers else f"{value:.1f}".replace("-", "−")
+        text = f"{value:.0f}" if panel.whole_numbers else f"{round(value, 1) + 0.0:.1f}".replace("-", "−")
         if length("Sans", SMALL, text) < right - x - 2 and bottom - y > SMALL + 2:
             dark = not panel.whole_numbers and colour @ (0.299, 0.587, 0.114) < 128
             pen.text(((x + right) / 2, (y + bottom) / 2), text, "Sans", SMALL, "white" if dark else INK, anchor="mm")
