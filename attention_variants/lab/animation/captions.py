@@ -11,10 +11,12 @@ class Kind(Enum):
     """What happens in a frame."""
 
     ARGUMENTS = auto()  #: Tensors come in.
+    HELD = auto()  #: What a module holds.
     STATEMENT = auto()  #: One turn of a loop: the statement, with the numbers its counters stand for.
     VIEW = auto()  #: Numbers move by one link of a chain such as ``.view(...).transpose(...)``.
     REARRANGED = auto()  #: Numbers move, and nobody says how: the line, and the shapes before and after.
     MOVED = auto()  #: They have arrived: the same numbers, in another place.
+    LOOKED_UP = auto()  #: They have arrived from a table: a row for each token.
     KEPT = auto()  #: The same numbers, in the same place.
     NOTHING_YET = auto()  #: Filled with the lowest number there is, before anything is known.
     BLOCKED = auto()  #: A mask has taken numbers away.
@@ -125,10 +127,12 @@ def _listed(names: Sequence[str]) -> str:
 
 _SENTENCES: dict[Kind, Callable[[Event], str]] = {
     Kind.ARGUMENTS: lambda e: f"{_listed(e.names)} come{'s' * (len(e.names) == 1)} in",
+    Kind.HELD: lambda e: f"{_listed(e.names)}: held by the module",
     Kind.STATEMENT: _statement,
     Kind.VIEW: lambda e: f"{e.code}:  {_shapes(e, '→')}",
     Kind.REARRANGED: lambda e: f"{e.code}   {_shapes(e, '→')}",
     Kind.MOVED: lambda e: f"{_listed(e.names)}: the same numbers, in another place",
+    Kind.LOOKED_UP: lambda e: f"{_listed(e.names)}: for each token, its row of the table",
     Kind.KEPT: lambda e: f"{_listed(e.names)}: the same numbers",
     Kind.NOTHING_YET: lambda e: f"{_listed(e.names)}: nothing yet, the lowest number there is",
     Kind.BLOCKED: lambda e: f"{_listed(e.names)}: {e.count} of {e.of} cells are blocked",
