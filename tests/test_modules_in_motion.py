@@ -15,6 +15,7 @@ from attention_variants.lab.animation.animate import animate
 from attention_variants.lab.animation.captions import Kind
 from attention_variants.lab.animation.crop import KEPT, WIDEST
 from attention_variants.lab.animation.films import animate_figure, animate_writing, writing_passes
+from attention_variants.lab.animation.paint import _Pen
 from attention_variants.model.dates import END, MAX_TARGET, START, encode_source
 
 T, T_MEMORY, D_MODEL, H = 5, 7, 8, 2
@@ -234,6 +235,22 @@ def test_a_module_computes_the_same_whether_it_is_watched_or_not(narrow):
     before = layer(x)[0]
     animate(layer, x)
     assert torch.equal(layer(x)[0], before)
+
+
+def test_a_place_whose_numbers_have_gone_on_says_so(monkeypatch):
+    """A grey box without a word looks like a mistake."""
+    said = []
+    text = _Pen.text
+    monkeypatch.setattr(
+        _Pen, "text", lambda pen, at, words, *a, **k: (said.append(words), text(pen, at, words, *a, **k))
+    )
+    pictures = animate(6, *torch.randn(3, 4, 6), num_heads=2)
+    painter = pictures._painters(1)[0]
+    said.clear()
+    painter.paint(pictures.frames[0])
+    assert "moved" not in said
+    painter.paint(pictures.frames[-1])
+    assert said.count("moved") == 5  # q, k and v as they came in, and the context of each head
 
 
 # ----------------------------------------------------------------------------------------------------- follow

@@ -293,6 +293,11 @@ class Painter:
                     origin = int(cells.origin[sheet, row, column])
                     if self.by_token and origin >= 0 and min(box.wide, box.high) >= 18:
                         self._letter(pen, panel.name, origin, corners)
+            gone = not cells.there[sheet].any() and np.isfinite(cells.value[sheet]).any()
+            if gone and box.cell(0, panel.columns - 1)[2] - box.x > 40:  # otherwise it would look like a mistake
+                x, y, _, _ = box.cell(0, 0)
+                _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
+                pen.text(((x + right) / 2, (y + bottom) / 2), "moved", "Sans", SMALL, QUIET, anchor="mm")
             if panel.has_bias:
                 x, y, _, _ = box.cell(panel.rows - 1, 0)
                 pen.line((x, y, box.cell(0, panel.columns - 1)[2], y), INK)
