@@ -75,7 +75,7 @@ def test_the_probabilities_are_drawn_as_they_are(reading):
     np.testing.assert_array_equal(image.get_array(), reading.probabilities[:, columns].numpy())
     assert image.get_clim() == (0, 1)
     assert [text.get_text() for text in ax.get_yticklabels()] == list("12⏎")
-    assert [text.get_text() for text in ax.texts] == ["0.600", "0.700", "0.800"]
+    assert [text.get_text() for text in ax.texts] == ["0.6000", "0.7000", "0.8000"]
     plt.close(figure)
 
 

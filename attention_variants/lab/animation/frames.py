@@ -194,7 +194,7 @@ class Storyboard:
     sheets : tuple of str
         What to call the sheets: "head 0", "item 1", "item 1, head 0".
     of_module : bool
-        Whether it is a method of a module.
+        Whether it is a method of a module, or a function that spells out a part of the model.
     """
 
     name: str

@@ -24,6 +24,9 @@ from .movements import Movement, find_movement
 from .panels import Panels, Place
 from .source_lines import RunningCode, cells_of, same_numbers
 
+#: Where the functions stand that spell out a part of the model; they are drawn as its modules are.
+_PARTS = "attention_variants.model."
+
 
 def storyboard(
     trace: Trace,
@@ -75,7 +78,7 @@ def storyboard(
         tuple(frames),
         maker.limits(),
         tuple(sheet_name(index, heads) for index in np.ndindex(*leading)) if leading else (),
-        maker.code.module is not None,
+        maker.code.module is not None or getattr(trace.function, "__module__", "").startswith(_PARTS),
     )
     return board if maker.code.module is None else crop(board)
 

@@ -89,7 +89,7 @@ def plot_probabilities(reading: DateReading, *, ax: Axes | None = None) -> Figur
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     ax.xaxis.set_label_position("top")
     for t, p in enumerate(reading.probabilities.amax(dim=-1).tolist()):
-        ax.text(len(tokens) - 0.3, t, f"{p:.3f}", va="center", fontsize=9)
+        ax.text(len(tokens) - 0.3, t, f"{p:.4f}", va="center", fontsize=9)
     figure = ax.figure
     assert isinstance(figure, Figure)
     return figure
