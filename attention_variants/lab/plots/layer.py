@@ -28,7 +28,7 @@ from .colors import COLORS, FRAME, INK, QUIET
 
 _WIDE, _HIGH = 2.2, 1.05  # inches: the d_model axis, and that of the tokens
 _TITLE, _GAP, _WORDS = 0.24, 0.2, 0.42  # above a map, between two of them, and the line that says what happens next
-_MANY, _SHADES = 100, 7  # a tensor with more rows or columns is drawn in so few shades
+_MANY, _SHADES = 100, 5  # a tensor with more rows or columns is drawn in so few shades
 
 
 def plot_layer(
