@@ -10,8 +10,11 @@ from . import model as model
 from . import variants as variants
 from .classroom.check import check as check
 from .classroom.check_layer import check_layer as check_layer
+from .classroom.check_module import check_module as check_module
 from .classroom.misconceptions import MISCONCEPTIONS as MISCONCEPTIONS
 from .lab.animation.animate import animate as animate
+from .lab.animation.films import animate_figure as animate_figure
+from .lab.animation.films import animate_writing as animate_writing
 from .lab.code.source import code_lines as code_lines
 from .lab.code.source import diff as diff
 from .lab.code.source import show as show
@@ -24,6 +27,7 @@ from .lab.measure.compare import compare as compare
 from .lab.measure.same import same_answer as same_answer
 from .lab.plots.chain import plot_chain as plot_chain
 from .lab.plots.colors import COLORS as COLORS
+from .lab.plots.dates import plot_probabilities as plot_probabilities
 from .lab.plots.dates import plot_reading as plot_reading
 from .lab.plots.diagrams import plot_staircase as plot_staircase
 from .lab.plots.diagrams import plot_transformer as plot_transformer

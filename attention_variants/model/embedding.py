@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -75,7 +76,8 @@ class TokenEmbedding(nn.Embedding):
 
     def forward(self, tokens: Int[Tensor, "*batch T"]) -> Float[Tensor, "*batch T d_model"]:
         """Look up the vectors of token numbers."""
-        return super().forward(tokens) * math.sqrt(self.embedding_dim)
+        vectors = F.embedding(tokens, self.weight)  # a row of the table for each token: (..., T) -> (..., T, d_model)
+        return vectors * math.sqrt(self.embedding_dim)
 
 
 class PositionalEncoding(nn.Module):

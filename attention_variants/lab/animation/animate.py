@@ -40,6 +40,7 @@ def animate(
     query_tokens: Sequence[str] | None = None,
     key_tokens: Sequence[str] | None = None,
     by_token: bool = False,
+    follow: int | None = None,
     max_frames: int = MOST_FRAMES,
     **kwargs: Any,
 ) -> Animation:
@@ -69,6 +70,8 @@ def animate(
     by_token : bool, default False
         Whether a number is coloured by the row in which it came in, and called by row and column ("2d"), rather than
         coloured by its size: to see where each number goes.
+    follow : int, optional
+        A row to mark in every tensor that has as many rows as the first argument: one position on its way.
     max_frames : int, default 120
         The most frames. Of longer loops, the first turn is shown step by step; then a frame stands for several steps
         and says so.
@@ -109,7 +112,7 @@ def animate(
         storyboards = _compared(storyboards, results)
 
     def of_width(width: int, scale: int) -> list[Painter]:
-        settings: dict[str, Any] = {"tokens": words, "by_token": by_token, "scale": scale, "code": beside is None}
+        settings: dict[str, Any] = {"tokens": words, "by_token": by_token, "follow": follow, "scale": scale, "code": beside is None}
         return [
             Painter(board, width=width, title=title, **settings)
             for board, title in zip(storyboards, titles or [""] * len(storyboards), strict=True)

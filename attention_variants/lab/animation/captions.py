@@ -11,6 +11,7 @@ class Kind(Enum):
     """What happens in a frame."""
 
     ARGUMENTS = auto()  #: Tensors come in.
+    HELD = auto()  #: What a module holds.
     STATEMENT = auto()  #: One turn of a loop: the statement, with the numbers its counters stand for.
     VIEW = auto()  #: Numbers move by one link of a chain such as ``.view(...).transpose(...)``.
     REARRANGED = auto()  #: Numbers move, and nobody says how: the line, and the shapes before and after.
@@ -125,6 +126,7 @@ def _listed(names: Sequence[str]) -> str:
 
 _SENTENCES: dict[Kind, Callable[[Event], str]] = {
     Kind.ARGUMENTS: lambda e: f"{_listed(e.names)} come{'s' * (len(e.names) == 1)} in",
+    Kind.HELD: lambda e: f"{_listed(e.names)}: held by the module",
     Kind.STATEMENT: _statement,
     Kind.VIEW: lambda e: f"{e.code}:  {_shapes(e, '→')}",
     Kind.REARRANGED: lambda e: f"{e.code}   {_shapes(e, '→')}",

@@ -44,6 +44,19 @@ class Panel:
         How it is drawn: leading dimensions are sheets.
     argument : bool
         Whether it came in as an argument.
+    held : bool
+        Whether the module holds it.
+    makes : str
+        Of what the module holds, the name of what is made with it.
+    kept_rows, kept_columns : tuple of int, optional
+        If it is too large to be drawn whole: which of its rows and columns are.
+    whole_numbers : bool
+        Whether its numbers are written into its cells.
+    is_factor, is_table, has_bias : bool
+        Of what the module holds, whether it is multiplied, whether its rows are looked up, and whether its last row is
+        a bias.
+    number : int
+        Of a name that a module assigns again, which of its assignments is drawn here, from 1.
     """
 
     key: str
@@ -53,6 +66,31 @@ class Panel:
     rows: int
     columns: int
     argument: bool
+    held: bool = False
+    makes: str = ""
+    kept_rows: tuple[int, ...] | None = None
+    kept_columns: tuple[int, ...] | None = None
+    whole_numbers: bool = False
+    is_factor: bool = False
+    is_table: bool = False
+    has_bias: bool = False
+    number: int = 1
+
+    @property
+    def title(self) -> str:
+        """Its name; of a name that a module assigns again, with the number of the assignment."""
+        return self.name if self.number == 1 else f"{self.name} · {self.number}"
+
+    @property
+    def size(self) -> str:
+        """Its shape, and how much of it is drawn."""
+        parts, bias = [], " and a bias" * self.has_bias
+        shape = (self.shape[0] - self.has_bias, *self.shape[1:])
+        if self.kept_rows is not None:
+            parts.append(f"{len(self.kept_rows) - self.has_bias} rows")
+        if self.kept_columns is not None:
+            parts.append(f"{len(self.kept_columns)} columns")
+        return f"{shape}{bias}" + f", here {' × '.join(parts)}" * bool(parts)
 
 
 @dataclass(frozen=True)
@@ -155,6 +193,8 @@ class Storyboard:
         By the name of a tensor, the largest magnitude that it ever holds.
     sheets : tuple of str
         What to call the sheets: "head 0", "item 1", "item 1, head 0".
+    of_module : bool
+        Whether it is a method of a module.
     """
 
     name: str
@@ -163,6 +203,7 @@ class Storyboard:
     frames: tuple[Frame, ...]
     limits: Mapping[str, float]
     sheets: tuple[str, ...]
+    of_module: bool = False
 
 
 def thin(frames: Sequence[Frame], most: int) -> list[Frame]:

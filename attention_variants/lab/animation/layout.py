@@ -22,7 +22,7 @@ _ABOVE = {"k": "scores", "mask": "weights", "v": "context", "new_max": "running_
 # All lengths are in pixels.
 TITLE, SMALL, LINE = 12, 10, 15  # letters of a title, letters of a label, from line to line
 _LARGEST_CELL, _LABELLED_CELL = 34, 9  # the largest cells, and the smallest that have labels
-_GAP, _SEAM, _NAME = 14, 8, 14  # between two panels, between two sheets, the name of a sheet
+GAP, SEAM, NAME = 14, 8, 14  # between two panels, between two sheets, the name of a sheet
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ class Layout:
         self.groups: list[tuple[float, float, str]] = []
         self.board, self.tokens = board, tokens
         self.left, self.top = corner
+        self.right = width
         self._arrange()
         for cell in np.arange(_LARGEST_CELL, 3, -0.5).tolist():
             right, self.bottom = self._place(cell)
@@ -129,8 +130,8 @@ class Layout:
 
     def title(self, panel: Panel) -> list[str]:
         """The name of a panel, in lines: over a narrow one, a word on each."""
-        name = panel.name + "ᵀ" * self.is_transposed(panel)
-        return name.split("_") if panel.columns == 1 else [name]
+        name = panel.title + "ᵀ" * self.is_transposed(panel)
+        return name.split("_") if panel.columns == 1 and not panel.held else [name]
 
     def is_transposed(self, panel: Panel) -> bool:
         """Whether its rows stand upright: k above the scores."""
@@ -159,7 +160,7 @@ class Layout:
     def _wide(self, panel: Panel) -> float:
         """The width of a panel or of its title, whichever is wider."""
         name = max(length("Sans-Bold", TITLE, line) for line in self.title(panel)) + 14
-        return max(self._size(panel)[0], name, length("Sans", SMALL, str(panel.shape)))
+        return max(self._size(panel)[0], name, length("Sans", SMALL, panel.size))
 
     # Where it stands
 
@@ -173,8 +174,8 @@ class Layout:
         x, end = self._place_products(x)
         for panel in self.outputs:
             self._place_sheets(panel, x, self.top + (end - self.top - self._size(panel)[1] - self.head) / 2)
-            x += self._wide(panel) + _GAP
-        return x - _GAP, max(end_of_inputs, end)
+            x += self._wide(panel) + GAP
+        return x - GAP, max(end_of_inputs, end)
 
     def _place_inputs(self, x: float, words: float) -> tuple[float, float]:
         """One below the other; return where to go on, and how far down they go."""
@@ -182,7 +183,7 @@ class Layout:
         for panel in self.inputs:
             y = self._place_sheets(panel, x, y) + 4
         if self.inputs:
-            x += max(self._wide(panel) for panel in self.inputs) + _GAP + words
+            x += max(self._wide(panel) for panel in self.inputs) + GAP + words
         return x, y
 
     def _place_sheets(self, panel: Panel, x: float, y: float) -> float:
@@ -203,14 +204,14 @@ class Layout:
         sheets = max(panel.sheets for column in self.columns for panel in column)
         y, corner = self.top, x
         for sheet in range(sheets):
-            title = self.head if sheet == 0 else _SEAM  # only the first sheet has titles
+            title = self.head if sheet == 0 else SEAM  # only the first sheet has titles
             middle = y  # where what stands above ends
             if self.over:
                 middle += title + keys * (sheet == 0) + over
                 title += 6 * (sheet == 0)  # air between it and the title below
             if sheets > 1:
-                title += _NAME * (not self.over)
-                name_at = middle - over if self.over else middle + title - _NAME
+                title += NAME * (not self.over)
+                name_at = middle - over if self.over else middle + title - NAME
                 self.groups.append((x, name_at, self.board.sheets[sheet]))
             corner = x
             for column in self.columns:
@@ -219,15 +220,15 @@ class Layout:
                         at = middle - self._size(panel)[1] if upper else middle + title
                         self.boxes.setdefault(panel.key, []).append(self._box(panel, corner, at))
                         above = self.head + keys * self.is_transposed(panel)
-                        above += _NAME * (sheets > 1 and not self.over)
+                        above += NAME * (sheets > 1 and not self.over)
                         self.titles.setdefault(panel.key, (corner, at - above))
                 names = (
                     [length("Sans-Bold", SMALL, name) for name in self.board.sheets]
                     if column is self.columns[0]
                     else []
                 )
-                corner += max([*map(self._wide, column), *names]) + _GAP
-            y = middle + title + under + _SEAM
+                corner += max([*map(self._wide, column), *names]) + GAP
+            y = middle + title + under + SEAM
         return corner, y
 
     def _key_labels(self) -> float:

@@ -17,6 +17,7 @@ from torch import Tensor
 from attention_variants.lab.code.trace import Assignment, Trace
 
 from .captions import Event, Kind, sheet_name
+from .crop import crop
 from .contents import Contents, left_by_a_mask
 from .frames import SECONDS, Frame, Move, Storyboard, thin
 from .movements import Movement, find_movement
@@ -65,15 +66,18 @@ def storyboard(
     frames = thin(maker.frames, max_frames)
     if heads is None:
         heads = any(step.counters.get("num_heads", 1) != 1 for step in maker.assignments)
+        heads = heads or getattr(maker.code.module, "num_heads", 1) != 1
     leading = max((panel.shape[:-2] for panel in maker.panels.by_key.values()), key=math.prod)
-    return Storyboard(
+    board = Storyboard(
         trace.name,
         maker.code.text(),
         maker.panels.by_key,
         tuple(frames),
         maker.limits(),
         tuple(sheet_name(index, heads) for index in np.ndindex(*leading)) if leading else (),
+        maker.code.module is not None,
     )
+    return board if maker.code.module is None else crop(board)
 
 
 class _FrameMaker:
@@ -87,7 +91,7 @@ class _FrameMaker:
     ) -> None:
         self.trace, self.tokens = trace, tokens
         self.code = RunningCode(trace)
-        self.assignments = _drawn(trace, names)
+        self.assignments = _drawn(trace, self.code, names)
         keys = next((step.shape[-2] for step in trace if step.name == "k" and step.value.ndim > 1), None)
         self.panels = Panels(trace.name, self.code, self.assignments, keys)
         self.contents = Contents(self.panels.by_key)
@@ -136,10 +140,14 @@ class _FrameMaker:
     def _show(self, moment: list[tuple[Assignment, Place]]) -> None:
         first = moment[0][0]
         if first.kind == "argument":
-            for step, place in moment:
-                self.contents.hold(step, place)
-            event = Event(Kind.ARGUMENTS, tuple(step.name for step, _ in moment))
-            self._emit(range(self.code.first, self.code.first + 1), event, {}, "still")
+            held = {operand.name for operand in self.code.operands}
+            for kind in (Kind.ARGUMENTS, Kind.HELD):
+                some = [(step, place) for step, place in moment if (step.name in held) == (kind is Kind.HELD)]
+                for step, place in some:
+                    self.contents.hold(step, place)
+                if some:
+                    event = Event(kind, tuple(step.name for step, _ in some))
+                    self._emit(range(self.code.first, self.code.first + 1), event, {}, "still")
             return
         lines, turn = self._lines(first), self._turn(first)
         lit = self.contents.lit_by(self.code.read(first, self.contents.values))
@@ -205,7 +213,7 @@ class _FrameMaker:
 
     def _event(self, steps: list[Assignment], moved: tuple[str, ...], kept: bool) -> Event:
         """What the assignments of a line are: a turn of a loop, or what they do to their tensors at once."""
-        first, names = steps[0], moved or tuple(step.name for step in steps)
+        first, names = steps[0], moved or tuple(self._title(step) for step in steps)
         loops, statement = self.code.loops(first.line), self.code.statement(first.line)
         if len(steps) == 1 and loops and isinstance(statement, ast.Assign | ast.AugAssign | ast.Expr):
             code, where = self.code.with_numbers(statement, first), self.code.target(first)
@@ -228,6 +236,11 @@ class _FrameMaker:
         count = sum(int(change.sum()) if change.dtype == torch.bool else change.numel() for change in changes)
         return Event(Kind.WRITTEN, names, count=count)
 
+    def _title(self, step: Assignment) -> str:
+        """What it is called in the picture."""
+        place = self.contents.current.get(step.name)
+        return step.name if place is None else self.panels.by_key[place.key].title
+
     def _tokens_of(self, where: np.ndarray) -> tuple[str, str] | None:
         """The words of the one cell, if there are words for its row and its column."""
         (_, row, column) = np.argwhere(where)[0]
@@ -240,8 +253,9 @@ class _FrameMaker:
         """Emit the frames in which numbers move; those of several tensors move together."""
         for movement in movements:
             state = self.contents.states[movement.spots[0].key]
-            state.there[tuple(movement.spots[0].cells.T)] = False
-            state.shown = None
+            if not self.panels.by_key[movement.spots[0].key].held:  # what is looked up stays in its table
+                state.there[tuple(movement.spots[0].cells.T)] = False
+                state.shown = None
             self.contents.state(movement.spots[-1].key)
         for leg, event in enumerate(movements[0].events):
             for at in range(1, self.frames_a_leg + 1):
@@ -255,9 +269,15 @@ class _FrameMaker:
                 self._emit(lines, event, {}, "arrived" if at == self.frames_a_leg else "moving", moves)
 
 
-def _drawn(trace: Trace, names: Sequence[str] | None) -> list[Assignment]:
+def _drawn(trace: Trace, code: RunningCode, names: Sequence[str] | None) -> list[Assignment]:
     """The assignments of a trace that are drawn: of the names that are asked for, those that have something to say."""
-    assignments = [step for step in (*trace, *_returned(trace)) if step.value.ndim and step.value.numel()]
+    arguments = [step for step in trace if step.kind == "argument"]
+    held = [
+        Assignment(operand.name, operand.value, trace.first_line, "", "argument") for operand in code.operands
+    ]
+    others = [step for step in trace if step.kind != "argument" and not code.renames(step, arguments)]
+    steps = [*arguments, *held, *others, *_returned(trace)]
+    assignments = [step for step in steps if step.value.ndim and step.value.numel()]
     for step in assignments:
         if not _is_plain(step.value):
             raise ValueError(
