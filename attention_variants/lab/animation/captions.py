@@ -54,6 +54,8 @@ class Event:
         How many numbers are written, or cells blocked, and of how many.
     shapes : (tuple of int, tuple of int), optional
         The shape before and after; of a verdict, the two that differ.
+    turns : int
+        Of how many tensors of the shape before, one for each turn of a loop, that after is made.
     verdict : Verdict, optional
         At the end, if two functions stand beside each other.
     differences : tuple of (int, int, str)
@@ -68,6 +70,7 @@ class Event:
     count: int = 0
     of: int = 0
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    turns: int = 1
     verdict: Verdict | None = None
     differences: tuple[tuple[int, int, str], ...] = ()
 
@@ -105,7 +108,7 @@ def _statement(event: Event) -> str:
 
 def _shapes(event: Event, between: str) -> str:
     before, after = event.shapes or ((), ())
-    return f"{before} {between} {after}"
+    return f"{f'{event.turns} × ' * (event.turns > 1)}{before} {between} {after}"
 
 
 def _returned(event: Event) -> str:

@@ -57,6 +57,8 @@ class Panel:
         a bias.
     number : int
         Of a name that a module assigns again, which of its assignments is drawn here, from 1.
+    turns : int
+        Of tensors that the turns of a loop made one after the other, and that the code itself never stacks: how many.
     """
 
     key: str
@@ -75,6 +77,7 @@ class Panel:
     is_table: bool = False
     has_bias: bool = False
     number: int = 1
+    turns: int = 1
 
     @property
     def title(self) -> str:
@@ -82,8 +85,15 @@ class Panel:
         return self.name if self.number == 1 else f"{self.name} · {self.number}"
 
     @property
+    def shape_of_a_turn(self) -> tuple[int, ...]:
+        """The shape of the tensors that the code makes: of a loop's, that of one turn."""
+        return self.shape if self.turns == 1 else (*self.shape[:-3], *self.shape[-2:])
+
+    @property
     def size(self) -> str:
-        """Its shape, and how much of it is drawn."""
+        """Its shape, or how often a loop made which, and how much of it is drawn."""
+        if self.turns > 1:
+            return f"{self.turns} × {self.shape_of_a_turn}"
         parts, bias = [], " and a bias" * self.has_bias
         shape = (self.shape[0] - self.has_bias, *self.shape[1:])
         if self.kept_rows is not None:

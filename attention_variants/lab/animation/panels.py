@@ -84,20 +84,22 @@ class Panels:
         for step in self.assignments:
             shape = tuple(step.shape)
             sheets = np.arange(math.prod(shape[:-2]))
-            columns, alone = slice(None), False
+            columns, alone, apart = slice(None), False, 1
             block = self._block(step)
             if step.kind == "assign" and len(shape) > 1 and self.is_stacked(step):
                 # The turns of a loop over heads become the sheets that they are stacked to.
                 sheets = sheets * turns + seen[step.name, step.line]
                 seen[step.name, step.line] += 1
                 shape = (*shape[:-2], turns, *shape[-2:])
+                is_made = any(other.name == step.name and tuple(other.shape) == shape for other in self.assignments)
+                apart = 1 if is_made else turns
             elif step.kind == "write" and step.name in self.drawn:
                 places.append(self.drawn[step.name])
                 continue
             elif block is not None:
                 columns, alone = block, True
                 shape = (*shape[:-1], self.keys or 0)
-            key = self._panel(step, shape)
+            key = self._panel(step, shape, apart)
             place = Place(key, sheets, columns, alone)
             self.drawn[step.name] = place
             places.append(place)
@@ -127,7 +129,7 @@ class Panels:
                     return slice(start, stop)
         return None
 
-    def _panel(self, step: Assignment, shape: tuple[int, ...]) -> str:
+    def _panel(self, step: Assignment, shape: tuple[int, ...], turns: int) -> str:
         apart = self.code.module is not None and step.kind == "assign" and len(self.by_key) < MOST_PANELS
         for panel in reversed(self.by_key.values()):
             if panel.name == step.name and panel.shape == shape and not apart:
@@ -160,6 +162,7 @@ class Panels:
             is_table=operand is not None and operand.is_table,
             has_bias=operand is not None and operand.has_bias,
             number=number,
+            turns=turns,
             whole_numbers=rows == 1 and not step.value.is_floating_point() and step.value.dtype != torch.bool,
         )
         return key
