@@ -8,6 +8,7 @@ you can look, but counts as failed.
 from __future__ import annotations
 
 import argparse
+import html
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,8 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from attention_variants.lab.plots.panels import PANELS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK_METADATA = {
@@ -49,6 +52,10 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}) and "alt" in cell.metadata:
                 output.metadata["image/png"] = {"alt": cell.metadata["alt"]}
+                said = output.data.get("text/html", "")
+                if said.startswith(PANELS):  # HTML has its words in itself
+                    rest = said.removeprefix(PANELS).partition('"')[2]
+                    output.data["text/html"] = f'{PANELS}{html.escape(cell.metadata["alt"])}"{rest}'
         cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in cell.metadata if key in CELL_METADATA})
     return notebook
 

@@ -289,7 +289,8 @@ def _rows_of(
         widths = [max(extents[name][1] for name in column) for column in columns]
         cell = min((PAGE_WIDTH - 0.15 - sum(before)) / sum(widths), 0.6 if values else 0.4)
         no_tokens = labels == {"query": None, "key": None}
-        if cell * count >= 0.85 and not values and (no_tokens or cell >= 1.4 * LINE_HEIGHT):
+        smallest = 0.5 if values else 0.0 if no_tokens else 1.4 * LINE_HEIGHT  # digits want as much room as they get
+        if cell * count >= 0.85 and cell >= smallest:
             break
     return _Rows(rows, before, widths, cell)
 
