@@ -30,8 +30,8 @@ from .lab.plots.diagrams import plot_staircase as plot_staircase
 from .lab.plots.diagrams import plot_transformer as plot_transformer
 from .lab.plots.difference import plot_difference as plot_difference
 from .lab.plots.heads import plot_heads as plot_heads
-from .lab.plots.projection import plot_projection as plot_projection
 from .lab.plots.panels import panels as panels
+from .lab.plots.projection import plot_projection as plot_projection
 from .lab.plots.weights import plot_weights as plot_weights
 from .lab.pretrained import pretrained as pretrained
 from .model import AddNorm as AddNorm

@@ -99,7 +99,7 @@ def plot_chain(
         True = may attend. The other cells of scores and weights are hatched. By default the tensor named "mask" in
         ``tensors``, if there is one.
     values : bool, default False
-        Whether to write the numbers into the cells.
+        Whether to write the numbers into the cells. Then every map carries the labels of its rows.
     axes : sequence of matplotlib.axes.Axes, optional
         Where to draw, one for each name in the order of the computation; the signs between them are left out then.
 
@@ -145,7 +145,7 @@ def plot_chain(
         axes, firsts = _chain_axes(arrays, labels, values, _is_scaled(arrays, blocked), bool(handles))
     for name, ax in zip(order, axes, strict=True):
         image = _draw_link(ax, arrays[name], name, blocked[name], labels)
-        if KINDS.get(name, ("", ""))[0] == "query" and name not in firsts:
+        if KINDS.get(name, ("", ""))[0] == "query" and name not in firsts and not values:
             ax.set_yticks([])  # the first of the row has the same labels
         ax.set_title(titles[name], fontsize=TITLE_SIZE, pad=17)
         if values:
@@ -251,7 +251,7 @@ def _chain_axes(
             axes.append(figure.add_axes(box))
             if len(axes) > 1 and _BEFORE.get(name) == names[len(axes) - 2]:
                 word, mark = _SIGNS[name]
-                tokens = _width_of_tokens(kinds[name][0], j, labels)
+                tokens = _width_of_tokens(kinds[name][0], labels, labelled=values or j == 0)
                 x -= 0.35 + tokens + _sign_width(name) / 2 - 0.05
                 figure.text(x / width, middle / height, mark, ha="center", va="center", fontsize=18, color=INK)
                 if word and (name != "scores" or scaled):
@@ -284,7 +284,8 @@ def _rows_of(
         columns = [[row[j] for row in rows if j < len(row)] for j in range(length)]
         before = []
         for j, column in enumerate(columns):
-            tokens = max(_width_of_tokens(kinds[name][0], j, labels) for name in column)
+            own = values or j == 0
+            tokens = max(_width_of_tokens(kinds[name][0], labels, labelled=own) for name in column)
             before.append(0.35 + tokens + max(0.0 if name == names[0] else _sign_width(name) for name in column))
         widths = [max(extents[name][1] for name in column) for column in columns]
         cell = min((PAGE_WIDTH - 0.15 - sum(before)) / sum(widths), 0.6 if values else 0.4)
@@ -295,9 +296,9 @@ def _rows_of(
     return _Rows(rows, before, widths, cell)
 
 
-def _width_of_tokens(kind: str, column: int, labels: dict[str, Sequence[str] | None]) -> float:
-    """The inches that the labels to the left of a map take: of queries they stand in the first column alone."""
-    return longest_label(labels.get(kind)) * (column == 0 or kind == "key")
+def _width_of_tokens(kind: str, labels: dict[str, Sequence[str] | None], *, labelled: bool) -> float:
+    """The inches that the labels to the left of a map take: those of queries stand only where a map is labelled."""
+    return longest_label(labels.get(kind)) * (labelled or kind == "key")
 
 
 def _scale_above(ax: Axes, image: AxesImage, height: float) -> None:
