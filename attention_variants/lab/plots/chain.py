@@ -99,7 +99,7 @@ def plot_chain(
         True = may attend. The other cells of scores and weights are hatched. By default the tensor named "mask" in
         ``tensors``, if there is one.
     values : bool, default False
-        Whether to write the numbers into the cells. Then every map carries the labels of its rows.
+        Whether to write the numbers into the cells. In one row, every map carries the labels of its rows then.
     axes : sequence of matplotlib.axes.Axes, optional
         Where to draw, one for each name in the order of the computation; the signs between them are left out then.
 
@@ -145,7 +145,7 @@ def plot_chain(
         axes, firsts = _chain_axes(arrays, labels, values, _is_scaled(arrays, blocked), bool(handles))
     for name, ax in zip(order, axes, strict=True):
         image = _draw_link(ax, arrays[name], name, blocked[name], labels)
-        if KINDS.get(name, ("", ""))[0] == "query" and name not in firsts and not values:
+        if KINDS.get(name, ("", ""))[0] == "query" and name not in firsts:
             ax.set_yticks([])  # the first of the row has the same labels
         ax.set_title(titles[name], fontsize=TITLE_SIZE, pad=17)
         if values:
@@ -223,7 +223,7 @@ def _chain_axes(
     scaled: bool,
     legend: bool,
 ) -> tuple[list[Axes], set[str]]:
-    """Return axes for the chain, with the signs between them, and the names that begin a row.
+    """Return axes for the chain, with the signs between them, and the names whose rows are labelled.
 
     They are placed by hand, in inches: then all cells have one size, and what is multiplied fits together.
     """
@@ -251,14 +251,14 @@ def _chain_axes(
             axes.append(figure.add_axes(box))
             if len(axes) > 1 and _BEFORE.get(name) == names[len(axes) - 2]:
                 word, mark = _SIGNS[name]
-                tokens = _width_of_tokens(kinds[name][0], labels, labelled=values or j == 0)
+                tokens = _width_of_tokens(kinds[name][0], labels, labelled=j == 0 or (values and len(rows) == 1))
                 x -= 0.35 + tokens + _sign_width(name) / 2 - 0.05
                 figure.text(x / width, middle / height, mark, ha="center", va="center", fontsize=18, color=INK)
                 if word and (name != "scores" or scaled):
                     figure.text(x / width, (middle + 0.15) / height, word, ha="center", fontsize=LABEL_SIZE, color=INK)
             left += cell * widths[j]
         top -= above + row_height + below + gap
-    return axes, {row[0] for row in rows}
+    return axes, {*names} if values and len(rows) == 1 else {row[0] for row in rows}
 
 
 class _Rows(NamedTuple):
@@ -284,7 +284,7 @@ def _rows_of(
         columns = [[row[j] for row in rows if j < len(row)] for j in range(length)]
         before = []
         for j, column in enumerate(columns):
-            own = values or j == 0
+            own = j == 0 or (values and len(rows) == 1)
             tokens = max(_width_of_tokens(kinds[name][0], labels, labelled=own) for name in column)
             before.append(0.35 + tokens + max(0.0 if name == names[0] else _sign_width(name) for name in column))
         widths = [max(extents[name][1] for name in column) for column in columns]
