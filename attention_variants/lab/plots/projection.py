@@ -23,7 +23,7 @@ from .axes import (
 )
 from .colors import COLORS, INK
 
-_LONGEST, _ACROSS = 2.4, 1.3  # inches: the d_model axis, and that of the result, where they hold no digits
+_LONGEST, _ACROSS = 2.0, 1.2  # inches: the d_model axis, and that of the result, where they hold no digits
 _ROW, _DIGITS = 0.15, 0.55  # inches that a row takes, and a cell with digits in it
 
 
