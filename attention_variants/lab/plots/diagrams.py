@@ -64,8 +64,8 @@ _KINDS_OF_ATTENTION = [  # the name, where q, k and v come from, and the words o
 ]
 _LEGEND = {
     "q": "query: what a position looks for",
-    "k": "key: what a position offers",
-    "v": "value: what a position hands over",
+    "k": "key: what it can be found by",
+    "v": "value: what is taken from it",
 }
 
 
