@@ -29,12 +29,14 @@ from .lab.plots.chain import plot_chain as plot_chain
 from .lab.plots.colors import COLORS as COLORS
 from .lab.plots.dates import plot_probabilities as plot_probabilities
 from .lab.plots.dates import plot_reading as plot_reading
+from .lab.plots.diagrams import plot_self_and_cross as plot_self_and_cross
 from .lab.plots.diagrams import plot_staircase as plot_staircase
 from .lab.plots.diagrams import plot_transformer as plot_transformer
 from .lab.plots.difference import plot_difference as plot_difference
 from .lab.plots.heads import plot_heads as plot_heads
 from .lab.plots.layer import plot_layer as plot_layer
 from .lab.plots.panels import panels as panels
+from .lab.plots.projection import plot_projection as plot_projection
 from .lab.plots.weights import plot_weights as plot_weights
 from .lab.pretrained import pretrained as pretrained
 from .model import AddNorm as AddNorm
