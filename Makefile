@@ -6,6 +6,7 @@ LAB_ARGS ?=
 DATES_ARGS ?=
 SCORE_ARGS ?=
 PYTEST_ARGS ?=
+VISIT_ARGS ?=
 NUMERIC_ARGS ?= --others
 BENCH_ARGS ?=
 SITE_ARGS ?=
@@ -19,7 +20,7 @@ TEST := .venv/ready-test$(NAMED)
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab quick test lint test-numeric test-browser test-classroom test-readers score site bench notebooks animations dates format import-time lock clean
+.PHONY: help install lab quick test lint test-numeric test-browser test-classroom test-readers visit-lab score site bench notebooks animations dates format import-time lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +44,9 @@ test-numeric: $(TEST) ## run the numeric tests as other processors would (also a
 
 test-classroom: $(TEST) ## let the grader name every mistake it knows, and submissions cheat, break and never end
 	@$(RUN) scripts/run_tests.py --part classroom $(if $(PYTEST_ARGS),-- $(PYTEST_ARGS))
+
+visit-lab: $(TEST) ## measure the notebooks in JupyterLab: seconds, sizes over ten saves, memory (VISIT_ARGS="--pictures FOLDER")
+	@$(RUN) scripts/visit_lab.py $(VISIT_ARGS)
 
 score: $(LAB) ## measure the grader: is each mistake caught and named, is no right function rejected (SCORE_ARGS=--all)
 	@$(RUN) -m grader_exam.score $(SCORE_ARGS)

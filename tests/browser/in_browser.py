@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import set_up
+
+ROOT = Path(__file__).resolve().parents[2]
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -35,6 +45,53 @@ def listen(page) -> None:
     page.complaints = []
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
+
+
+@contextmanager
+def lab_of_a_reader(home: Path) -> Iterator[tuple[str, Path, subprocess.Popen]]:
+    """JupyterLab as ``make lab`` opens it, with a reader's settings and on a copy of the notebooks.
+
+    Parameters
+    ----------
+    home : Path
+        An empty folder, which JupyterLab serves.
+
+    Yields
+    ------
+    address : str
+        The one that scripts/open_lab.py prints.
+    notebooks : Path
+        The folder of the copies.
+    server : subprocess.Popen
+        Its output is still to be read.
+    """
+    set_up.write_lab_settings(home)
+    for name in ("notebooks", "assets"):  # notebooks show files of the other
+        shutil.copytree(ROOT / name, home / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    (home / "attention_variants.egg-info").mkdir()
+    # Where IPython keeps a profile, in place of the environment's own folder.
+    (home / "ipython" / "profile_default").mkdir(parents=True)
+    for file in (home / "etc" / "ipython").iterdir():
+        shutil.copy(file, home / "ipython" / "profile_default")
+    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR")
+    own = {name: str(home / name.lower()) for name in (*names, "JUPYTERLAB_WORKSPACES_DIR")}
+    own |= {"IPYTHONDIR": str(home / "ipython"), "JUPYTER_CONFIG_PATH": str(home / "etc" / "jupyter")}
+    command = [sys.executable, "scripts/open_lab.py", "lab", "--no-browser", "--port=0"]
+    command += [f"--ServerApp.root_dir={home}", "--LabApp.expose_app_in_browser=True"]
+    command += [f"--LabApp.app_settings_dir={home / 'share' / 'jupyter' / 'lab' / 'settings'}"]
+    server = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **own}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    watch = threading.Timer(90, server.kill)  # a server that never says where it is
+    watch.start()
+    try:
+        first = server.stdout.readline()
+        watch.cancel()
+        assert re.match(r"JupyterLab is at http://\S+ until Ctrl-C", first), first
+        yield first.split()[3], home / "notebooks", server
+    finally:
+        watch.cancel()
+        server.kill()
 
 
 def open_in_lab(page, address: str, name: str) -> None:

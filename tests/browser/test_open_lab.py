@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
-import sys
-import threading
-from pathlib import Path
-
 import pytest
-import set_up
-from in_browser import listen, needs_browser, wait_for_notebook
+from in_browser import lab_of_a_reader, listen, needs_browser, wait_for_notebook
 
-ROOT = Path(__file__).resolve().parents[2]
 TABS = "() => [...window.jupyterapp.shell.widgets('main')].map((widget) => widget.title.label)"
 CHANGED = "() => [...window.jupyterapp.shell.widgets('main')].filter((widget) => widget.context.model.dirty).length"
 KERNELS = """async () => {
@@ -32,36 +22,11 @@ pytestmark = needs_browser
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
     """The address that scripts/open_lab.py prints, with the settings of scripts/set_up.py; a copy of the notebooks."""
-    home = tmp_path_factory.mktemp("lab")
-    set_up.write_lab_settings(home)
-    shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    (home / "attention_variants.egg-info").mkdir()
-    # Where IPython keeps a profile, in place of the environment's own folder.
-    (home / "ipython" / "profile_default").mkdir(parents=True)
-    for file in (home / "etc" / "ipython").iterdir():
-        shutil.copy(file, home / "ipython" / "profile_default")
-    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR")
-    own = {name: str(home / name.lower()) for name in (*names, "JUPYTERLAB_WORKSPACES_DIR")}
-    own |= {"IPYTHONDIR": str(home / "ipython"), "JUPYTER_CONFIG_PATH": str(home / "etc" / "jupyter")}
-    command = [sys.executable, "scripts/open_lab.py", "lab", "--no-browser", "--port=0"]
-    command += [f"--ServerApp.root_dir={home}", "--LabApp.expose_app_in_browser=True"]
-    command += [f"--LabApp.app_settings_dir={home / 'share' / 'jupyter' / 'lab' / 'settings'}"]
-    server = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **own}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    watch = threading.Timer(90, server.kill)  # a server that never says where it is
-    watch.start()
-    try:
-        first = server.stdout.readline()
-        watch.cancel()
-        assert re.match(r"JupyterLab is at http://\S+ until Ctrl-C", first), first
-        yield first.split()[3], home / "notebooks"
+    with lab_of_a_reader(tmp_path_factory.mktemp("lab")) as (address, folder, server):
+        yield address, folder
         server.terminate()
         rest = server.communicate(timeout=60)[0].splitlines()
         assert [line for line in rest if "received signal 15" not in line] == [], "nothing but the address is printed"
-    finally:
-        watch.cancel()
-        server.kill()
 
 
 @pytest.fixture

@@ -39,6 +39,12 @@ def test_there_is_an_assignment_for_each_variant_and_one_for_the_layer():
     assert sorted(NOTEBOOKS) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_source_that_is_opened_and_saved_in_jupyterlab_stays_as_it_is(number):
+    path = NOTEBOOKS[number]
+    assert path.read_text(encoding="utf-8") == nbformat.writes(nbformat.read(path, as_version=4)) + "\n"
+
+
 @pytest.mark.parametrize("number", range(1, 8))
 def test_the_solution_is_the_variant_s_own_code(number):
     lines = [line for line in load(number)["function"].source.splitlines() if "### " not in line]
