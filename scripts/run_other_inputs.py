@@ -118,7 +118,7 @@ def reached(sources: Sequence[str], names: Collection[str]) -> list[bool]:
     Returns
     -------
     reached : list of bool
-        For each cell. Whatever is called by a method, or assigned to in part, counts as changed.
+        For each cell. Changed is also what is assigned to in part, or of which a method is called for no result.
     """
     cells = [_statements(re.sub(r"(?m)^(\s*)[%!].*", r"\1pass", source)) for source in sources]
     changed, needed = set(names), []
@@ -160,14 +160,15 @@ def _names(statement: ast.stmt) -> _Names:
             makes.add(symbol.get_name())
     changes: set[str] = set()
     for node in ast.walk(statement):
-        called = isinstance(node, ast.Call)
-        target: Any = node.func if isinstance(node, ast.Call) else node
-        if not called and not isinstance(getattr(node, "ctx", None), ast.Store):
+        target: Any = node
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):  # what comes out is not kept: a change
+            target = node.value.func
+        elif not isinstance(getattr(node, "ctx", None), ast.Store):
             continue
-        part = isinstance(target, ast.Attribute | ast.Subscript)
+        is_part = isinstance(target, ast.Attribute | ast.Subscript)
         while isinstance(target, ast.Attribute | ast.Subscript):
             target = target.value
-        if part and isinstance(target, ast.Name) and target.id not in MODULES:
+        if is_part and isinstance(target, ast.Name) and target.id not in MODULES:
             changes.add(target.id)
     return _Names(uses, makes, changes)
 
