@@ -54,6 +54,8 @@ class Event:
         How many numbers are written, or cells blocked, and of how many.
     shapes : (tuple of int, tuple of int), optional
         The shape before and after; of a verdict, the two that differ.
+    turns : int
+        How many tensors the shape before stands for: the turns of a loop over heads.
     verdict : Verdict, optional
         At the end, if two functions stand beside each other.
     differences : tuple of (int, int, str)
@@ -68,6 +70,7 @@ class Event:
     count: int = 0
     of: int = 0
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    turns: int = 1
     verdict: Verdict | None = None
     differences: tuple[tuple[int, int, str], ...] = ()
 
@@ -97,6 +100,24 @@ def sheet_name(index: tuple[int, ...], heads: bool) -> str:
     return ", ".join([*item, *(f"head {number}" for number in head)])
 
 
+def shape_of(shape: tuple[int, ...], turns: int = 1) -> str:
+    """Say a shape; of what the turns of a loop make, how many tensors there are, and the shape of each.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of all turns together: the third from the end counts them, if there are several.
+    turns : int, default 1
+        How many there are.
+
+    Returns
+    -------
+    said : str
+        "(6, 3)", or "2 × (6, 3)".
+    """
+    return str(shape) if turns == 1 else f"{turns} × {(*shape[:-3], *shape[-2:])}"
+
+
 def _statement(event: Event) -> str:
     number = "" if event.number is None else f" = {event.number:.2f}".replace("-", "−")
     tokens = "" if event.tokens is None else f"   ({event.tokens[0]} → {event.tokens[1]})"
@@ -105,7 +126,7 @@ def _statement(event: Event) -> str:
 
 def _shapes(event: Event, between: str) -> str:
     before, after = event.shapes or ((), ())
-    return f"{before} {between} {after}"
+    return f"{shape_of(before, event.turns)} {between} {after}"
 
 
 def _returned(event: Event) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .captions import Event, caption
+from .captions import Event, caption, shape_of
 
 #: How many seconds a frame stands, by what it shows.
 SECONDS = {
@@ -55,6 +55,10 @@ class Panel:
     is_factor, is_table, has_bias : bool
         Of what the module holds, whether it is multiplied, whether its rows are looked up, and whether its last row is
         a bias.
+    turns : int
+        How many tensors share it, a sheet for each: the turns of a loop over heads.
+    stacked : bool
+        Whether the code then makes one tensor of them.
     number : int
         Of a name that a module assigns again, which of its assignments is drawn here, from 1.
     """
@@ -74,6 +78,8 @@ class Panel:
     is_factor: bool = False
     is_table: bool = False
     has_bias: bool = False
+    turns: int = 1
+    stacked: bool = False
     number: int = 1
 
     @property
@@ -83,7 +89,10 @@ class Panel:
 
     @property
     def size(self) -> str:
-        """Its shape, and how much of it is drawn."""
+        """The shape that it has in the code, and how much of it is drawn."""
+        if self.turns > 1:
+            each = shape_of(self.shape, self.turns)
+            return f"{each}, then {self.shape}" if self.stacked else each
         parts, bias = [], " and a bias" * self.has_bias
         shape = (self.shape[0] - self.has_bias, *self.shape[1:])
         if self.kept_rows is not None:

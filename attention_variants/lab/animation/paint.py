@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -130,7 +131,7 @@ class Painter:
         """The name of a panel after a spot of its colour, and its shape as it is drawn."""
         lines, size = self.layout.title(panel), panel.size
         if self.layout.is_transposed(panel):
-            size = str((*panel.shape[:-2], panel.shape[-1], panel.shape[-2]))
+            size = replace(panel, shape=(*panel.shape[:-2], panel.shape[-1], panel.shape[-2])).size
         x, y = corner
         y += LINE * (self.layout.title_lines - len(lines))  # the shape stands right above the panel
         pen.fill((x, y + 3, x + 9, y + 12), COLORS.get(_LIKE.get(panel.name, panel.name), HATCHING))
