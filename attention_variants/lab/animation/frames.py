@@ -90,16 +90,21 @@ class Panel:
     @property
     def size(self) -> str:
         """The shape that it has in the code, and how much of it is drawn."""
+        return ", ".join(self.sizes)
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The same, in lines."""
         if self.turns > 1:
             each = shape_of(self.shape, self.turns)
-            return f"{each}, then {self.shape}" if self.stacked else each
+            return (f"{each}, then {self.shape}" if self.stacked else each,)
         parts, bias = [], " and a bias" * self.has_bias
         shape = (self.shape[0] - self.has_bias, *self.shape[1:])
         if self.kept_rows is not None:
             parts.append(f"{len(self.kept_rows) - self.has_bias} rows")
         if self.kept_columns is not None:
             parts.append(f"{len(self.kept_columns)} columns")
-        return f"{shape}{bias}" + f", here {' × '.join(parts)}" * bool(parts)
+        return (f"{shape}{bias}", *[f"here {' × '.join(parts)}"] * bool(parts))
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class Film:
         captions: Sequence[str],
         seconds: Sequence[float],
     ) -> None:
+        self.alt = title  # for those who do not see it
         self.title, self.captions, self.seconds = title, tuple(captions), list(seconds)
         self._paint = pictures
 
@@ -143,7 +144,7 @@ class Film:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         last = io.BytesIO()
         self._painted[-1].save(last, "PNG")
-        return bundle(self.html, picture=last.getvalue(), alt=self.title, text=repr(self))
+        return bundle(self.html, picture=last.getvalue(), alt=self.alt, text=repr(self))
 
     @cached_property
     def _painted(self) -> list[Image.Image]:
@@ -159,7 +160,7 @@ class Film:
     def _element(self, pictures: Sequence[Image.Image], scale: int) -> str:
         """The player as HTML; until it runs, its last frame."""
         line = "The last frame. Run this cell for the player."
-        return element("player", self._data(pictures, scale), picture=pictures[-1], alt=self.title, line=line)
+        return element("player", self._data(pictures, scale), picture=pictures[-1], alt=self.alt, line=line)
 
     def _data(self, pictures: Sequence[Image.Image], scale: int) -> dict[str, Any]:
         """What the player shows."""
@@ -199,6 +200,10 @@ class Animation(Film):
             [". ".join(dict.fromkeys(frame.caption for frame in both)) for both in together],
             [max(frame.seconds for frame in both) for both in together],
         )
+        panels = (panel for board in storyboards for panel in board.panels.values())
+        cropped = [f"{panel.title} {panel.size}" for panel in panels if panel.kept_rows or panel.kept_columns]
+        if cropped:
+            self.alt = f"{self.title}. Drawn in part: {'; '.join(cropped)}"
 
     @property
     def frames(self) -> tuple[Frame, ...]:
