@@ -207,8 +207,9 @@ class Storyboard:
         By the name of a tensor, the largest magnitude that it ever holds.
     sheets : tuple of str
         What to call the sheets: "head 0", "item 1", "item 1, head 0".
-    of_module : bool
-        Whether it is a method of a module.
+    in_order : bool
+        Whether its tensors stand in the order of its lines, with their numbers: those of a module's method, and of a
+        function that does not attend.
     """
 
     name: str
@@ -217,7 +218,7 @@ class Storyboard:
     frames: tuple[Frame, ...]
     limits: Mapping[str, float]
     sheets: tuple[str, ...]
-    of_module: bool = False
+    in_order: bool = False
 
 
 def thin(frames: Sequence[Frame], most: int) -> list[Frame]:

@@ -93,12 +93,12 @@ class Painter:
         letters = max((len(text) for _, text in self.lines), default=0)
         self.left = round(letters * length("Mono", _CODE, "m")) + 38 if self.code else 8
         self.width = width
-        self.layout = (FlowLayout if board.of_module else Layout)(
+        self.layout = (FlowLayout if board.in_order else Layout)(
             board, (self.left, 8 if self.code else 58), width - 8, _HIGHEST, tokens
         )
         self.boxes = self.layout.boxes
         self.height = max(round(self.layout.bottom), len(self.lines) * LINE * self.code + 24) + CAPTION
-        self.written = {key for key, panel in board.panels.items() if self._has_room(panel)}
+        self.decimals = {key: self._decimals(panel) for key, panel in board.panels.items()}
         self.still = self._still()
 
     # What is painted once
@@ -296,7 +296,7 @@ class Painter:
                     pen.hatch(corners)
                 else:
                     pen.fill(corners, OPEN if panel.whole_numbers else tuple(colours[sheet, row, column].tolist()))
-                    if panel.key in self.written:
+                    if self.decimals[panel.key] is not None:
                         self._number(pen, panel, cells.value[sheet, row, column], colours[sheet, row, column], corners)
                     origin = int(cells.origin[sheet, row, column])
                     if self.by_token and origin >= 0 and min(box.wide, box.high) >= 18:
@@ -318,23 +318,26 @@ class Painter:
                 _, _, right, bottom = box.cell(self.follow, panel.columns - 1)
                 pen.outline((x, y, right, bottom), FOLLOWED, 2)
 
-    def _has_room(self, panel: Panel) -> bool:
-        """Whether every number that a panel ever holds can be written into its cell: all of them, or none."""
-        if not (panel.whole_numbers or self.board.of_module) or self.by_token:
-            return False
+    def _decimals(self, panel: Panel) -> int | None:
+        """How many decimals there is room for in the cells of a panel, for all that it ever holds; None for no number."""
+        if not (panel.whole_numbers or self.board.in_order) or self.by_token:
+            return None
         cells = [frame.cells[panel.key] for frame in self.board.frames if panel.key in frame.cells]
         numbers = np.concatenate([np.zeros(1), *(one.value[one.there] for one in cells)])
         finite = numbers[np.isfinite(numbers)]
         x, y, right, bottom = self.boxes[panel.key][0].cell(0, 0)
-        widest = max(length("Sans", SMALL, _written(n, panel.whole_numbers)) for n in (finite.min(), finite.max()))
-        return widest < right - x - 3 and bottom - y > SMALL + 2
+        for decimals in (0,) if panel.whole_numbers else (2, 1):
+            widest = max(length("Sans", SMALL, _written(number, decimals)) for number in (finite.min(), finite.max()))
+            if widest < right - x - 3 and bottom - y > SMALL + 2:
+                return decimals
+        return None
 
     def _number(
         self, pen: _Pen, panel: Panel, value: float, colour: np.ndarray, corners: tuple[float, float, float, float]
     ) -> None:
         """Write a number into its cell."""
         x, y, right, bottom = corners
-        text = _written(value, panel.whole_numbers)
+        text = _written(value, self.decimals[panel.key] or 0)
         dark = not panel.whole_numbers and colour @ (0.299, 0.587, 0.114) < 128
         pen.text(((x + right) / 2, (y + bottom) / 2), text, "Sans", SMALL, "white" if dark else INK, anchor="mm")
 
@@ -435,9 +438,9 @@ def _colours(name: str, limit: float) -> tuple[np.ndarray, float, float]:
     return table, 0.0 if sequential else -highest, highest
 
 
-def _written(value: float, whole: bool) -> str:
+def _written(value: float, decimals: int) -> str:
     """A number as it stands in its cell."""
-    return f"{value:.0f}" if whole else f"{round(float(value), 1) + 0.0:.1f}".replace("-", "−")
+    return f"{round(float(value), decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
 def _lit_parts(panel: Panel, lit: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

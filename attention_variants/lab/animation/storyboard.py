@@ -24,6 +24,8 @@ from .movements import Movement, find_movement
 from .panels import Panels, Place
 from .source_lines import RunningCode, cells_of, same_numbers
 
+#: A function that has one of these attends, and its tensors stand where they meet.
+_ATTENTION = {"q", "k", "v", "scores", "weights", "context"}
 #: Up to so many rows of a table are seen on their way; of more, each arrives at once.
 _PICKED_SLOWLY = 24
 
@@ -79,7 +81,7 @@ def storyboard(
         tuple(frames),
         maker.limits(),
         tuple(sheet_name(index, heads) for index in np.ndindex(*leading)) if leading else (),
-        maker.code.module is not None,
+        maker.code.module is not None or not _ATTENTION & {step.name for step in maker.assignments},
     )
     return board if maker.code.module is None else crop(board)
 
