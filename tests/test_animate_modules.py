@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 import attention_variants as av
 from attention_variants.lab.animation.animate import animate
 from attention_variants.lab.animation.captions import Kind
+from attention_variants.lab.animation.films import animate_figure
 
 T, D_MODEL, H, VOCABULARY = 5, 8, 2, 20
 TOKENS = torch.tensor([9, 3, 17, 3, 0])
@@ -193,3 +195,28 @@ def test_who_does_not_see_it_is_told_what_is_drawn_in_part():
     assert animation._repr_mimebundle_()[1]["image/png"]["alt"] == animation.alt
     assert "Drawn in part" in animation.html
     assert "Drawn in part" not in animate(av.FeedForward(8, 16), normal(T, 8)).alt
+
+
+# -------------------------------------------------------------------------------------- films on a phone
+
+
+def test_a_figure_s_panels_may_stand_below_each_other():
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
+    for ax, colour in zip(axes, ("#FF0000", "#00FF00", "#0000FF"), strict=True):
+        ax.set(facecolor=colour, ylabel="a long label of the rows")
+    film = animate_figure(figure, lambda step: None, range(2), "ab")
+    picture = film.pictures()[-1]
+    parts = film._shape(picture.size, 1)["parts"]
+    assert len(parts) == 3
+    assert sum(part[2] for part in parts) == picture.width
+    for number, (x, y, width, height) in enumerate(parts):
+        seen = np.asarray(picture.crop((x, y, x + width, y + height))).reshape(-1, 3)
+        colours = [(seen == np.eye(3)[other] * 255).all(axis=1).any() for other in range(3)]
+        assert colours == [other == number for other in range(3)]
+
+
+def test_a_figure_with_a_title_of_the_whole_is_not_cut():
+    figure, _ = plt.subplots(1, 2)
+    figure.suptitle("both")
+    film = animate_figure(figure, lambda step: None, range(2), "ab")
+    assert len(film._shape((960, 300), 1)["parts"]) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -46,6 +47,9 @@ class Film:
         What happens in each picture.
     seconds : sequence of float
         How long each stands.
+    columns : sequence of float, default (0, 1)
+        Where the pictures may be cut, as shares of their width: on a narrow page what is between two cuts stands below
+        what is to its left.
     """
 
     def __init__(
@@ -54,7 +58,10 @@ class Film:
         pictures: Callable[[int], Iterable[Image.Image]],
         captions: Sequence[str],
         seconds: Sequence[float],
+        *,
+        columns: Sequence[float] = (0.0, 1.0),
     ) -> None:
+        self._columns = tuple(columns)
         self.alt = title  # for those who do not see it
         self.title, self.captions, self.seconds = title, tuple(captions), list(seconds)
         self._paint = pictures
@@ -155,7 +162,9 @@ class Film:
 
     def _shape(self, size: tuple[int, int], scale: int) -> dict[str, Any]:
         """How the player may lay it out: its parts, and which of them is code."""
-        return {"parts": [(0, 0, *size)], "code": 0, "lines": [(0, 0)] * len(self), "width": size[0] // scale}
+        cuts = [round(share * size[0]) for share in self._columns]
+        parts = [(left, 0, right - left, size[1]) for left, right in itertools.pairwise(cuts)]
+        return {"parts": parts, "code": 0, "lines": [(0, 0)] * len(self), "width": size[0] // scale}
 
     def _element(self, pictures: Sequence[Image.Image], scale: int) -> str:
         """The player as HTML; until it runs, its last frame."""
