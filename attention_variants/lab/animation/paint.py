@@ -157,7 +157,7 @@ class Painter:
         if isinstance(self.layout, FlowLayout):
             self._row_words(pen, boxes, self.layout.words.get(panel.key, ()))
             for column, text in enumerate(self.layout.column_words(panel)):
-                x, _, right, bottom = boxes[0].cell(0, column)
+                x, _, right, bottom = boxes[-1].cell(panel.rows - 1, column)
                 pen.text(((x + right) / 2, bottom + 2), text, "Sans", SMALL, QUIET, anchor="mt")
             return
         has_q = any(other.name == "q" for other in self.board.panels.values())
