@@ -514,18 +514,6 @@ def test_booleans_that_are_only_viewed_do_not_travel_either():
 
 
 @pytest.mark.parametrize("batch", [(), (B,)])
-def test_what_a_loop_makes_turn_by_turn_is_named_by_the_shape_of_a_turn(batch):
-    """Variant 5 has H tensors (T_q, d_k) one after the other, and never one (H, T_q, d_k); its weights it stacks."""
-    board = animate(5, *qkv(*batch), num_heads=H).storyboards[0]
-    sizes = {key: panel.size for key, panel in board.panels.items()}
-    of_a_turn = {key: size for key, size in sizes.items() if "×" in size}
-    expected = {"q": (T_Q, D_K), "k": (T_K, D_K), "v": (T_K, D_K), "scores": (T_Q, T_K), "context": (T_Q, D_K)}
-    found = {board.panels[key].name: size for key, size in of_a_turn.items()}
-    assert found == {name: f"{H} × {(*batch, *shape)}" for name, shape in expected.items()}
-    assert sizes["weights"] == str((*batch, H, T_Q, T_K))
-
-
-@pytest.mark.parametrize("batch", [(), (B,)])
 @pytest.mark.parametrize("mask", [None, CAUSAL])
 def test_what_one_line_moves_travels_together_and_the_caption_says_its_shapes(batch, mask):
     board = animate(5, *qkv(*batch), mask, H).storyboards[0]
@@ -537,6 +525,7 @@ def test_what_one_line_moves_travels_together_and_the_caption_says_its_shapes(ba
             if not ways or ways[-1] != (names, frame.caption):
                 ways.append((names, frame.caption))
     split_caption = f"for q, k, v, mask in heads:   {(*batch, T_Q, D_MODEL)} → {(*batch, T_Q, D_K)}"
+    # The code has one context for each head, and no tensor of both.
     merge_caption = f"context = torch.cat(contexts, dim=-1)   {H} × {(*batch, T_Q, D_K)} → {(*batch, T_Q, D_MODEL)}"
     assert ways == [(["q", "k", "v"], split_caption), (["context"], merge_caption)]
     starts = [one for one, other in itertools.pairwise(board.frames) if other.moves and not one.moves]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from attention_variants.lab.plots.fonts import length
 
 from .frames import Panel
-from .layout import GAP, LABELLED_CELL, LINE, NAME, SEAM, SMALL, Layout
+from .layout import GAP, LABELLED_CELL, LINE, NAME, SEAM, SMALL, SMALL_LINE, Layout
 
-_BETWEEN_ROWS = 12  # pixels
+_BETWEEN_ROWS = 14  # pixels
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class FlowLayout(Layout):
         beside = [panel for panel in held if panel not in above.values()]
         self.over = list(above.values())
         self.title_lines = 1
+        self.size_lines = max(len(panel.sizes) for panel in panels)
         order = [panel for panel in panels if panel.argument]
         for panel in computed:
             order += [p for p in beside if first.get(p.makes) is panel]
@@ -51,6 +52,21 @@ class FlowLayout(Layout):
             spoken.add(" ".join(words))
             over = above.get(panel.key)
             self.blocks.append(_Block(panel, () if again else words, over, self.row_words(over) if over else ()))
+
+    def column_words(self, panel: Panel) -> tuple[str, ...]:
+        """What to write below the columns: the words of the numbers of tokens, or of the keys that are looked at."""
+        queries, keys = self.tokens
+        if panel.whole_numbers:
+            found = [tokens for tokens in self.tokens if tokens is not None and len(tokens) == panel.columns]
+            words = found[0] if found else ()
+        elif panel.name.endswith("weights") and not panel.held:
+            arguments = [other for other in self.board.panels.values() if other.argument and len(other.shape) > 1]
+            itself = queries if keys is None and len(arguments) == 1 else None  # it looks at what came in
+            words = next((w for w in (keys, itself) if w is not None and len(w) == panel.columns), ())
+        else:
+            return ()
+        fit = all(length("Sans", SMALL, word) <= self.cell for word in words)
+        return tuple(words) if fit and self.cell >= LABELLED_CELL else ()
 
     def row_words(self, panel: Panel) -> tuple[str, ...]:
         """What to write beside the rows of a panel: of a table the numbers of its rows, of others the tokens."""
@@ -68,7 +84,7 @@ class FlowLayout(Layout):
         self.cell = cell
         self.boxes, self.titles, self.groups = {}, {}, []
         self.words: dict[str, tuple[str, ...]] = {}
-        self.head = LINE + 19.0
+        self.head = LINE + 19.0 + SMALL_LINE * (self.size_lines - 1)
         x, y, right = self.left, self.top, self.left
         row: list[tuple[_Block, float]] = []
         for block in self.blocks:
@@ -93,7 +109,8 @@ class FlowLayout(Layout):
                 self._place_sheets(block.above, x, y + over - high)
                 self.words[block.above.key] = block.above_words if self.cell >= LABELLED_CELL else ()
             self.words[block.panel.key] = block.words if self.cell >= LABELLED_CELL else ()
-            bottom = max(bottom, self._place_sheets(block.panel, x, y + over))
+            words = SMALL_LINE if self.column_words(block.panel) else 0
+            bottom = max(bottom, self._place_sheets(block.panel, x, y + over) + words)
         return bottom
 
     def _place_sheets(self, panel: Panel, x: float, y: float) -> float:

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -84,22 +84,20 @@ class Panels:
         for step in self.assignments:
             shape = tuple(step.shape)
             sheets = np.arange(math.prod(shape[:-2]))
-            columns, alone, apart = slice(None), False, 1
+            columns, alone = slice(None), False
             block = self._block(step)
             if step.kind == "assign" and len(shape) > 1 and self.is_stacked(step):
                 # The turns of a loop over heads become the sheets that they are stacked to.
                 sheets = sheets * turns + seen[step.name, step.line]
                 seen[step.name, step.line] += 1
                 shape = (*shape[:-2], turns, *shape[-2:])
-                is_made = any(other.name == step.name and tuple(other.shape) == shape for other in self.assignments)
-                apart = 1 if is_made else turns
             elif step.kind == "write" and step.name in self.drawn:
                 places.append(self.drawn[step.name])
                 continue
             elif block is not None:
                 columns, alone = block, True
                 shape = (*shape[:-1], self.keys or 0)
-            key = self._panel(step, shape, apart)
+            key = self._panel(step, shape, shape[-3] if len(shape) > len(step.shape) else 1)
             place = Place(key, sheets, columns, alone)
             self.drawn[step.name] = place
             places.append(place)
@@ -133,6 +131,7 @@ class Panels:
         apart = self.code.module is not None and step.kind == "assign" and len(self.by_key) < MOST_PANELS
         for panel in reversed(self.by_key.values()):
             if panel.name == step.name and panel.shape == shape and not apart:
+                self.by_key[panel.key] = replace(panel, stacked=panel.stacked or turns < panel.turns)
                 return panel.key
         before = [panel for panel in self.by_key.values() if panel.name == step.name]
         again = any(panel.shape == shape for panel in before)
@@ -161,8 +160,8 @@ class Panels:
             is_factor=operand is not None and operand.is_factor,
             is_table=operand is not None and operand.is_table,
             has_bias=operand is not None and operand.has_bias,
-            number=number,
             turns=turns,
+            number=number,
             whole_numbers=rows == 1 and not step.value.is_floating_point() and step.value.dtype != torch.bool,
         )
         return key
