@@ -149,7 +149,8 @@ def test_every_cell_of_every_frame_has_the_colour_of_its_number(variant):
                 free = ~covered(stage, frame, x, y)
                 there = cells.there[sheet] if cells is not None else np.zeros(x.shape, dtype=bool)
                 where = f"{frame.caption}: {key}, sheet {sheet}"
-                assert (shown[free & ~there] == EMPTY).all(), where
+                said = (abs(x - x.mean()) < 24) & (abs(y - y.mean()) < 8) & (not there.any())  # "moved"
+                assert (shown[free & ~there & ~said] == EMPTY).all(), where
                 if not there.any():
                     continue
                 blocked = cells.blocked[sheet]

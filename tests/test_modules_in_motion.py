@@ -88,7 +88,8 @@ def test_a_bias_that_changes_nothing_is_left_out():
 def test_the_line_that_reads_a_matrix_lights_it(narrow):
     animation = animate(narrow.encoder.layers[0].feed_forward, normal(T, D_MODEL))
     by_caption = {frame.caption: frame for frame in animation.frames}
-    first, second = by_caption["hidden: 80 numbers at once"], by_caption["output: 40 numbers at once"]
+    first = by_caption["hidden: w_1(x) is x @ w_1.weight.T + w_1.bias"]
+    second = by_caption["output: w_2(…) is … @ w_2.weight.T + w_2.bias"]
     assert lit(first, "w_1.weight.T").all()
     assert not lit(first, "w_2.weight.T").any()
     assert lit(second, "w_2.weight.T").all()
@@ -119,9 +120,10 @@ def test_a_look_up_moves_the_rows_of_its_tokens_and_leaves_the_table(narrow):
     same(at_the_end(animation, "weight")[0], embedding.weight[list(panel.kept_rows)])
     same(at_the_end(animation, "vectors")[0], embedding.weight[TOKENS])
     same(at_the_end(animation, "result")[0], embedding.weight[TOKENS] * D_MODEL**0.5)
-    move = next(frame for frame in animation.frames if frame.moves).moves[0]
-    rows = [panel.kept_rows[row] for row in move.start.cells[:, 1].tolist()]
-    assert rows == TOKENS.repeat_interleave(D_MODEL).tolist(), "each cell sets out from the row of its token"
+    moves = {int(move.end.cells[0, 1]): move for frame in animation.frames for move in frame.moves}
+    for t, token in enumerate(TOKENS.tolist()):
+        assert {panel.kept_rows[row] for row in moves[t].start.cells[:, 1].tolist()} == {token}
+        assert moves[t].start.cells[:, 2].tolist() == moves[t].end.cells[:, 2].tolist() == list(range(D_MODEL))
     arrived = next(frame for frame in animation.frames if frame.event.kind is Kind.LOOKED_UP)
     read = {panel.kept_rows[row] for row in np.flatnonzero(lit(arrived, "weight").any(axis=(0, 2)))}
     assert read == set(TOKENS.tolist())
@@ -159,7 +161,7 @@ def test_a_name_that_is_assigned_again_has_a_panel_of_its_own(narrow):
     }
     for key, tensor in expected.items():
         np.testing.assert_allclose(at_the_end(animation, key)[0], tensor.detach(), atol=1e-5, err_msg=key)
-    assert animation.frames[2].caption == "x · 2: 40 numbers at once"
+    assert animation.frames[2].caption == "x · 2: made by add_norm_1"
 
 
 class TwoNames(nn.Module):

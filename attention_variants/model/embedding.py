@@ -46,7 +46,8 @@ def positional_encoding(T: int, d_model: int) -> Float[Tensor, "T d_model"]:
     position = torch.arange(T, dtype=torch.float64)
     speed = 10_000.0 ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)  # (d_model / 2), in radians
     angle = position[:, None] * speed  # (T, 1) * (d_model / 2) -> (T, d_model / 2)
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)  # sine and cosine by turns: (T, d_model)
+    sine, cosine = angle.sin(), angle.cos()
+    return torch.stack([sine, cosine], dim=-1).flatten(-2)  # by turns: (T, d_model)
 
 
 class TokenEmbedding(nn.Embedding):

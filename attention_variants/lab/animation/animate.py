@@ -17,7 +17,7 @@ from attention_variants.variants import attention_tiled, get_variant, multihead_
 from attention_variants.variants.checks import check_inputs
 
 from .captions import Event, Kind, Verdict
-from .frames import Storyboard
+from .frames import Panel, Storyboard
 from .paint import Painter
 from .player import HALF, MOST_FRAMES, WHOLE, Animation
 from .source_lines import cells_of
@@ -227,14 +227,21 @@ def _watchable(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, 
 
 def _check_words(board: Storyboard, words: Sequence[Sequence[str] | None]) -> None:
     """Refuse tokens of which there are more or fewer than rows: of q and k, or else of every argument."""
-    matrices = [panel for panel in board.panels.values() if panel.argument and len(panel.shape) > 1]
-    if not matrices:  # a module that takes the numbers of tokens
-        return
+    arguments = [panel for panel in board.panels.values() if panel.argument]
+    matrices = [panel for panel in arguments if len(panel.shape) > 1 or panel.whole_numbers]
     for tokens, name, kind in zip(words, ("q", "k"), ("query", "key"), strict=True):
         own = [panel for panel in matrices if panel.name == name][:1] or matrices
-        if tokens is not None and own and len(tokens) not in [panel.rows for panel in own]:
-            rows = " or ".join(f"{panel.rows}, one for each row of {panel.name}" for panel in own)
+        if tokens is not None and own and len(tokens) not in [_length(panel) for panel in own]:
+            rows = " or ".join(
+                f"{_length(panel)}, one for each {'number' if panel.whole_numbers else 'row'} of {panel.name}"
+                for panel in own
+            )
             raise ValueError(f"animate: {kind} tokens must be {rows}; got {len(tokens)}.")
+
+
+def _length(panel: Panel) -> int:
+    """How many tokens an argument stands for: a row of a matrix is one, and so is the number of one."""
+    return panel.columns if panel.whole_numbers else panel.rows
 
 
 def _check_followed(board: Storyboard, follow: int | None) -> None:

@@ -76,6 +76,7 @@ def animate_figure(
         raise ValueError(f"animate_figure: seconds must be above 0; got {seconds}.")
     # As wide as the other players, whatever the figure was.
     pictures = {1: drawn(figure, draw, steps, dpi=WHOLE / figure.get_figwidth())}
+    columns = _columns(figure)
     plt.close(figure)
 
     def paint(scale: int) -> list[Any]:
@@ -83,7 +84,22 @@ def animate_figure(
             pictures[scale] = drawn(figure, draw, steps, dpi=scale * WHOLE / figure.get_figwidth())
         return pictures[scale]
 
-    return Film(title, paint, captions, [seconds] * (len(steps) - 1) + [3 * seconds])
+    return Film(title, paint, captions, [seconds] * (len(steps) - 1) + [3 * seconds], columns=columns)
+
+
+def _columns(figure: Figure) -> list[float]:
+    """Where a figure may be cut for a narrow page, from left to right as shares of its width: between its axes."""
+    if figure.texts or figure.legends:  # a title of the whole is not to be cut
+        return [0.0, 1.0]
+    boxes = [ax.get_tightbbox() for ax in figure.axes]
+    width = figure.bbox.width
+    sides = sorted((box.x0 / width, box.x1 / width) for box in boxes if box is not None)
+    cuts, right = [0.0], 0.0
+    for left, end in sides:
+        if right and left > right:
+            cuts.append((left + right) / 2)
+        right = max(right, end)
+    return [*cuts, 1.0]
 
 
 def animate_writing(text: str, model: Transformer | None = None, *, seconds: float = 1.5) -> Film:

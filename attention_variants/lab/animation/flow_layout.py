@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from attention_variants.lab.plots.fonts import length
 
 from .frames import Panel
-from .layout import GAP, LABELLED_CELL, LINE, NAME, SEAM, SMALL, Layout
+from .layout import GAP, LABELLED_CELL, LINE, NAME, SEAM, SMALL, SMALL_LINE, Layout
 
-_BETWEEN_ROWS = 12  # pixels
+_BETWEEN_ROWS = 14  # pixels
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class FlowLayout(Layout):
         beside = [panel for panel in held if panel not in above.values()]
         self.over = list(above.values())
         self.title_lines = 1
+        self.size_lines = max(len(panel.sizes) for panel in panels)
         order = [panel for panel in panels if panel.argument]
         for panel in computed:
             order += [p for p in beside if first.get(p.makes) is panel]
@@ -51,6 +52,11 @@ class FlowLayout(Layout):
             spoken.add(" ".join(words))
             over = above.get(panel.key)
             self.blocks.append(_Block(panel, () if again else words, over, self.row_words(over) if over else ()))
+
+    def column_words(self, panel: Panel) -> tuple[str, ...]:
+        """What to write below the numbers of tokens: their words."""
+        tokens = next((t for t in self.tokens if t is not None and len(t) == panel.columns), None)
+        return tuple(tokens) if panel.whole_numbers and tokens is not None and self.cell >= LABELLED_CELL else ()
 
     def row_words(self, panel: Panel) -> tuple[str, ...]:
         """What to write beside the rows of a panel: of a table the numbers of its rows, of others the tokens."""
@@ -68,7 +74,7 @@ class FlowLayout(Layout):
         self.cell = cell
         self.boxes, self.titles, self.groups = {}, {}, []
         self.words: dict[str, tuple[str, ...]] = {}
-        self.head = LINE + 19.0
+        self.head = LINE + 19.0 + SMALL_LINE * (self.size_lines - 1)
         x, y, right = self.left, self.top, self.left
         row: list[tuple[_Block, float]] = []
         for block in self.blocks:

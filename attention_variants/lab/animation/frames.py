@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .captions import Event, caption
+from .captions import Event, caption, shape_of
 
 #: How many seconds a frame stands, by what it shows.
 SECONDS = {
@@ -55,6 +55,10 @@ class Panel:
     is_factor, is_table, has_bias : bool
         Of what the module holds, whether it is multiplied, whether its rows are looked up, and whether its last row is
         a bias.
+    turns : int
+        How many tensors share it, a sheet for each: the turns of a loop over heads.
+    stacked : bool
+        Whether the code then makes one tensor of them.
     number : int
         Of a name that a module assigns again, which of its assignments is drawn here, from 1.
     """
@@ -74,6 +78,8 @@ class Panel:
     is_factor: bool = False
     is_table: bool = False
     has_bias: bool = False
+    turns: int = 1
+    stacked: bool = False
     number: int = 1
 
     @property
@@ -83,14 +89,22 @@ class Panel:
 
     @property
     def size(self) -> str:
-        """Its shape, and how much of it is drawn."""
+        """The shape that it has in the code, and how much of it is drawn."""
+        return ", ".join(self.sizes)
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The same, in lines."""
+        if self.turns > 1:
+            each = shape_of(self.shape, self.turns)
+            return (f"{each}, then {self.shape}" if self.stacked else each,)
         parts, bias = [], " and a bias" * self.has_bias
         shape = (self.shape[0] - self.has_bias, *self.shape[1:])
         if self.kept_rows is not None:
             parts.append(f"{len(self.kept_rows) - self.has_bias} rows")
         if self.kept_columns is not None:
             parts.append(f"{len(self.kept_columns)} columns")
-        return f"{shape}{bias}" + f", here {' × '.join(parts)}" * bool(parts)
+        return (f"{shape}{bias}", *[f"here {' × '.join(parts)}"] * bool(parts))
 
 
 @dataclass(frozen=True)
@@ -193,8 +207,9 @@ class Storyboard:
         By the name of a tensor, the largest magnitude that it ever holds.
     sheets : tuple of str
         What to call the sheets: "head 0", "item 1", "item 1, head 0".
-    of_module : bool
-        Whether it is a method of a module, or a function that spells out a part of the model.
+    in_order : bool
+        Whether its tensors stand in the order of its lines, with their numbers: those of a module's method, and of a
+        function that does not attend.
     """
 
     name: str
@@ -203,7 +218,7 @@ class Storyboard:
     frames: tuple[Frame, ...]
     limits: Mapping[str, float]
     sheets: tuple[str, ...]
-    of_module: bool = False
+    in_order: bool = False
 
 
 def thin(frames: Sequence[Frame], most: int) -> list[Frame]:

@@ -21,6 +21,7 @@ _BELOW = ("q", "scores", "exp", "weights", "running_max", "running_sum", "contex
 _ABOVE = {"k": "scores", "mask": "weights", "v": "context", "new_max": "running_max", "correction": "running_sum"}
 # All lengths are in pixels.
 TITLE, SMALL, LINE = 12, 10, 15  # letters of a title, letters of a label, from line to line
+SMALL_LINE = 12  # from line to line of small letters
 _LARGEST_CELL, LABELLED_CELL = 34, 9  # the largest cells, and the smallest that have labels
 GAP, SEAM, NAME = 14, 8, 14  # between two panels, between two sheets, the name of a sheet
 
@@ -67,6 +68,8 @@ class Layout:
         What to call the sheets, and where.
     cell : float
         The side of a cell.
+    title_lines, size_lines : int
+        How many lines the longest title has, and what is said of a shape.
     bottom : float
         How far down it goes.
     """
@@ -134,6 +137,7 @@ class Layout:
         self.columns += [[panel] for panel in middle if panel not in placed]
         self.over = [column[1] for column in self.columns if len(column) > 1]
         self.title_lines = max(len(self.title(panel)) for panel in self.board.panels.values())
+        self.size_lines = 1
 
     # What a panel looks like
 
@@ -169,7 +173,7 @@ class Layout:
     def _wide(self, panel: Panel) -> float:
         """The width of a panel or of its title, whichever is wider."""
         name = max(length("Sans-Bold", TITLE, line) for line in self.title(panel)) + 14
-        return max(self._size(panel)[0], name, length("Sans", SMALL, panel.size))
+        return max(self._size(panel)[0], name, *(length("Sans", SMALL, line) for line in panel.sizes))
 
     # Where it stands
 

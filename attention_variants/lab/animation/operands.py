@@ -99,6 +99,69 @@ def _pairs(statement: Any) -> Iterator[tuple[str, ast.expr]]:
         yield target.id if isinstance(target, ast.Name) else "", expression
 
 
+def calls(expression: ast.expr, own: str, module: nn.Module) -> list[tuple[str, str, nn.Module]]:
+    """Find the modules that an expression calls.
+
+    Parameters
+    ----------
+    expression : ast.expr
+        Of a line of a method.
+    own : str
+        What the method calls its module: "self".
+    module : torch.nn.Module
+        The method's own.
+
+    Returns
+    -------
+    called : list of (str, str, torch.nn.Module)
+        In the order in which they run: the name, the first argument, and what is called. Those that do nothing now, as
+        a dropout after the training, are left out.
+    """
+    called: list[tuple[str, str, nn.Module]] = []
+    for node in _ran(expression, own, module):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            code, held = _what(node.func, own, module)
+            idle = isinstance(held, nn.Identity) or (isinstance(held, nn.Dropout) and not (held.training and held.p))
+            if isinstance(held, nn.Module) and not idle:
+                called.append((code.partition(".")[2], ast.unparse(node.args[0]) if node.args else "", held))
+    return called
+
+
+def _ran(expression: ast.expr, own: str, module: nn.Module) -> Iterator[ast.AST]:
+    """The parts of an expression whose numbers were used, what is within a part before it."""
+    if isinstance(expression, ast.IfExp):
+        went = _decided(expression.test, own, module)
+        branches = [expression.body, expression.orelse] if went is None else [[expression.orelse, expression.body][went]]
+        for branch in branches:
+            yield from _ran(branch, own, module)
+        return
+    if isinstance(expression, ast.Call) and ast.unparse(expression.func) == "len":
+        return
+    for child in ast.iter_child_nodes(expression):
+        if isinstance(child, ast.expr | ast.keyword):
+            yield from _ran(child, own, module)  # type: ignore[arg-type]
+    yield expression
+
+
+def _decided(test: ast.expr, own: str, module: nn.Module) -> bool | None:
+    """Which way a condition went that asks for what the module holds, and for nothing else; None of any other."""
+    nodes = list(ast.walk(test))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    if names != {own} or any(isinstance(node, ast.Call) for node in nodes):
+        return None
+    return bool(eval(compile(ast.Expression(test), "<condition>", "eval"), {"__builtins__": {}, own: module}))
+
+
+def _what(node: ast.Attribute, own: str, module: nn.Module) -> tuple[str, Any]:
+    """How something is named, and what of the module it stands for: None if for nothing."""
+    code = ast.unparse(node)
+    names = code.split(".")
+    held: Any = module if names[0] == own else None
+    for name in names[1:]:
+        held = getattr(held, name, None) if isinstance(held, nn.Module) else None
+    return code, held
+
+
 def _held(expression: ast.expr, own: str, module: nn.Module) -> Iterator[tuple[str, Any, bool]]:
     """What of a module an expression reads: how it is named there, the thing itself, and whether it is looked up in."""
     tables = [
@@ -106,15 +169,9 @@ def _held(expression: ast.expr, own: str, module: nn.Module) -> Iterator[tuple[s
         for node in ast.walk(expression)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("F.embedding", "embedding") and len(node.args) > 1
     ]
-    for node in ast.walk(expression):
+    for node in _ran(expression, own, module):
         if isinstance(node, ast.Attribute):
-            code = ast.unparse(node)
-            names = code.split(".")
-            held: Any = module
-            if names[0] != own:
-                continue
-            for name in names[1:]:
-                held = getattr(held, name, None) if isinstance(held, nn.Module) else None
+            code, held = _what(node, own, module)
             if isinstance(held, nn.Linear | nn.Embedding | nn.LayerNorm | Tensor):
                 yield code, held, isinstance(held, nn.Embedding) or node in tables
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -32,10 +33,10 @@ from attention_variants.lab.plots.fonts import font, length
 
 from .flow_layout import FlowLayout
 from .frames import Cells, Frame, Move, Panel, Spot, Storyboard
-from .layout import LINE, SMALL, TITLE, Box, Layout
+from .layout import LINE, SMALL, SMALL_LINE, TITLE, Box, Layout
 
 #: What some tensors are drawn like: the colours of what they are a part of, or become.
-_LIKE = {"exp": "weights", "running_sum": "weights", "running_max": "scores", "new_max": "scores"}
+_LIKE = {"self_weights": "weights", "cross_weights": "weights", "exp": "weights", "running_sum": "weights", "running_max": "scores", "new_max": "scores"}
 #: How many shades the numbers of one tensor have: those of all tensors fit into one palette. Odd, so that 0 is white.
 _SHADES = 27
 _CODE = 11  # pixels: the size of the letters of code
@@ -92,11 +93,12 @@ class Painter:
         letters = max((len(text) for _, text in self.lines), default=0)
         self.left = round(letters * length("Mono", _CODE, "m")) + 38 if self.code else 8
         self.width = width
-        self.layout = (FlowLayout if board.of_module else Layout)(
+        self.layout = (FlowLayout if board.in_order else Layout)(
             board, (self.left, 8 if self.code else 58), width - 8, _HIGHEST, tokens
         )
         self.boxes = self.layout.boxes
         self.height = max(round(self.layout.bottom), len(self.lines) * LINE * self.code + 24) + CAPTION
+        self.decimals = {key: self._decimals(panel) for key, panel in board.panels.items()}
         self.still = self._still()
 
     # What is painted once
@@ -128,16 +130,19 @@ class Painter:
 
     def _title(self, pen: _Pen, panel: Panel, corner: tuple[float, float]) -> None:
         """The name of a panel after a spot of its colour, and its shape as it is drawn."""
-        lines, size = self.layout.title(panel), panel.size
+        lines, sizes = self.layout.title(panel), panel.sizes
         if self.layout.is_transposed(panel):
-            size = str((*panel.shape[:-2], panel.shape[-1], panel.shape[-2]))
+            sizes = replace(panel, shape=(*panel.shape[:-2], panel.shape[-1], panel.shape[-2])).sizes
         x, y = corner
-        y += LINE * (self.layout.title_lines - len(lines))  # the shape stands right above the panel
+        # The shape stands right above the panel.
+        y += LINE * (self.layout.title_lines - len(lines)) + SMALL_LINE * (self.layout.size_lines - len(sizes))
         pen.fill((x, y + 3, x + 9, y + 12), COLORS.get(_LIKE.get(panel.name, panel.name), HATCHING))
         for line in lines:
             pen.text((x + 13, y), line, "Sans-Bold", TITLE)
             y += LINE
-        pen.text((x, y), size, "Sans", SMALL, QUIET)
+        for size in sizes:
+            pen.text((x, y), size, "Sans", SMALL, QUIET)
+            y += SMALL_LINE
 
     def _labels(self, pen: _Pen, panel: Panel, boxes: list[Box]) -> None:
         """The words of the queries beside q, or else beside what stands first, and those of the keys above k."""
@@ -151,6 +156,9 @@ class Painter:
             return
         if isinstance(self.layout, FlowLayout):
             self._row_words(pen, boxes, self.layout.words.get(panel.key, ()))
+            for column, text in enumerate(self.layout.column_words(panel)):
+                x, _, right, bottom = boxes[0].cell(0, column)
+                pen.text(((x + right) / 2, bottom + 2), text, "Sans", SMALL, QUIET, anchor="mt")
             return
         has_q = any(other.name == "q" for other in self.board.panels.values())
         leftmost = min(box.x for boxes in self.boxes.values() for box in boxes)
@@ -288,7 +296,7 @@ class Painter:
                     pen.hatch(corners)
                 else:
                     pen.fill(corners, OPEN if panel.whole_numbers else tuple(colours[sheet, row, column].tolist()))
-                    if panel.whole_numbers or self.board.of_module:
+                    if self.decimals[panel.key] is not None:
                         self._number(pen, panel, cells.value[sheet, row, column], colours[sheet, row, column], corners)
                     origin = int(cells.origin[sheet, row, column])
                     if self.by_token and origin >= 0 and min(box.wide, box.high) >= 18:
@@ -310,20 +318,36 @@ class Painter:
                 _, _, right, bottom = box.cell(self.follow, panel.columns - 1)
                 pen.outline((x, y, right, bottom), FOLLOWED, 2)
 
+    def _decimals(self, panel: Panel) -> int | None:
+        """How many decimals there is room for in the cells of a panel, for all that it ever holds; None for no number."""
+        if not (panel.whole_numbers or self.board.in_order) or self.by_token:
+            return None
+        cells = [frame.cells[panel.key] for frame in self.board.frames if panel.key in frame.cells]
+        numbers = np.concatenate([np.zeros(1), *(one.value[one.there] for one in cells)])
+        finite = numbers[np.isfinite(numbers)]
+        x, y, right, bottom = self.boxes[panel.key][0].cell(0, 0)
+        for decimals in (0,) if panel.whole_numbers else (2, 1):
+            widest = max(length("Sans", SMALL, _written(number, decimals)) for number in (finite.min(), finite.max()))
+            if widest < right - x - 3 and bottom - y > SMALL + 2:
+                return decimals
+        return None
+
     def _number(
         self, pen: _Pen, panel: Panel, value: float, colour: np.ndarray, corners: tuple[float, float, float, float]
     ) -> None:
-        """Write a number into its cell, if there is room."""
+        """Write a number into its cell."""
         x, y, right, bottom = corners
-        text = f"{value:.0f}" if panel.whole_numbers else f"{round(value, 1) + 0.0:.1f}".replace("-", "−")
-        if length("Sans", SMALL, text) < right - x - 2 and bottom - y > SMALL + 2:
-            dark = not panel.whole_numbers and colour @ (0.299, 0.587, 0.114) < 128
-            pen.text(((x + right) / 2, (y + bottom) / 2), text, "Sans", SMALL, "white" if dark else INK, anchor="mm")
+        text = _written(value, self.decimals[panel.key] or 0)
+        dark = not panel.whole_numbers and colour @ (0.299, 0.587, 0.114) < 128
+        pen.text(((x + right) / 2, (y + bottom) / 2), text, "Sans", SMALL, "white" if dark else INK, anchor="mm")
 
     def _is_followed(self, panel: Panel) -> bool:
         """Whether it has a row for each row of what came in first."""
         first = next((p for p in self.board.panels.values() if p.argument and len(p.shape) > 1), None)
-        return first is not None and not panel.held and len(panel.shape) > 1 and panel.rows == first.rows
+        if first is None or panel.held or len(panel.shape) < 2 or panel.rows != first.rows:
+            return False
+        # What came in otherwise, and what is looked at, has other rows, even if as many.
+        return panel is first or not (panel.argument or panel.name in ("k", "v"))
 
     def _moving(self, pen: _Pen, move: Move) -> None:
         starts, ends = self._corners(move.start), self._corners(move.end)
@@ -410,8 +434,13 @@ def _colours(name: str, limit: float) -> tuple[np.ndarray, float, float]:
     sequential = known == "weights"
     colours = colormap(known if known in COLORS else "difference")(np.linspace(0, 1, _SHADES))[:, :3]
     table = _snapped(255 * colours)
-    highest = 1.0 if name in ("weights", "exp") else limit or 1.0
+    highest = 1.0 if name.endswith("weights") or name == "exp" else limit or 1.0
     return table, 0.0 if sequential else -highest, highest
+
+
+def _written(value: float, decimals: int) -> str:
+    """A number as it stands in its cell."""
+    return f"{round(float(value), decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
 def _lit_parts(panel: Panel, lit: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

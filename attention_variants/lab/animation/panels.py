@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ class Panels:
             elif block is not None:
                 columns, alone = block, True
                 shape = (*shape[:-1], self.keys or 0)
-            key = self._panel(step, shape)
+            key = self._panel(step, shape, shape[-3] if len(shape) > len(step.shape) else 1)
             place = Place(key, sheets, columns, alone)
             self.drawn[step.name] = place
             places.append(place)
@@ -127,10 +127,11 @@ class Panels:
                     return slice(start, stop)
         return None
 
-    def _panel(self, step: Assignment, shape: tuple[int, ...]) -> str:
+    def _panel(self, step: Assignment, shape: tuple[int, ...], turns: int) -> str:
         apart = self.code.module is not None and step.kind == "assign" and len(self.by_key) < MOST_PANELS
         for panel in reversed(self.by_key.values()):
             if panel.name == step.name and panel.shape == shape and not apart:
+                self.by_key[panel.key] = replace(panel, stacked=panel.stacked or turns < panel.turns)
                 return panel.key
         before = [panel for panel in self.by_key.values() if panel.name == step.name]
         again = any(panel.shape == shape for panel in before)
@@ -159,6 +160,7 @@ class Panels:
             is_factor=operand is not None and operand.is_factor,
             is_table=operand is not None and operand.is_table,
             has_bias=operand is not None and operand.has_bias,
+            turns=turns,
             number=number,
             whole_numbers=rows == 1 and not step.value.is_floating_point() and step.value.dtype != torch.bool,
         )

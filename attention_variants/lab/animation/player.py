@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -46,6 +47,9 @@ class Film:
         What happens in each picture.
     seconds : sequence of float
         How long each stands.
+    columns : sequence of float, default (0, 1)
+        Where the pictures may be cut, as shares of their width: on a narrow page what is between two cuts stands below
+        what is to its left.
     """
 
     def __init__(
@@ -54,7 +58,11 @@ class Film:
         pictures: Callable[[int], Iterable[Image.Image]],
         captions: Sequence[str],
         seconds: Sequence[float],
+        *,
+        columns: Sequence[float] = (0.0, 1.0),
     ) -> None:
+        self._columns = tuple(columns)
+        self.alt = title  # for those who do not see it
         self.title, self.captions, self.seconds = title, tuple(captions), list(seconds)
         self._paint = pictures
 
@@ -143,7 +151,7 @@ class Film:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         last = io.BytesIO()
         self._painted[-1].save(last, "PNG")
-        return bundle(self.html, picture=last.getvalue(), alt=self.title, text=repr(self))
+        return bundle(self.html, picture=last.getvalue(), alt=self.alt, text=repr(self))
 
     @cached_property
     def _painted(self) -> list[Image.Image]:
@@ -154,12 +162,14 @@ class Film:
 
     def _shape(self, size: tuple[int, int], scale: int) -> dict[str, Any]:
         """How the player may lay it out: its parts, and which of them is code."""
-        return {"parts": [(0, 0, *size)], "code": 0, "lines": [(0, 0)] * len(self), "width": size[0] // scale}
+        cuts = [round(share * size[0]) for share in self._columns]
+        parts = [(left, 0, right - left, size[1]) for left, right in itertools.pairwise(cuts)]
+        return {"parts": parts, "code": 0, "lines": [(0, 0)] * len(self), "width": size[0] // scale}
 
     def _element(self, pictures: Sequence[Image.Image], scale: int) -> str:
         """The player as HTML; until it runs, its last frame."""
         line = "The last frame. Run this cell for the player."
-        return element("player", self._data(pictures, scale), picture=pictures[-1], alt=self.title, line=line)
+        return element("player", self._data(pictures, scale), picture=pictures[-1], alt=self.alt, line=line)
 
     def _data(self, pictures: Sequence[Image.Image], scale: int) -> dict[str, Any]:
         """What the player shows."""
@@ -199,6 +209,10 @@ class Animation(Film):
             [". ".join(dict.fromkeys(frame.caption for frame in both)) for both in together],
             [max(frame.seconds for frame in both) for both in together],
         )
+        panels = (panel for board in storyboards for panel in board.panels.values())
+        cropped = [f"{panel.title} {panel.size}" for panel in panels if panel.kept_rows or panel.kept_columns]
+        if cropped:
+            self.alt = f"{self.title}. Drawn in part: {'; '.join(cropped)}"
 
     @property
     def frames(self) -> tuple[Frame, ...]:

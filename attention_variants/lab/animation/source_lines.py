@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attention_variants.lab.code.trace import Assignment, Trace
 
-from .operands import Operand, module_of, operands
+from .operands import Operand, calls, module_of, operands
 
 #: What a tensor is asked for without its numbers being used.
 _ABOUT = {"shape", "dtype", "device", "ndim", "size", "numel", "new_zeros", "new_full", "new_ones", "new_empty"}
@@ -201,9 +201,20 @@ class RunningCode:
 
     def _looked_up(self, step: Assignment, values: Mapping[str, Tensor]) -> Tensor:
         """Which rows of a table a line looks up: the whole numbers that it reads."""
-        names = [node.id for node in ast.walk(self.statement(step.line)) if isinstance(node, ast.Name)]
-        numbers = [values[n].flatten() for n in names if n in values and not values[n].is_floating_point()]
+        numbers = [values[name].flatten() for name in self.numbers_of_tokens(step, values)]
         return torch.cat(numbers).long() if numbers else torch.zeros(0, dtype=torch.int64)
+
+    def called(self, step: Assignment) -> list[tuple[str, str, nn.Module]]:
+        """The modules that the line of an assignment calls: the name, the first argument and the module of each."""
+        expression = _expression(self.statement(step.line))
+        if self.module is None or self.function is None or expression is None:
+            return []
+        return calls(expression, self.function.args.args[0].arg, self.module)
+
+    def numbers_of_tokens(self, step: Assignment, values: Mapping[str, Tensor]) -> list[str]:
+        """The names of the whole numbers that a line reads."""
+        names = [node.id for node in ast.walk(self.statement(step.line)) if isinstance(node, ast.Name)]
+        return [n for n in names if n in values and not values[n].is_floating_point()]
 
     def look_up(self, step: Assignment, values: Mapping[str, Tensor]) -> tuple[str, list[Link]] | None:
         """A look-up of rows in a table, as the one link of a chain, if the line is nothing else."""

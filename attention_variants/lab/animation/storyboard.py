@@ -16,16 +16,18 @@ from torch import Tensor
 
 from attention_variants.lab.code.trace import Assignment, Trace
 
-from .captions import Event, Kind, sheet_name
+from .captions import Event, Kind, said_of, sheet_name
 from .contents import Contents, left_by_a_mask
 from .crop import crop
-from .frames import SECONDS, Frame, Move, Storyboard, thin
+from .frames import SECONDS, Frame, Move, Spot, Storyboard, thin
 from .movements import Movement, find_movement
 from .panels import Panels, Place
 from .source_lines import RunningCode, cells_of, same_numbers
 
-#: Where the functions stand that spell out a part of the model; they are drawn as its modules are.
-_PARTS = "attention_variants.model."
+#: A function that has one of these attends, and its tensors stand where they meet.
+_ATTENTION = {"q", "k", "v", "scores", "weights", "context"}
+#: Up to so many rows of a table are seen on their way; of more, each arrives at once.
+_PICKED_SLOWLY = 24
 
 
 def storyboard(
@@ -69,8 +71,9 @@ def storyboard(
     frames = thin(maker.frames, max_frames)
     if heads is None:
         heads = any(step.counters.get("num_heads", 1) != 1 for step in maker.assignments)
-        heads = heads or getattr(maker.code.module, "num_heads", 1) != 1
     leading = max((panel.shape[:-2] for panel in maker.panels.by_key.values()), key=math.prod)
+    if leading and maker.code.module is not None:
+        heads = heads or leading[-1] in {getattr(part, "num_heads", 1) for part in maker.code.module.modules()} - {1}
     board = Storyboard(
         trace.name,
         maker.code.text(),
@@ -78,7 +81,7 @@ def storyboard(
         tuple(frames),
         maker.limits(),
         tuple(sheet_name(index, heads) for index in np.ndindex(*leading)) if leading else (),
-        maker.code.module is not None or getattr(trace.function, "__module__", "").startswith(_PARTS),
+        maker.code.module is not None or not _ATTENTION & {step.name for step in maker.assignments},
     )
     return board if maker.code.module is None else crop(board)
 
@@ -158,7 +161,9 @@ class _FrameMaker:
         if first.kind == "assign":
             found = [find_movement(step, place, self.contents, self.code) for step, place in moment]
             movements = {movement.name: movement for movement in found if movement is not None}
-        if movements:
+        if movements and self.code.look_up(first, self.contents.values) is not None:
+            self._pick(lines, first, movements[first.name])
+        elif movements:
             self._move(lines, list(movements.values()))
         origins = {name: movement.origin for name, movement in movements.items()}
         kept = [self.contents.hold(step, place, origins.get(step.name)) for step, place in moment]
@@ -220,6 +225,7 @@ class _FrameMaker:
         loops, statement = self.code.loops(first.line), self.code.statement(first.line)
         if len(steps) == 1 and loops and isinstance(statement, ast.Assign | ast.AugAssign | ast.Expr):
             code, where = self.code.with_numbers(statement, first), self.code.target(first)
+            code = f"{names[0]}: {code}" if names[0] != first.name and not moved else code
             if where is None or where.sum() != 1:
                 return Event(Kind.STATEMENT, names, code)
             number = float(cells_of(first.value)[where][0])
@@ -236,6 +242,8 @@ class _FrameMaker:
             return Event(Kind.BLOCKED, names, count=int(filled.sum()), of=filled.size)
         if _is_blank(steps):
             return Event(Kind.BLANK, names, count=first.value.numel())
+        if called := self.code.called(first):
+            return Event(Kind.CALLED, names, said_of(called))
         changes = [step.value if step.changed is None else step.changed for step in steps]
         count = sum(int(change.sum()) if change.dtype == torch.bool else change.numel() for change in changes)
         return Event(Kind.WRITTEN, names, count=count)
@@ -271,6 +279,40 @@ class _FrameMaker:
                     if leg + 1 < len(m.spots)
                 )
                 self._emit(lines, event, {}, "arrived" if at == self.frames_a_leg else "moving", moves)
+
+    def _pick(self, lines: range, step: Assignment, movement: Movement) -> None:
+        """Let the row that a token picks go where it goes, one token after the other."""
+        tokens = self.code.numbers_of_tokens(step, self.contents.values)[0]
+        start, end = movement.spots
+        numbers, place = self.contents.values[tokens].flatten().tolist(), self.contents.current[tokens]
+        vectors, width = self.contents.state(end.key), len(start.cells) // len(numbers)
+        legs = 2 if len(numbers) <= _PICKED_SLOWLY else 1
+        for at, number in enumerate(numbers):
+            part = slice(at * width, (at + 1) * width)
+            lit = {
+                start.key: _marked(self.contents.states[start.key].there, start.cells[part]),
+                place.key: np.zeros_like(self.contents.states[place.key].there),
+            }
+            lit[place.key].reshape(-1)[at] = True
+            names = (tokens, self.panels.by_key[start.key].name, step.name)
+            words = self.tokens[0] or ()
+            word = words[at] if len(words) == len(numbers) else ""
+            event = Event(Kind.PICKED, names, word, number, count=at)
+            spots = [Spot(spot.key, spot.cells[part]) for spot in (start, end)]
+            for leg in range(1, legs + 1):
+                progress = leg / (legs + 1)
+                move = Move(step.name, *spots, movement.value[part], movement.origin[part], progress)
+                self._emit(lines, event, lit, "moving", (move,))
+            arrived = tuple(spots[1].cells.T)
+            vectors.value[arrived], vectors.there[arrived], vectors.shown = movement.value[part], True, None
+            self._emit(lines, event, {**lit, end.key: _marked(vectors.there, spots[1].cells)}, "several steps")
+
+
+def _marked(like: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Where some cells of a panel are."""
+    marked = np.zeros_like(like)
+    marked[tuple(cells.T)] = True
+    return marked
 
 
 def _drawn(trace: Trace, code: RunningCode, names: Sequence[str] | None) -> list[Assignment]:
