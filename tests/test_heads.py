@@ -69,3 +69,11 @@ def test_a_layer_that_is_changed_is_seen():
     verdict = check_function(careless, silenced, layer, torch.ones(T, D_MODEL), 1)
     assert "changes what it is given" in repr(verdict)
     assert layer.w_o.weight[:, 4:].abs().sum() > 0, "the reader's own layer was changed by the check"
+
+
+def test_options_are_handed_over_by_name():
+    def right(x, *, times):
+        return x * times
+
+    assert check_function(lambda x, *, times: times * x, right, torch.ones(3), times=4)
+    assert not check_function(lambda x, *, times: x, right, torch.ones(3), times=4)

@@ -129,7 +129,7 @@ def dates(
     mean of the cross-attention heads. Days come before months (03/04/1998 is
     the 3rd of April), unless the year comes first; '30 to '99 are 1930 to 1999,
     '00 to '29 are 2000 to 2029. It answers every question, so look at the
-    doubts: with --plain they stand on standard error.
+    doubts; if the answer is printed alone, they stand on standard error.
 
     Exit status: 0 if nothing speaks against the answer, 1 if something does, 2
     for a wrong argument.

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from .dates import FIRST, LAST, MONTHS, WEEKDAYS, fold, ordinal
 
-#: A probability below which an answer is in doubt.
+#: A probability below which an answer is in doubt: of the answers to 3,000 test questions, both wrong ones are below
+#: it, and 27 right ones.
 UNSURE = 0.9
 
 Code = Literal["unknown_way", "year_outside", "no_such_day", "wrong_weekday", "other_date", "no_date", "unsure"]

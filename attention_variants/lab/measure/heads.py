@@ -93,15 +93,17 @@ class Comparison:
         return f"{self.name} {self.wrong or f'computes what {self.right} does'}."
 
 
-def check_function(mine: Callable[..., Tensor], right: Callable[..., Tensor], *inputs: Any) -> Comparison:
+def check_function(
+    mine: Callable[..., Tensor], right: Callable[..., Tensor], *inputs: Any, **options: Any
+) -> Comparison:
     """Ask whether a function of one's own returns what another does, and leaves what it gets as it was.
 
     Parameters
     ----------
     mine, right : callable
         Both take the inputs and return a tensor.
-    *inputs
-        Tensors, modules, numbers.
+    *inputs, **options
+        Tensors, modules, numbers; options are handed over by name.
 
     Returns
     -------
@@ -109,9 +111,9 @@ def check_function(mine: Callable[..., Tensor], right: Callable[..., Tensor], *i
     """
     name, other = (str(getattr(one, "__name__", type(one).__name__)) for one in (mine, right))
     given = copy.deepcopy(inputs)
-    expected = right(*copy.deepcopy(inputs))
+    expected = right(*copy.deepcopy(inputs), **options)
     try:
-        found = mine(*given)
+        found = mine(*given, **options)
     except Exception as error:  # the reader's code may raise anything
         return Comparison(name, other, f"raises {type(error).__name__}{f': {error}' if str(error) else ''}")
     if not isinstance(found, Tensor):
