@@ -995,7 +995,7 @@ class Layer(nn.Module):
 
 def test_a_module():
     layer, x = Layer(), normal(T_Q, 4)
-    board = by_history(layer, x)
+    board = storyboard(trace(layer, x))
     assert board.name == "Layer.forward"
     expected = x.numpy() @ layer.w.weight.detach().numpy().T
     np.testing.assert_allclose(board.frames[-1].cells["y"].value[0], expected, rtol=1e-12)

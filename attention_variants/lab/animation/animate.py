@@ -106,13 +106,20 @@ def animate(
         tallest = max(panel.rows for panel in board.panels.values() if panel.argument) if by_token else 0
         if tallest > len(TOKENS):
             raise ValueError(f"animate: by_token has colours for {len(TOKENS)} tokens; got {tallest}.")
+        _check_followed(board, follow)
         storyboards.append(board)
         results.append(result)
     if len(storyboards) > 1:
         storyboards = _compared(storyboards, results)
 
     def of_width(width: int, scale: int) -> list[Painter]:
-        settings: dict[str, Any] = {"tokens": words, "by_token": by_token, "follow": follow, "scale": scale, "code": beside is None}
+        settings: dict[str, Any] = {
+            "tokens": words,
+            "by_token": by_token,
+            "follow": follow,
+            "scale": scale,
+            "code": beside is None,
+        }
         return [
             Painter(board, width=width, title=title, **settings)
             for board, title in zip(storyboards, titles or [""] * len(storyboards), strict=True)
@@ -221,11 +228,22 @@ def _watchable(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, 
 def _check_words(board: Storyboard, words: Sequence[Sequence[str] | None]) -> None:
     """Refuse tokens of which there are more or fewer than rows: of q and k, or else of every argument."""
     matrices = [panel for panel in board.panels.values() if panel.argument and len(panel.shape) > 1]
+    if not matrices:  # a module that takes the numbers of tokens
+        return
     for tokens, name, kind in zip(words, ("q", "k"), ("query", "key"), strict=True):
         own = [panel for panel in matrices if panel.name == name][:1] or matrices
         if tokens is not None and own and len(tokens) not in [panel.rows for panel in own]:
             rows = " or ".join(f"{panel.rows}, one for each row of {panel.name}" for panel in own)
             raise ValueError(f"animate: {kind} tokens must be {rows}; got {len(tokens)}.")
+
+
+def _check_followed(board: Storyboard, follow: int | None) -> None:
+    """Refuse a row that what came in first does not have."""
+    first = next((panel for panel in board.panels.values() if panel.argument and len(panel.shape) > 1), None)
+    if follow is None or (first is not None and isinstance(follow, int) and 0 <= follow < first.rows):
+        return
+    there_is = f"from 0 to {first.rows - 1}, a row of {first.name}" if first else "left out: no argument has rows"
+    raise ValueError(f"animate: follow must be {there_is}; got {follow!r}.")
 
 
 def _compared(storyboards: Sequence[Storyboard], results: Sequence[Any]) -> list[Storyboard]:

@@ -16,6 +16,7 @@ class Kind(Enum):
     VIEW = auto()  #: Numbers move by one link of a chain such as ``.view(...).transpose(...)``.
     REARRANGED = auto()  #: Numbers move, and nobody says how: the line, and the shapes before and after.
     MOVED = auto()  #: They have arrived: the same numbers, in another place.
+    LOOKED_UP = auto()  #: They have arrived from a table: a row for each token.
     KEPT = auto()  #: The same numbers, in the same place.
     NOTHING_YET = auto()  #: Filled with the lowest number there is, before anything is known.
     BLOCKED = auto()  #: A mask has taken numbers away.
@@ -134,6 +135,7 @@ _SENTENCES: dict[Kind, Callable[[Event], str]] = {
     Kind.VIEW: lambda e: f"{e.code}:  {_shapes(e, '→')}",
     Kind.REARRANGED: lambda e: f"{e.code}   {_shapes(e, '→')}",
     Kind.MOVED: lambda e: f"{_listed(e.names)}: the same numbers, in another place",
+    Kind.LOOKED_UP: lambda e: f"{_listed(e.names)}: for each token, its row of the table",
     Kind.KEPT: lambda e: f"{_listed(e.names)}: the same numbers",
     Kind.NOTHING_YET: lambda e: f"{_listed(e.names)}: nothing yet, the lowest number there is",
     Kind.BLOCKED: lambda e: f"{_listed(e.names)}: {e.count} of {e.of} cells are blocked",

@@ -57,7 +57,7 @@ def _columns(panel: Panel) -> list[int]:
 
 def _rows(panel: Panel, frames: Sequence[Frame]) -> list[int]:
     """All rows of what came in or was computed; of what a module holds, those that are read, and the first ones."""
-    if not panel.held or panel.rows <= WIDEST:
+    if not panel.held or panel.rows - panel.has_bias <= WIDEST:
         return list(range(panel.rows))
     lit = np.zeros(panel.rows, dtype=bool)
     for frame in frames:
@@ -80,8 +80,8 @@ def _moves(moves: Sequence[Move], kept: dict[str, tuple[list[int], list[int]]]) 
     for move in moves:
         (start, seen), (end, arrives) = _spot(move.start, kept), _spot(move.end, kept)
         drawn = seen & arrives
-        ends = (replace(spot, cells=spot.cells[drawn]) for spot in (start, end))
-        cropped.append(Move(move.name, *ends, move.value[drawn], move.origin[drawn], move.progress))
+        start, end = (replace(spot, cells=spot.cells[drawn]) for spot in (start, end))
+        cropped.append(Move(move.name, start, end, move.value[drawn], move.origin[drawn], move.progress))
     return cropped
 
 

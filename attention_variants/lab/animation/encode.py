@@ -73,9 +73,7 @@ def animated_png(
     return encode_png(with_one_palette(frames), [seconds] * (len(frames) - 1) + [pause])
 
 
-def drawn(
-    figure: Figure, draw: Callable[[_Step], object], steps: Iterable[_Step], *, dpi: float
-) -> list[Image.Image]:
+def drawn(figure: Figure, draw: Callable[[_Step], object], steps: Iterable[_Step], *, dpi: float) -> list[Image.Image]:
     """Draw a figure again for each step.
 
     Parameters

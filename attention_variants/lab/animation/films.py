@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from attention_variants.lab.plots.colors import COLORS
@@ -63,8 +64,8 @@ def animate_figure(
     >>> figure, ax = plt.subplots(figsize=(4, 2))
     >>> bar = ax.barh(["steps"], [0])[0]
     >>> _ = ax.set_xlim(0, 9)
-    >>> animate_figure(figure, bar.set_width, range(10), [f"step {step}" for step in range(10)], title="a bar that grows")
-    <Film of a bar that grows: 10 frames>
+    >>> animate_figure(figure, bar.set_width, range(10), [f"step {step}" for step in range(10)])
+    <Film of a figure: 10 frames>
     """
     steps = list(steps)
     if not 0 < len(steps) <= MOST_FRAMES:
@@ -113,48 +114,47 @@ def animate_writing(text: str, model: Transformer | None = None, *, seconds: flo
         If the text has characters that the model does not know, or is too long.
     """
     model = load_date_model() if model is None else model
-    source = encode_source([text])
-    passes = writing_passes(model, source)
-    question = list(fold(text).replace(" ", "␣"))
-    written = [TARGET_TOKENS[int(one["logits"].argmax())] for one in passes]
-    most = len(passes)
-    figure, (own, cross, bars) = plt.subplots(
-        1, 3, figsize=(13.5, 4.6), width_ratios=(1, 1.15, 0.8), layout="constrained"
+    passes = writing_passes(model, encode_source([text]))
+    tokens = [int(one["logits"].argmax()) for one in passes]
+    written, question = [TARGET_TOKENS[token] for token in tokens], list(fold(text).replace(" ", "␣"))
+    read = [TARGET_TOKENS[START], *written[:-1]]
+    own, cross = passes[-1]["self"], passes[-1]["cross"]  # the rows of earlier passes are in them, see the mask
+
+    figure, axes = plt.subplots(
+        1, 3, figsize=(12, 4.3), width_ratios=(len(read), len(question), 8), layout="constrained"
     )
+    plot_weights(own, written, read, mask=causal_mask(len(read)), ax=axes[0], colorbar=False)
+    plot_weights(cross, written, question, ax=axes[1], colorbar=False)
+    axes[0].set(title="self-attention", xlabel="what it has read", ylabel="what it writes")
+    axes[1].set(title="cross-attention", xlabel="the question", ylabel="")
+    choices = [*range(END + 1, len(TARGET_TOKENS)), END]  # padding and the start are never written
+    bars = axes[2].barh([TARGET_TOKENS[token] for token in choices], [1.0] * len(choices))
+    axes[2].set(title="the next character", xlabel="probability", xlim=(0, 1))
+    axes[2].invert_yaxis()
+    covers = [ax.add_patch(Rectangle((0, 0), 0, 0, color="white", zorder=5)) for ax in (*axes[:2], axes[0])]
 
     def draw(step: int) -> None:
-        for ax in (own, cross, bars):
-            ax.clear()
-        read = ["▷", *written[:step]]
-        # The same room in every picture: what is not there yet is empty.
-        for ax, weights, columns, wide in (
-            (own, passes[step]["self"], read, most),
-            (cross, passes[step]["cross"], question, len(question)),
-        ):
-            room = torch.full((most, wide), torch.nan)
-            room[: step + 1, : weights.shape[-1]] = weights
-            rows = [*written[: step + 1], *[""] * (most - step - 1)]
-            mask = torch.ones(most, wide, dtype=torch.bool)
-            if ax is own:
-                mask[: step + 1, : step + 1] = causal_mask(step + 1)
-            labels = [*columns, *[""] * (wide - len(columns))]
-            plot_weights(room, rows, labels, mask=mask, ax=ax, colorbar=False)
-        own.set(title="self-attention", xlabel="what it has read", ylabel="what it writes")
-        cross.set(title="cross-attention", xlabel="the question", ylabel="")
+        there, all_ = step + 0.5, len(read) - 0.5
+        covers[0].set_bounds(-0.6, there, all_ + 1, all_ - there + 0.2)  # rows to come
+        covers[1].set_bounds(-0.6, there, len(question) + 0.2, all_ - there + 0.2)
+        covers[2].set_bounds(there, -0.6, all_ - there + 0.2, there + 0.6)  # columns to come
+        unknown = [""] * (len(read) - step - 1)
+        axes[0].set_xticklabels([*read[: step + 1], *unknown])
+        for ax in axes[:2]:
+            ax.set_yticklabels([*written[: step + 1], *unknown])
         shares = passes[step]["logits"].softmax(dim=-1)
-        colours = [COLORS["weights"] if token == written[step] else "#BBBBBB" for token in TARGET_TOKENS]
-        bars.barh(range(len(TARGET_TOKENS)), shares, color=colours)
-        bars.set(xlim=(0, 1), yticks=range(len(TARGET_TOKENS)), yticklabels=TARGET_TOKENS)
-        bars.set(title="the next character", xlabel="probability")
-        bars.invert_yaxis()
+        for bar, token in zip(bars, choices, strict=True):
+            bar.set_width(float(shares[token]))
+            bar.set_color(COLORS["weights"] if token == tokens[step] else "#BBBBBB")
 
     captions = []
     for step, one in enumerate(passes):
+        after = f"after {''.join(written[:step])}" if step else "at the start"
         share = float(one["logits"].softmax(dim=-1).max())
-        read = "".join(written[:step])
-        after = f"after {read!r}" if read else "at the start"
-        captions.append(f"step {step + 1}: {after} comes {written[step]}, with probability {share:.3f}")
-    return animate_figure(figure, draw, range(most), captions, title=f"{text!r}, read and written", seconds=seconds)
+        captions.append(f"step {step + 1}: {after} the likeliest is {written[step]}, with probability {share:.3f}")
+    return animate_figure(
+        figure, draw, range(len(passes)), captions, title=f"{text!r}, read and written", seconds=seconds
+    )
 
 
 @torch.no_grad()
@@ -178,8 +178,11 @@ def writing_passes(model: Transformer, source: Tensor) -> list[dict[str, Tensor]
     memory_mask = model.mask(source)
     target, passes = source.new_full((1, 1), START), []
     for _ in range(MAX_TARGET):
-        logits, (own, cross) = model.decode(target, memory, memory_mask, need_weights=True)
-        passes.append({"logits": logits[0, -1], "self": own[-1][0].mean(dim=0), "cross": cross[-1][0].mean(dim=0)})
+        logits, weights = model.decode(target, memory, memory_mask, need_weights=True)
+        own, cross = weights[-1]  # of the last layer: (1, num_heads, T_t, T_t) and (1, num_heads, T_t, T_s)
+        assert own is not None
+        assert cross is not None
+        passes.append({"logits": logits[0, -1], "self": own[0].mean(dim=0), "cross": cross[0].mean(dim=0)})
         token = logits[:, -1].argmax(dim=-1)
         target = torch.cat([target, token[:, None]], dim=1)
         if token.item() == END:

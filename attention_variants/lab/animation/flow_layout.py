@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from attention_variants.lab.plots.fonts import length
 
 from .frames import Panel
-from .layout import GAP, LINE, NAME, SEAM, SMALL, Layout
+from .layout import GAP, LABELLED_CELL, LINE, NAME, SEAM, SMALL, Layout
 
 _BETWEEN_ROWS = 12  # pixels
 
@@ -25,6 +25,11 @@ class _Block:
 class FlowLayout(Layout):
     """A layout from left to right that goes on below, like text, where the width ends."""
 
+    @staticmethod
+    def limits(height: float) -> list[tuple[float, float]]:
+        """A module has many tensors: rather higher than too small for labels."""
+        return [(LABELLED_CELL, height), (LABELLED_CELL - 1, 1.25 * height), (3, 1.25 * height)]
+
     def _arrange(self) -> None:
         panels = list(self.board.panels.values())
         held = [panel for panel in panels if panel.held]
@@ -41,7 +46,7 @@ class FlowLayout(Layout):
         order += [panel for panel in beside if panel not in order]
         self.blocks, spoken = [], set[str]()
         for panel in order:
-            words = self.row_words(panel) if panel.argument or panel.held else ()
+            words = self.row_words(panel)
             again = not panel.held and words and " ".join(words) in spoken
             spoken.add(" ".join(words))
             over = above.get(panel.key)
@@ -86,8 +91,8 @@ class FlowLayout(Layout):
             if block.above:
                 high = self.head + self._size(block.above)[1] + SEAM
                 self._place_sheets(block.above, x, y + over - high)
-                self.words[block.above.key] = block.above_words
-            self.words[block.panel.key] = block.words if self.cell >= SMALL else ()
+                self.words[block.above.key] = block.above_words if self.cell >= LABELLED_CELL else ()
+            self.words[block.panel.key] = block.words if self.cell >= LABELLED_CELL else ()
             bottom = max(bottom, self._place_sheets(block.panel, x, y + over))
         return bottom
 

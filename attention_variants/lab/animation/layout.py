@@ -21,7 +21,7 @@ _BELOW = ("q", "scores", "exp", "weights", "running_max", "running_sum", "contex
 _ABOVE = {"k": "scores", "mask": "weights", "v": "context", "new_max": "running_max", "correction": "running_sum"}
 # All lengths are in pixels.
 TITLE, SMALL, LINE = 12, 10, 15  # letters of a title, letters of a label, from line to line
-_LARGEST_CELL, _LABELLED_CELL = 34, 9  # the largest cells, and the smallest that have labels
+_LARGEST_CELL, LABELLED_CELL = 34, 9  # the largest cells, and the smallest that have labels
 GAP, SEAM, NAME = 14, 8, 14  # between two panels, between two sheets, the name of a sheet
 
 
@@ -86,10 +86,14 @@ class Layout:
         self.left, self.top = corner
         self.right = width
         self._arrange()
-        for cell in np.arange(_LARGEST_CELL, 3, -0.5).tolist():
-            right, self.bottom = self._place(cell)
-            if right <= width and self.bottom <= height:
-                break
+        for smallest, lowest in self.limits(height):
+            for cell in np.arange(_LARGEST_CELL, smallest, -0.5).tolist():
+                right, self.bottom = self._place(cell)
+                if right <= width and self.bottom <= lowest:
+                    break
+            else:
+                continue
+            break
         else:
             raise ValueError(
                 f"animate: the tensors of {board.name} do not fit into one picture legibly; show some of them by "
@@ -99,6 +103,11 @@ class Layout:
         self.boxes = {key: [replace(box, x=box.x + spare) for box in boxes] for key, boxes in self.boxes.items()}
         self.titles = {key: (x + spare, y) for key, (x, y) in self.titles.items()}
         self.groups = [(x + spare, y, text) for x, y, text in self.groups]
+
+    @staticmethod
+    def limits(height: float) -> list[tuple[float, float]]:
+        """How small the cells may be, and how far down it may go; what comes first is tried first."""
+        return [(3, height)]
 
     def _arrange(self) -> None:
         """Say what stands at the left, in columns in the middle (each with what is above it), and at the right."""
@@ -139,7 +148,7 @@ class Layout:
 
     def labels(self, kind: str, count: int) -> list[str]:
         """The words of the queries or keys, or else their numbers; none where cells are small."""
-        if self.cell < _LABELLED_CELL:
+        if self.cell < LABELLED_CELL:
             return []
         tokens = self.tokens[0 if kind == "query" else 1]
         return [str(number) for number in range(count)] if tokens is None else [*tokens]
@@ -233,7 +242,7 @@ class Layout:
 
     def _key_labels(self) -> float:
         """How high the words of the keys are, above k."""
-        if self.cell < _LABELLED_CELL or not any(map(self.is_transposed, self.over)):
+        if self.cell < LABELLED_CELL or not any(map(self.is_transposed, self.over)):
             return 0.0
         tokens = self.tokens[1]
         return max(length("Sans", SMALL, text) for text in tokens) + 4 if tokens else 12.0

@@ -75,11 +75,11 @@ def operands(module: nn.Module, function: ast.FunctionDef) -> list[Operand]:
         for target, value in _pairs(statement):
             for code, held, looked_up in _held(value, own, module):
                 for name, tensor in _tensors(code.partition(".")[2], held):
-                    is_factor, bias = isinstance(held, nn.Linear), getattr(held, "bias", None)
-                    has_bias = is_factor and bias is not None and bool(bias.any())
-                    value = torch.cat([tensor, bias[None]]) if has_bias else tensor
-                    value = value.detach().clone()
-                    found.setdefault(name, Operand(name, code, value, target, is_factor, looked_up, has_bias))
+                    bias = held.bias if isinstance(held, nn.Linear) else None
+                    has_bias = bias is not None and bool(bias.any())
+                    matrix = torch.cat([tensor, bias[None]]) if bias is not None and has_bias else tensor
+                    is_factor, drawn = isinstance(held, nn.Linear), matrix.detach().clone()
+                    found.setdefault(name, Operand(name, code, drawn, target, is_factor, looked_up, has_bias))
     return list(found.values())
 
 

@@ -31,8 +31,8 @@ from attention_variants.lab.plots.colors import (
 )
 from attention_variants.lab.plots.fonts import font, length
 
-from .frames import Cells, Frame, Move, Panel, Spot, Storyboard
 from .flow_layout import FlowLayout
+from .frames import Cells, Frame, Move, Panel, Spot, Storyboard
 from .layout import LINE, SMALL, TITLE, Box, Layout
 
 #: What some tensors are drawn like: the colours of what they are a part of, or become.
@@ -122,6 +122,8 @@ class Painter:
                 _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
                 pen.fill((x, y, right, bottom), EMPTY)
                 pen.outline((x - 1, y - 1, right, bottom), RULE)
+                if panel.kept_columns is not None:
+                    pen.text((right + 2, (y + bottom) / 2), "…", "Sans", SMALL, QUIET, anchor="lm")
             self._labels(pen, panel, boxes)
         return image
 
@@ -292,6 +294,11 @@ class Painter:
                     origin = int(cells.origin[sheet, row, column])
                     if self.by_token and origin >= 0 and min(box.wide, box.high) >= 18:
                         self._letter(pen, panel.name, origin, corners)
+            gone = not cells.there[sheet].any() and np.isfinite(cells.value[sheet]).any()
+            if gone and box.cell(0, panel.columns - 1)[2] - box.x > 40:  # otherwise it would look like a mistake
+                x, y, _, _ = box.cell(0, 0)
+                _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
+                pen.text(((x + right) / 2, (y + bottom) / 2), "moved", "Sans", SMALL, QUIET, anchor="mm")
             if panel.has_bias:
                 x, y, _, _ = box.cell(panel.rows - 1, 0)
                 pen.line((x, y, box.cell(0, panel.columns - 1)[2], y), INK)
@@ -309,7 +316,7 @@ class Painter:
     ) -> None:
         """Write a number into its cell, if there is room."""
         x, y, right, bottom = corners
-        text = f"{value:.0f}" if panel.whole_numbers else f"{value:.1f}".replace("-", "−")
+        text = f"{value:.0f}" if panel.whole_numbers else f"{round(value, 1) + 0.0:.1f}".replace("-", "−")
         if length("Sans", SMALL, text) < right - x - 2 and bottom - y > SMALL + 2:
             dark = not panel.whole_numbers and colour @ (0.299, 0.587, 0.114) < 128
             pen.text(((x + right) / 2, (y + bottom) / 2), text, "Sans", SMALL, "white" if dark else INK, anchor="mm")

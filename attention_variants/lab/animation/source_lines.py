@@ -147,12 +147,6 @@ class RunningCode:
             By the name of each tensor that is read, the cells that are.
         """
         statement = self.statement(step.line)
-        if isinstance(statement, ast.For):
-            expression: Any = statement.iter
-        elif isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return | ast.Expr):
-            expression = statement.value
-        else:
-            return {}
         regions: dict[str, np.ndarray] = {}
 
         def visit(node: Any) -> None:
@@ -172,6 +166,7 @@ class RunningCode:
             for child in ast.iter_child_nodes(node):
                 visit(child)
 
+        expression = _expression(statement)
         if expression is not None:
             visit(expression)
         return regions
@@ -295,6 +290,14 @@ class RunningCode:
                 followed.append(Link(said, before, tuple(now.shape), now))
         same = followed and same_numbers(root.flatten()[now.flatten()], step.value.flatten())
         return (node.id, followed) if same else None
+
+
+def _expression(statement: Any) -> ast.expr | None:
+    """What a statement computes, or a loop goes through."""
+    if isinstance(statement, ast.For):
+        return statement.iter
+    known = ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return | ast.Expr
+    return statement.value if isinstance(statement, known) else None
 
 
 def _called(node: ast.Call) -> str:

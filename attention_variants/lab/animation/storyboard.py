@@ -17,8 +17,8 @@ from torch import Tensor
 from attention_variants.lab.code.trace import Assignment, Trace
 
 from .captions import Event, Kind, sheet_name
-from .crop import crop
 from .contents import Contents, left_by_a_mask
+from .crop import crop
 from .frames import SECONDS, Frame, Move, Storyboard, thin
 from .movements import Movement, find_movement
 from .panels import Panels, Place
@@ -141,12 +141,12 @@ class _FrameMaker:
         first = moment[0][0]
         if first.kind == "argument":
             held = {operand.name for operand in self.code.operands}
-            for kind in (Kind.ARGUMENTS, Kind.HELD):
-                some = [(step, place) for step, place in moment if (step.name in held) == (kind is Kind.HELD)]
+            for what in (Kind.ARGUMENTS, Kind.HELD):
+                some = [(step, place) for step, place in moment if (step.name in held) == (what is Kind.HELD)]
                 for step, place in some:
                     self.contents.hold(step, place)
                 if some:
-                    event = Event(kind, tuple(step.name for step, _ in some))
+                    event = Event(what, tuple(step.name for step, _ in some))
                     self._emit(range(self.code.first, self.code.first + 1), event, {}, "still")
             return
         lines, turn = self._lines(first), self._turn(first)
@@ -222,7 +222,8 @@ class _FrameMaker:
             number = float(cells_of(first.value)[where][0])
             return Event(Kind.STATEMENT, names, code, number, tokens=self._tokens_of(where))
         if moved or kept:
-            return Event(Kind.MOVED if moved else Kind.KEPT, names)
+            from_table = moved and self.code.look_up(first, self.contents.values) is not None
+            return Event(Kind.LOOKED_UP if from_table else Kind.MOVED if moved else Kind.KEPT, names)
         filled = left_by_a_mask(cells_of(first.value), first.value)
         values = self.contents.values
         masked = any(values[name].dtype == torch.bool for name in self.code.read(first, values))
@@ -272,9 +273,7 @@ class _FrameMaker:
 def _drawn(trace: Trace, code: RunningCode, names: Sequence[str] | None) -> list[Assignment]:
     """The assignments of a trace that are drawn: of the names that are asked for, those that have something to say."""
     arguments = [step for step in trace if step.kind == "argument"]
-    held = [
-        Assignment(operand.name, operand.value, trace.first_line, "", "argument") for operand in code.operands
-    ]
+    held = [Assignment(operand.name, operand.value, trace.first_line, "", "argument") for operand in code.operands]
     others = [step for step in trace if step.kind != "argument" and not code.renames(step, arguments)]
     steps = [*arguments, *held, *others, *_returned(trace)]
     assignments = [step for step in steps if step.value.ndim and step.value.numel()]
