@@ -52,6 +52,6 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
         ],
         "word": ["rain", "they", "er"],
         "other_word": ["fell", "crew", "hund"],
-        "variant": [6, 5, 2],
+        "variant": [6, 5, 4],
     },
 }

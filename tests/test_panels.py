@@ -100,6 +100,13 @@ def test_a_row_fits_a_page_as_wide_as_the_figure_and_no_panel_outgrows_its_size(
     assert min(bases) + sorted(bases)[1] > 358, "on a phone two stand beside each other"
 
 
+def test_four_stand_in_twos_where_they_do_not_fit():
+    cut = panels(coloured("red", "blue", "green", "gray")[0])
+    rows = re.findall(r"<div style=\"[^\"]*\">|<img", cut.html.replace("\n", ""))
+    assert [row[:4] for row in rows] == ["<div"] * 2 + ["<img"] * 2 + ["<div"] + ["<img"] * 2
+    assert all("flex-wrap:wrap" in row for row in rows if row.startswith("<div"))
+
+
 def test_rows_without_labels_get_those_of_the_first():
     weights = torch.full((3, T_q, T_k), 1 / T_k)
     tokens = [f"key number {i}" for i in range(T_k)]
@@ -130,6 +137,11 @@ def test_nothing_gets_lost():
     figure, axes = coloured("red", "blue")
     image = axes[1].imshow([[0.0, 1.0]], cmap="gray")
     figure.colorbar(image, ax=axes)
+    assert names(panels(figure)) == [["red", "blue"]]
+    figure, axes = coloured("red", "blue")
+    image = axes[1].imshow([[0.0, 1.0]], cmap="gray")
+    for ax in axes:
+        figure.colorbar(image, ax=ax)
     assert names(panels(figure)) == [["red", "blue"]]
 
 

@@ -26,6 +26,31 @@ def test_what_is_no_plain_assignment_is_refused(source):
         list(run_other_inputs.assigned(source))
 
 
+def test_run_is_what_an_input_reaches_and_what_that_needs():
+    sources = [
+        "import torch, numpy as np",
+        "x = torch.ones(3)",  # needed by the one below that the input reaches
+        "y = torch.zeros(3)\nprint(y)",
+        "word = 'it'",
+        "def of(a):\n    return x[len(a)]",  # needed
+        "row = of(word)",
+        "print(torch.ones(2))",
+        "found = []",  # needed
+        "found.append(row)",
+        "print(len(found))",
+        "%matplotlib inline",
+        "mask = x > 0",
+        "mask[row] = False",
+        "print(mask)",
+        "",
+        "row = 5",
+        "print(row)",
+        "longer = lambda word: word + word",
+    ]
+    run = run_other_inputs.reached(sources, ["word"])
+    assert [at for at, needed in enumerate(run) if needed] == [0, 1, 3, 4, 5, 7, 8, 9, 11, 12, 13]
+
+
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     def store(name, *sources, values):

@@ -49,16 +49,18 @@ class Panels:
         return f'{PANELS}{html.escape(words)}" style="background-color:#fff">\n{rows}\n</div>'
 
     def _row(self, row: Sequence[tuple[str, Image.Image]]) -> str:
-        # A panel takes its share of the row, never more than it was drawn in, and moves down where that is too small.
-        drawn = Image.open(io.BytesIO(self._whole)).width
-        small = _READABLE * drawn / max(drawn, sum(picture.width for _, picture in row))
-        images = "\n".join(
+        return f'<div style="{_ROW}">\n{self._part(row)}\n</div>'
+
+    def _part(self, row: Sequence[tuple[str, Image.Image]]) -> str:
+        """Panels that stand beside each other; of four, two move down at once: 3 + 1 would look like a mistake."""
+        if len(row) >= 4 and len(row) % 2 == 0:
+            halves = row[: len(row) // 2], row[len(row) // 2 :]
+            return "\n".join(f'<div style="{_ROW};{_share(half)}">\n{self._part(half)}\n</div>' for half in halves)
+        return "\n".join(
             f'<img src="data:image/webp;base64,{in_base64(picture)}" alt="{html.escape(words)}" '
-            f'style="flex:{picture.width} 1 {small * picture.width:.0f}px;'
-            f'min-width:0;max-width:min(100%,{picture.width}px)">'
+            f'style="{_share([(words, picture)])}">'
             for words, picture in row
         )
-        return f'<div style="{_ROW}">\n{images}\n</div>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         return {
@@ -66,6 +68,12 @@ class Panels:
             "image/png": base64.b64encode(self._whole).decode(),
             "text/html": self.html,
         }
+
+
+def _share(row: Sequence[tuple[str, Image.Image]]) -> str:
+    """The style of what takes its share of a row, never more than it was drawn in, and moves down if that is small."""
+    width = sum(picture.width for _, picture in row)
+    return f"flex:{width} 1 {_READABLE * width:.0f}px;min-width:0;max-width:min(100%,{width}px)"
 
 
 def panels(figure: Figure) -> Panels:
@@ -160,7 +168,7 @@ def _scales(figure: Figure) -> list[Axes]:
     """Return the axes of scales; of those inside other axes a figure does not know."""
     maps = [one for ax in figure.axes for one in (*ax.images, *ax.collections)]
     scales = [one.colorbar.ax for one in maps if one.colorbar is not None]
-    return [ax for ax in figure.axes if ax in scales]
+    return [ax for ax in figure.axes if ax in scales or ax.get_label() == "<colorbar>"]  # a map knows its last one
 
 
 def _belongs(part: Any, group: Sequence[Any], rows: Sequence[Sequence[Sequence[Any]]]) -> bool:
@@ -219,6 +227,7 @@ def _picture(figure: Figure, box: Bbox | None) -> bytes:
     """Save a figure, or what lies in a box of pixels, as a PNG; without a box all that is drawn, but no empty rim."""
     inches = figure.dpi_scale_trans.inverted()
     where: Any = "tight" if box is None else box.transformed(inches).padded(_PAD)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=figure.dpi, bbox_inches=where, facecolor="white")
+    drawn, file = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=figure.dpi, bbox_inches=where, facecolor="white")
+    Image.open(drawn).convert("RGB").save(file, "PNG", optimize=box is None)  # without transparency a tenth less
     return file.getvalue()
