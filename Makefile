@@ -20,7 +20,7 @@ TEST := .venv/ready-test$(NAMED)
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab quick test lint test-numeric test-browser test-classroom visit-lab score site bench notebooks animations dates format import-time lock clean
+.PHONY: help install lab quick test lint test-numeric test-browser test-classroom test-readers visit-lab score site bench notebooks animations dates format import-time lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ visit-lab: $(TEST) ## measure the notebooks in JupyterLab: seconds, sizes over t
 
 score: $(LAB) ## measure the grader: is each mistake caught and named, is no right function rejected (SCORE_ARGS=--all)
 	@$(RUN) -m grader_exam.score $(SCORE_ARGS)
+
+test-readers: $(TEST) ## run the notebooks as their readers do: with other sentences, dates, heads, variants (one: ONLY=03)
+	@$(RUN) scripts/run_other_inputs.py $(addprefix --only=,$(ONLY))
 
 test-browser: $(TEST) ## visit every page of the site and JupyterLab in a real browser (skipped where there is no Chromium)
 	@$(RUN) scripts/run_tests.py --part browser $(if $(PYTEST_ARGS),-- $(PYTEST_ARGS))

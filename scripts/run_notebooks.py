@@ -60,6 +60,35 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
+def client(notebook: NotebookNode, folder: Path, *, allow_errors: bool = False) -> NotebookClient:
+    """Say how a notebook is executed: in a fresh kernel, in a folder.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Gets the outputs.
+    folder : Path
+        Where its kernel runs.
+    allow_errors : bool, default False
+        Whether to go on after a cell that fails.
+
+    Returns
+    -------
+    client : NotebookClient
+        Call its ``execute``.
+    """
+    return NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # the kernel's own remarks are not about the notebook
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        coalesce_streams=True,  # two prints are one output, however their messages were sent
+        allow_errors=allow_errors,
+    )
+
+
 def run(path: Path) -> list[str]:
     """Run one notebook from a fresh kernel, in its own folder, and store it with its outputs.
 
@@ -74,17 +103,8 @@ def run(path: Path) -> list[str]:
         What is wrong with it; empty if nothing is.
     """
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_TIMEOUT,
-        kernel_name="python3",
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # the kernel's own remarks are not about the notebook
-        resources={"metadata": {"path": str(path.parent)}},
-        record_timing=False,
-        coalesce_streams=True,  # two prints are one output, however their messages were sent
-    )
     try:
-        client.execute()
+        client(notebook, path.parent).execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         return [f"{path.name} stays as it was, for it failed:\n{error}"]
     path.write_text(nbformat.writes(normalise(notebook)) + "\n", encoding="utf-8")
