@@ -98,6 +98,10 @@ def html_of(name):
             thing = av.explore("tired")
         case "explorer of a long sentence":
             thing = av.explore(long_sentence(), head=0)
+        case "explorer of layers":
+            thing = av.explore([av.load_example("tired")] * 12, layer=3)
+        case "explorer of all sentences":
+            thing = av.explore()
         case "code":
             return av.show(7)._repr_html_() + av.diff(6, 7)._repr_html_()
         case "table":
@@ -122,6 +126,7 @@ def near(picture, colour):
     return np.abs(picture - rgb).max(axis=-1) <= 6
 
 
+EXPLORERS = ["explorer", "explorer of a long sentence", "explorer of layers", "explorer of all sentences"]
 PLAYERS = [("player", SMALL), ("player of long code", SMALL), ("player of two", SMALL), ("player", PHONE)]
 
 
@@ -146,11 +151,38 @@ def test_running_line_tensors_and_controls_are_in_sight_together(output, player,
 
 
 @pytest.mark.parametrize("place", [SMALL, LAPTOP])
-@pytest.mark.parametrize("explorer", ["explorer", "explorer of a long sentence"])
+@pytest.mark.parametrize("explorer", EXPLORERS)
+def test_an_explorer_is_no_higher_than_the_pane(output, explorer, place):
+    page = output(html_of(explorer), place)
+    whole = page.locator(".av-explorer")
+    sentence = page.locator("select").first
+    looks, cells = page.locator(".looks"), page.locator(".panels > .map")
+    for view in range(sentence.locator("option").count()):
+        sentence.select_option(str(view))
+        for token in range(0, page.locator(".token.query").count(), 3):
+            page.get_by_label("query token").select_option(str(token))
+            assert whole.bounding_box()["height"] <= place[2]
+        assert cells.is_visible()
+        assert page.locator(".numbers").is_visible()
+        switch = page.get_by_role("button", name="where the query looks")
+        assert looks.is_visible() != switch.is_visible(), "beside the map, or in its place when asked for"
+        if switch.is_visible():
+            switch.click()
+            assert looks.is_visible()
+            assert not cells.is_visible()
+            assert whole.bounding_box()["height"] <= place[2]
+            page.get_by_role("button", name="all queries").click()
+
+
+@pytest.mark.parametrize("place", [SMALL, LAPTOP])
+@pytest.mark.parametrize("explorer", EXPLORERS)
 def test_the_numbers_of_a_cell_are_in_sight_while_one_chooses(output, explorer, place):
     page = output(html_of(explorer), place)
     bottom = page.locator(".numbers li").last.bounding_box()
     assert bottom["y"] + bottom["height"] <= place[2]
+    for select in page.locator("select").all()[1:]:
+        cut = "(one) => one.selectedOptions[0].text.length * 7.5 > one.clientWidth - 16"
+        assert not select.evaluate(cut), "its words are cut"
     tops = page.eval_on_selector_all(".controls > *", "all => all.map((one) => one.getBoundingClientRect().bottom)")
     assert max(tops) - min(tops) < 4, "one row"
     assert page.evaluate("document.documentElement.scrollWidth") <= place[0][0]
