@@ -11,11 +11,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from in_browser import listen, needs_browser
+from in_browser import ROOT, listen, needs_browser
 from PIL import Image
 
 import attention_variants as av
+from attention_variants.lab.bench.bounds import bounds
+from attention_variants.lab.bench.result import Bench
+from attention_variants.lab.bench.tables import bounds_table
 from attention_variants.lab.plots.colors import COLORS, LINE_NOW
+from attention_variants.lab.table import html_table
 
 THEMES = Path(sys.prefix) / "share/jupyter/lab/themes/@jupyterlab"
 # A window, and the width of an output and the height of the pane that JupyterLab leaves with its file browser open.
@@ -197,6 +201,30 @@ def test_the_numbers_of_a_cell_are_in_sight_while_one_chooses(output, explorer, 
     assert around["x"] <= inside["x"] < around["x"] + around["width"], "the chosen cell is moved into sight"
     assert around["y"] <= inside["y"] < around["y"] + around["height"]
     assert page.evaluate("scrollY") == 0
+
+
+def wide_tables():
+    """The widest tables of the notebooks."""
+    q, k, v = torch.randn(3, 2, 5, 16)
+    stored = Bench.load(ROOT / "assets/bench")
+    title, columns, rows, left, note = bounds_table(bounds(stored), stored.caption)
+    functions = {"variant 3": av.attention_batched, "variant 4 in a longer name": av.attention_masked}
+    return [
+        av.compare(batch=2, queries=5, keys=7, d_model=128, heads=4, mask="padding")._repr_html_(),
+        av.same_answer(functions, q, k, v)._repr_html_(),
+        av.trace(av.multihead_attention, q, k, v, num_heads=4)._repr_html_(),
+        html_table(title, columns, rows, left=left, note=note),
+    ]
+
+
+def test_tables_are_no_wider_than_the_output(output):
+    # As JupyterLab writes tables: nothing else of its style changes their width.
+    style = "<style>table { font-size: 13px; border-spacing: 0 } td, th { line-height: normal }</style>"
+    page = output(style + "".join(f'<div class="one">{table}</div>' for table in wide_tables()), SMALL)
+    assert page.locator("table").count() == 4
+    assert page.eval_on_selector_all(".one", "all => all.map((one) => one.scrollWidth - one.clientWidth)") == [0] * 4
+    lines = page.eval_on_selector_all("caption", "all => all.map((one) => one.clientHeight)")
+    assert max(lines) < 60, "a caption is a few lines"
 
 
 @pytest.mark.parametrize("theme", ["dark", "light", None])
