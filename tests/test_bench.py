@@ -406,7 +406,7 @@ def test_the_floor_bound_counts_each_workload():
     base = of_size(SIZES[0])
     kept = made_up(base, variant_7=[1.07, 1.08, 1.09])
     missed = made_up(replace(base, mask="causal"), variant_7=[1.08, 1.09, 1.10])
-    assert verdicts(kept, missed) == {("7 / floor", "8 x 256"): True, ("7 / floor", "8 x 256 causal"): False}
+    assert verdicts(kept, missed) == {("7 / floor", "8 × 256"): True, ("7 / floor", "8 × 256 causal"): False}
 
 
 def test_the_bound_beside_the_others_names_the_best_of_them():
@@ -414,8 +414,8 @@ def test_the_bound_beside_the_others_names_the_best_of_them():
     others = {"slow": [3.0, 3.0, 3.0], "best": [2.0, 2.0, 2.0], "variant_6": [1.0, 1.0, 1.0]}
     within_the_spread = made_up(workload, variant_7=[1.98, 2.02, 2.2], **others)
     beyond_it = made_up(workload, variant_7=[2.02, 2.02, 2.1], **others)
-    assert verdicts(within_the_spread) == {("7 / best", "8 x 256 bwd"): True}
-    assert verdicts(beyond_it) == {("7 / best", "8 x 256 bwd"): False}
+    assert verdicts(within_the_spread) == {("7 / best", "8 × 256 bwd"): True}
+    assert verdicts(beyond_it) == {("7 / best", "8 × 256 bwd"): False}
 
 
 def test_the_bounds_of_variant_6():

@@ -188,7 +188,12 @@ def test_labels_name_the_sentences():
 def test_layers_of_one_sentence():
     layers = [_example(heads=heads) for heads in (4, 2, 1)]
     exploration = explore(layers, layer=1)
-    assert exploration.labels == [f"layer {i}: <s> it reads from left it $x$" for i in range(3)]
+    assert exploration.labels == ["layer 0", "layer 1", "layer 2"]
+    assert "Run this cell to choose layer, head and token." in exploration.to_html()
+    assert "layer 1: <s> it reads from left it" in "".join(text.get_text() for text in exploration.plot(sentence=1).texts)
+    both = explore(layers, "cat")
+    assert both.labels[2:] == ["layer 2: <s> it reads from left it $x$", "The cat sat down."]
+    assert "Run this cell to choose sentence, head and token." in both.to_html()
     assert exploration.data()["start"]["view"] == 1
     assert exploration.numbers(sentence=2).head == 0  # it has no head 1
     reading = SimpleNamespace(layers=layers, example=lambda layer: layers[layer])
@@ -209,7 +214,7 @@ def test_a_reading_of_a_pretrained_model_has_its_layers():
         is_causal=True,
     )
     views = explore(reading).data()["views"]
-    assert [view["view"]["label"] for view in views] == [f"layer {i}: The cat sat down." for i in range(2)]
+    assert [view["view"]["label"] for view in views] == ["layer 0", "layer 1"]
     for layer, view in enumerate(views):
         assert np.array_equal(_numbers(view, "weights"), reading.example(layer).weights.flatten())
         assert np.array_equal(_numbers(view, "blocked").reshape(7, 7), ~CAUSAL.numpy())

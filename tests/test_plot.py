@@ -856,3 +856,18 @@ def test_nothing_is_shown_unasked(monkeypatch):
     plot_chain(_chain())
     plot_projection(*_projection())
     plot_difference(_weights(), _weights())
+
+
+@pytest.mark.parametrize("layout", [None, "tight", "constrained"])
+@pytest.mark.parametrize("size", [(9, 2.5), (5, 5)])
+def test_a_scale_beside_given_axes_is_as_high_as_the_map(layout, size):
+    figure, axes = plt.subplots(1, 2, figsize=size, layout=layout)
+    for ax in axes:
+        plot_weights(torch.full((2, 5), 0.2), ax=ax)
+    figure.canvas.draw()
+    for ax, scale in zip(axes, figure.axes[2:], strict=True):
+        found, expected = scale.get_window_extent(), ax.get_window_extent()
+        assert (found.y0, found.y1) == pytest.approx((expected.y0, expected.y1), abs=0.5)
+        assert expected.x1 < found.x0 < expected.x1 + 20
+    if layout:
+        assert figure.axes[2].get_tightbbox().x1 < axes[1].get_window_extent().x0

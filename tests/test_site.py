@@ -148,8 +148,8 @@ def test_the_tables_are_those_of_the_stored_run(tmp_path):
         assert bound["measured"] in guaranteed
     for result in stored["races"][0]["results"]:
         assert result["name"] in every
-    assert "What is guaranteed" in guaranteed
-    assert "What is guaranteed" not in every
+    assert "Guarantees: " in guaranteed
+    assert "Guarantees: " not in every
 
 
 def test_boxes_of_code_are_legible_when_they_are_turned_dark():

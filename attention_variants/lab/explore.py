@@ -175,6 +175,7 @@ class _View:
     """One sentence in one layer: every number that can be asked for."""
 
     label: str
+    title: str  # the label, and the sentence where that does not name it
     sentence: str
     tokens: list[str]
     query: int
@@ -388,7 +389,7 @@ class Exploration:
             self.data(),
             picture=picture,
             alt=alt,
-            line="A picture of the explorer. Run this cell to choose sentence, head and token.",
+            line=f"A picture of the explorer. Run this cell to choose {self._kind}, head and token.",
         )
         return element, png.getvalue(), alt
 
@@ -451,21 +452,25 @@ def explore(
     """
     given = [_layers(sentence) for sentence in sentences or range(len(list_examples()))]
     examples = [example for layers in given for example in layers]
-    names = [
+    titles = [
         f"layer {i}: {_attribute(example, 'sentence')}" if len(layers) > 1 else _attribute(example, "sentence")
         for layers in given
         for i, example in enumerate(layers)
     ]
+    names = titles
+    of_one = len(given) == 1 and len({_attribute(example, "sentence") for example in examples}) == 1
+    if of_one and len(examples) > 1:  # in a list of layers, their sentence would be said in each line
+        names = [f"layer {i}" for i in range(len(examples))]
     if labels is not None:
         if isinstance(labels, str) or len(labels) != len(examples):
             got = repr(labels) if isinstance(labels, str) else len(labels)
             raise ValueError(
                 f"explore: labels must be one for each of the {len(examples)} sentences or layers; got {got}."
             )
-        names = [str(label) for label in labels]
+        titles = names = [str(label) for label in labels]
     start = 0 if layer is None else _number("layer", layer, len(given[0]))
 
-    views = [_view(example, name, query) for example, name in zip(examples, names, strict=True)]
+    views = [_view(*each, query) for each in zip(examples, names, titles, strict=True)]
     head = _number("head", head, views[start].num_heads)
     somewhere = isinstance(query, str) and any(_positions(query, view.tokens) for view in views)
     if query is not None and (not somewhere or _positions(str(query), views[start].tokens)):
@@ -487,7 +492,7 @@ def _layers(given: Any) -> list[Any]:
     return [given]
 
 
-def _view(example: Explorable, label: str, query: int | str | None) -> _View:
+def _view(example: Explorable, label: str, title: str, query: int | str | None) -> _View:
     """Let `multihead_attention` run on the queries and keys of an example, and keep what it computed."""
     tokens = [str(token) for token in _attribute(example, "tokens")]
     num_heads = _attribute(_attribute(example, "layer"), "num_heads")
@@ -508,6 +513,7 @@ def _view(example: Explorable, label: str, query: int | str | None) -> _View:
         )
     return _View(
         label=label,
+        title=title,
         sentence=example.sentence,
         tokens=tokens,
         query=_first_query(tokens, query),
@@ -672,7 +678,7 @@ def _draw_view(figure: Figure, view: _View, numbers: CellNumbers, query: int, ke
         "weight, hatched: blocked" if view.blocked.any() else "weight",
     )
 
-    title = f"{_cut(view.label, 90)}   (head {numbers.head} of 0–{view.num_heads - 1})"
+    title = f"{_cut(view.title, 90)}   (head {numbers.head} of 0–{view.num_heads - 1})"
     figure.text(
         0.15 / width, 1 - 0.2 / height, tick_texts([title], range(1))[0], fontsize=TITLE_SIZE, color=INK, va="center"
     )

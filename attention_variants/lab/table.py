@@ -10,8 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_CELL = "padding: 3px 10px; text-align: {align}; white-space: nowrap;"
-_CODE = " font-family: monospace; white-space: pre;"
+_PADDING = "padding: 3px 6px;"
+_LEFT, _RIGHT = "text-align: left;", "text-align: right;"
+_WRAPS, _NUMBER = "white-space: normal;", "white-space: nowrap;"
+_HEAD = "vertical-align: bottom;"
+_CODE = "font-family: monospace; white-space: pre-wrap; overflow-wrap: anywhere;"
 
 
 def html_table(
@@ -24,6 +27,8 @@ def html_table(
     code: int | None = None,
 ) -> str:
     """Write a small HTML table that inherits the page's colours.
+
+    Where the page is narrow, the caption, the heads and the words wrap; numbers stay whole.
 
     Parameters
     ----------
@@ -45,8 +50,15 @@ def html_table(
     html : str
     """
 
+    def style(tag: str, column: int) -> str:
+        align = _LEFT if column < left else _RIGHT
+        if tag == "th":
+            return f"{_PADDING} {align} {_WRAPS} {_HEAD}"
+        words = column < left and code is None  # beside code, which wraps before them, shapes and names stay whole
+        return f"{_PADDING} {align} {_CODE if column == code else _WRAPS if words else _NUMBER}"
+
     def cells(tag: str, row: Sequence[str]) -> str:
-        styles = [_CELL.format(align="left" if i < left else "right") + _CODE * (i == code) for i in range(len(row))]
+        styles = [style(tag, column) for column in range(len(row))]
         return "".join(
             f'<{tag} style="{style}">{escape(text)}</{tag}>' for style, text in zip(styles, row, strict=True)
         )
@@ -54,9 +66,9 @@ def html_table(
     body = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return (
         f'<table style="border-collapse: collapse;">\n'
-        f'<caption style="text-align: left; padding: 3px 10px; white-space: nowrap;">{escape(title)}</caption>\n'
+        f'<caption style="{_PADDING} {_LEFT} {_WRAPS}">{escape(title)}</caption>\n'
         f"<thead><tr>{cells('th', columns)}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
-        + f'<div style="padding: 3px 10px;">{escape(note)}</div>'
+        + f'<div style="{_PADDING}">{escape(note)}</div>'
         * bool(note)
     )
 

@@ -11,11 +11,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from in_browser import listen, needs_browser
+from in_browser import ROOT, listen, needs_browser
 from PIL import Image
 
 import attention_variants as av
+from attention_variants.lab.bench.bounds import bounds
+from attention_variants.lab.bench.result import Bench
+from attention_variants.lab.bench.tables import bounds_table
 from attention_variants.lab.plots.colors import COLORS, LINE_NOW
+from attention_variants.lab.table import html_table
 
 THEMES = Path(sys.prefix) / "share/jupyter/lab/themes/@jupyterlab"
 # A window, and the width of an output and the height of the pane that JupyterLab leaves with its file browser open.
@@ -98,6 +102,10 @@ def html_of(name):
             thing = av.explore("tired")
         case "explorer of a long sentence":
             thing = av.explore(long_sentence(), head=0)
+        case "explorer of layers":
+            thing = av.explore([av.load_example("tired")] * 12, layer=3)
+        case "explorer of all sentences":
+            thing = av.explore()
         case "code":
             return av.show(7)._repr_html_() + av.diff(6, 7)._repr_html_()
         case "table":
@@ -122,6 +130,7 @@ def near(picture, colour):
     return np.abs(picture - rgb).max(axis=-1) <= 6
 
 
+EXPLORERS = ["explorer", "explorer of a long sentence", "explorer of layers", "explorer of all sentences"]
 PLAYERS = [("player", SMALL), ("player of long code", SMALL), ("player of two", SMALL), ("player", PHONE)]
 
 
@@ -146,11 +155,38 @@ def test_running_line_tensors_and_controls_are_in_sight_together(output, player,
 
 
 @pytest.mark.parametrize("place", [SMALL, LAPTOP])
-@pytest.mark.parametrize("explorer", ["explorer", "explorer of a long sentence"])
+@pytest.mark.parametrize("explorer", EXPLORERS)
+def test_an_explorer_is_no_higher_than_the_pane(output, explorer, place):
+    page = output(html_of(explorer), place)
+    whole = page.locator(".av-explorer")
+    sentence = page.locator("select").first
+    looks, cells = page.locator(".looks"), page.locator(".panels > .map")
+    for view in range(sentence.locator("option").count()):
+        sentence.select_option(str(view))
+        for token in range(0, page.locator(".token.query").count(), 3):
+            page.get_by_label("query token").select_option(str(token))
+            assert whole.bounding_box()["height"] <= place[2]
+        assert cells.is_visible()
+        assert page.locator(".numbers").is_visible()
+        switch = page.get_by_role("button", name="where the query looks")
+        assert looks.is_visible() != switch.is_visible(), "beside the map, or in its place when asked for"
+        if switch.is_visible():
+            switch.click()
+            assert looks.is_visible()
+            assert not cells.is_visible()
+            assert whole.bounding_box()["height"] <= place[2]
+            page.get_by_role("button", name="all queries").click()
+
+
+@pytest.mark.parametrize("place", [SMALL, LAPTOP])
+@pytest.mark.parametrize("explorer", EXPLORERS)
 def test_the_numbers_of_a_cell_are_in_sight_while_one_chooses(output, explorer, place):
     page = output(html_of(explorer), place)
     bottom = page.locator(".numbers li").last.bounding_box()
     assert bottom["y"] + bottom["height"] <= place[2]
+    for select in page.locator("select").all()[1:]:
+        cut = "(one) => one.selectedOptions[0].text.length * 7.5 > one.clientWidth - 16"
+        assert not select.evaluate(cut), "its words are cut"
     tops = page.eval_on_selector_all(".controls > *", "all => all.map((one) => one.getBoundingClientRect().bottom)")
     assert max(tops) - min(tops) < 4, "one row"
     assert page.evaluate("document.documentElement.scrollWidth") <= place[0][0]
@@ -165,6 +201,30 @@ def test_the_numbers_of_a_cell_are_in_sight_while_one_chooses(output, explorer, 
     assert around["x"] <= inside["x"] < around["x"] + around["width"], "the chosen cell is moved into sight"
     assert around["y"] <= inside["y"] < around["y"] + around["height"]
     assert page.evaluate("scrollY") == 0
+
+
+def wide_tables():
+    """The widest tables of the notebooks."""
+    q, k, v = torch.randn(3, 2, 5, 16)
+    stored = Bench.load(ROOT / "assets/bench")
+    title, columns, rows, left, note = bounds_table(bounds(stored), stored.caption)
+    functions = {"variant 3": av.attention_batched, "variant 4 in a longer name": av.attention_masked}
+    return [
+        av.compare(batch=2, queries=5, keys=7, d_model=128, heads=4, mask="padding")._repr_html_(),
+        av.same_answer(functions, q, k, v)._repr_html_(),
+        av.trace(av.multihead_attention, q, k, v, num_heads=4)._repr_html_(),
+        html_table(title, columns, rows, left=left, note=note),
+    ]
+
+
+def test_tables_are_no_wider_than_the_output(output):
+    # As JupyterLab writes tables: nothing else of its style changes their width.
+    style = "<style>table { font-size: 13px; border-spacing: 0 } td, th { line-height: normal }</style>"
+    page = output(style + "".join(f'<div class="one">{table}</div>' for table in wide_tables()), SMALL)
+    assert page.locator("table").count() == 4
+    assert page.eval_on_selector_all(".one", "all => all.map((one) => one.scrollWidth - one.clientWidth)") == [0] * 4
+    lines = page.eval_on_selector_all("caption", "all => all.map((one) => one.clientHeight)")
+    assert max(lines) < 60, "a caption is a few lines"
 
 
 @pytest.mark.parametrize("theme", ["dark", "light", None])

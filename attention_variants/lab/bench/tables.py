@@ -94,7 +94,8 @@ def bounds_table(found: list[Bound], caption: str) -> _Parts:
         "✓ met, ✗ missed. ±: half the distance of the quartiles. bwd: forward + backward, met if the lower quartile is "
         f"(“from”). On {caption}"
     )
-    return "What is guaranteed, and what came out", ["", "B x T", "measured", "asked"], rows, 2, note
+    title = "Guarantees: ratios of times, the variants by their numbers"
+    return title, ["what", "B × T", "measured", "asked"], rows, 2, note
 
 
 def all_tables(bench: Bench) -> Iterator[_Parts]:

@@ -93,8 +93,8 @@ class Workload:
 
     @property
     def short(self) -> str:
-        """B x T and what sets it apart, as short as it can be said; bwd is forward + backward."""
-        words = [f"{self.batch} x {self.queries}"] + ["bwd"] * self.backward + [self.mask] * (self.mask != "none")
+        """B × T and what sets it apart, as short as it can be said; bwd is forward + backward."""
+        words = [f"{self.batch} × {self.queries}"] + ["bwd"] * self.backward + [self.mask] * (self.mask != "none")
         words += ["cross"] * (not self.is_self) + ["weights"] * self.weights
         words += [self.dtype] * (self.dtype != "float32") + ["compiled"] * self.compiled
         return " ".join(words)

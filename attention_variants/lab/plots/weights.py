@@ -7,6 +7,7 @@ from typing import Literal
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 from torch import Tensor
 
 from .axes import (
@@ -108,5 +109,21 @@ def plot_weights(
         side = ax.inset_axes((1 + 0.12 / (cell * T_k), 0.0, 0.14 / (cell * T_k), 1.0))
         style_colorbar(ax.figure.colorbar(image, cax=side, ticks=[0, 0.5, 1]), "weight")
     elif colorbar:
-        style_colorbar(ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, ticks=[0, 0.5, 1]), "weight")
+        bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, ticks=[0, 0.5, 1])
+        style_colorbar(bar, "weight")
+        bar.ax.set_box_aspect(None)
+        bar.ax.set_axes_locator(_BesideTheMap(ax, bar.ax))
     return ax
+
+
+class _BesideTheMap:
+    """Keeps a scale as high as its map, which square cells make smaller than the place that both were given."""
+
+    def __init__(self, ax: Axes, scale: Axes) -> None:
+        self.ax = ax
+        self.get_subplotspec = scale.get_subplotspec  # by which a layout knows where it belongs
+
+    def __call__(self, *_: object) -> Bbox:
+        self.ax.apply_aspect()
+        place, (width, _) = self.ax.get_position(), self.ax.figure.get_size_inches()  # type: ignore[union-attr]
+        return Bbox.from_extents(place.x1 + 0.1 / width, place.y0, place.x1 + 0.22 / width, place.y1)

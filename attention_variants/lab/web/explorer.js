@@ -34,6 +34,7 @@ function decode({ view, tensors }) {
 const minus = (text) => text.replace("-", "−");
 const digits = (number) => (number === 0 ? "0" : minus(number.toPrecision(4)));
 const [NUMBERS, GAP, CHECK] = [196, 16, 20]; // pixels: how wide the numbers are, what lies between two panels, a line
+const LEANS = 17; // pixels: columns less wide leave no space for labels that lean
 const share = (weight) => weight.toFixed(2);
 const room = (texts, size) => Math.max(...texts.map((text) => text.length)) * size * 0.6 + 10; // pixels, about
 
@@ -45,7 +46,7 @@ function shade(color, weight) {
 
 function render({ data, el, maxHeight }) {
   const { colors, kind, views, start } = data;
-  const state = { ...start, key: null, all: false }; // key null: the one that the query gives the largest weight
+  const state = { ...start, key: null, all: false, shown: "map" }; // key null: the one that the query gives the largest weight
   let view = decode(views[state.view]);
   let hovered = null; // the cell [query, key] under the pointer: its numbers are shown until the pointer leaves
 
@@ -87,17 +88,20 @@ function render({ data, el, maxHeight }) {
   const all = html("input", { type: "checkbox", onchange: () => choose({ all: all.checked }) });
   const control = (title, input, kind = "") => html("label", { class: kind }, html("span", {}, title), input);
   const controls = html("div", { class: "controls" }, control(kind, sentence, "wide"), control("head", head),
-    control("query token", query), control("key token", key));
+    control("query token", query), control("key token", key, "key"));
 
   function listTokens() {
     const tokens = () => view.tokens.map((token, i) => option(i, `${i}  ${token}`));
     query.replaceChildren(...tokens());
-    key.replaceChildren(option("", "the largest weight"), ...tokens());
+    key.replaceChildren(option("", "largest weight"), ...tokens());
   }
   function drawControls() {
     head.max = view.heads - 1;
     head.previousSibling.textContent = `head ${state.head} of 0–${view.heads - 1}`;
     [sentence.value, query.value, key.value, head.value] = [state.view, state.query, state.key ?? "", state.head];
+    panels.dataset.shown = state.shown;
+    for (const tab of tabs) tab.setAttribute("aria-pressed", tab.dataset.shown === state.shown);
+    sentence.title = view.label; // its place may be too narrow for it
   }
 
   // The row in one sentence, which screen readers say when it changes.
@@ -112,7 +116,8 @@ function render({ data, el, maxHeight }) {
   }
 
   // Where cells and rows are: the cells as large as width and height allow. The numbers stand beside the map; where all
-  // three fit, the lines stand before it and begin and end level with its rows; what is too large is moved in its box.
+  // three fit, the lines stand before it and begin and end level with its rows, and else they stand in its place, when
+  // they are asked for. What is too large is moved in its box.
   const lines = html("div", { class: "moved" });
   const map = html("div", { class: "moved", tabindex: 0, role: "group", onkeydown: step, ...ownKeys,
     "aria-label": "Heat map: the arrow keys up and down choose the query, left and right the key." });
@@ -121,21 +126,25 @@ function render({ data, el, maxHeight }) {
     const width = panels.clientWidth || 800;
     const [side, name] = [room(view.tokens, 12), room(view.tokens, 13)];
     const end = 0.7 * room(view.tokens.slice(-1), 12); // the last label leans beyond its column
-    const cells = (left) => Math.floor((left - side - end) / view.T);
+    const cells = (left) => {
+      const square = Math.floor((left - side - end) / view.T);
+      return square >= LEANS ? square : Math.min(Math.floor((left - side - 2) / view.T), LEANS - 1);
+    };
     const thin = 2 * name + 100; // the lines as narrow as they can be
     const columns = cells(width - thin - NUMBERS - 2 * GAP) >= 14 ? 3 : width >= 480 ? 2 : 1;
     const across = width - { 3: thin + NUMBERS + 2 * GAP, 2: NUMBERS + GAP, 1: 0 }[columns];
     panels.dataset.columns = columns;
-    // What stands above the panels, the labels of the columns and the legend take from the height.
-    const down = maxHeight() - (panels.getBoundingClientRect().top - root.getBoundingClientRect().top) - 60;
-    const leaning = (square) => square >= 17; // narrow columns leave no space for labels that lean
+    // What stands around the map takes from the height. Below it, three lines are kept for the sentence on the row.
+    const said = columns === 2 ? 3 * 20 + 20 : reading.offsetHeight + GAP;
+    const down = maxHeight() - (panels.getBoundingClientRect().top - root.getBoundingClientRect().top) - said - 60;
+    const leaning = (square) => square >= LEANS;
     const above = (square) => (leaning(square) ? 0.75 * side + 6 : side);
     const square = Math.min(Math.max(Math.min(cells(across), Math.floor((down - side) / view.T)), 10), 30);
     const top = above(square);
     const pitch = columns === 3 ? square : 18;
-    const W = side + view.T * square + end;
+    const W = side + view.T * square + (leaning(square) ? end : 2);
     return { side, square, upright: !leaning(square), top, pitch, first: columns === 3 ? top - CHECK : 22, W,
-      wide: columns === 3 ? Math.min(width - W - NUMBERS - 2 * GAP, 460) : Math.min(width, 460), down };
+      wide: Math.min(columns === 3 ? width - W - NUMBERS - 2 * GAP : across, 460), down };
   }
 
   function drawLines({ pitch, first, wide }) {
@@ -263,20 +272,24 @@ function render({ data, el, maxHeight }) {
   }
 
   function draw() {
-    const places = layout();
     drawControls();
     drawReading();
+    const places = layout();
     drawLines(places);
     drawMap(places);
     drawNumbers();
     for (const box of [lines, map]) box.style.maxHeight = `${Math.max(places.down, 200)}px`;
   }
   const panel = (kind, title, ...parts) => html("section", { class: kind }, html("h2", {}, title), ...parts);
-  const panels = html("div", { class: "panels" }, panel("looks", "Where the query looks", control("lines of all queries", all, "check"), lines),
+  // Where there is no room for both, one of them is shown.
+  const titles = { map: "all queries", looks: "where the query looks" };
+  const tabs = Object.entries(titles).map(([shown, title]) =>
+    html("button", { type: "button", ...ownKeys, onclick: () => choose({ shown }), "data-shown": shown }, title));
+  const panels = html("div", { class: "panels" }, html("div", { class: "tabs" }, ...tabs), reading, panel("looks", "Where the query looks", control("lines of all queries", all, "check"), lines),
     panel("map", "All queries, the chosen one framed", map, legend),
     panel("numbers", "One cell in numbers", about, bars, steps));
   const style = `--drawn: ${colors.ink}; --q: ${colors.q}; --weights: ${colors.weights}; --numbers: ${NUMBERS}px; --gap: ${GAP}px; --check: ${CHECK}px`;
-  const root = html("div", { class: "av-explorer", style }, controls, reading, panels);
+  const root = html("div", { class: "av-explorer", style }, controls, panels);
   el.append(root);
   listTokens();
   draw();
