@@ -296,7 +296,7 @@ class Painter:
                     pen.hatch(corners)
                 else:
                     pen.fill(corners, OPEN if panel.whole_numbers else tuple(colours[sheet, row, column].tolist()))
-                    if self.decimals[panel.key] is not None:
+                    if self.decimals[panel.key] is not None and np.isfinite(cells.value[sheet, row, column]):
                         self._number(pen, panel, cells.value[sheet, row, column], colours[sheet, row, column], corners)
                     origin = int(cells.origin[sheet, row, column])
                     if self.by_token and origin >= 0 and min(box.wide, box.high) >= 18:
