@@ -178,9 +178,11 @@ def test_a_function_that_does_not_attend_stands_in_the_order_of_its_lines():
     np.testing.assert_allclose(at_last["cosine"], np.cos(at_last["angle"]))
     np.testing.assert_array_equal(at_last["result"][:, 0::2], at_last["sine"])
     np.testing.assert_array_equal(at_last["result"][:, 1::2], at_last["cosine"])
-    boxes = animation._painters(1)[0].boxes
-    places = [(boxes[key][0].y // 100, boxes[key][0].x) for key in panels(animation)]
+    painter = animation._painters(1)[0]
+    places = [(painter.boxes[key][0].y // 100, painter.boxes[key][0].x) for key in panels(animation)]
     assert places == sorted(places)
+    assert animation.storyboards[0].in_order
+    assert None not in painter.decimals.values(), "with its numbers"
 
 
 def test_a_function_that_attends_stands_where_it_multiplies():
@@ -226,11 +228,12 @@ def test_a_figure_with_a_title_of_the_whole_is_not_cut():
 
 
 def test_the_words_of_the_keys_stand_below_weights_and_below_nothing_else(model):
-    layer, x, memory = model.decoder.layers[0], normal(3, D_MODEL), normal(T, D_MODEL, seed=1)
-    animation = animate(layer, x, memory, need_weights=True, query_tokens=list("xyz"), key_tokens=WORDS)
+    keys = list("abcdefgh")  # as many as there are features, which are no keys
+    layer, x, memory = model.decoder.layers[0], normal(3, D_MODEL), normal(len(keys), D_MODEL, seed=1)
+    animation = animate(layer, x, memory, need_weights=True, query_tokens=list("xyz"), key_tokens=keys)
     layout = animation._painters(1)[0].layout
     words = {key: layout.column_words(panel) for key, panel in panels(animation).items()}
-    assert words.pop("cross_weights") == tuple(WORDS)
+    assert words.pop("cross_weights") == tuple(keys)
     assert not any(words.values()), "the columns of self_weights are those of x"
 
 

@@ -165,7 +165,9 @@ def said_of(called: Sequence[tuple[str, str, nn.Module]]) -> str:
     if len(products) == 1:
         ((name, argument, module),) = products
         argument = argument if argument.isidentifier() else "…"
-        said.append(f"{name}({argument}) is {argument} @ {name}.weight.T" + f" + {name}.bias" * (module.bias is not None))
+        said.append(
+            f"{name}({argument}) is {argument} @ {name}.weight.T" + f" + {name}.bias" * (module.bias is not None)
+        )
     elif products:
         bias = ", plus its bias" * any(module.bias is not None for _, _, module in products)
         said.append(f"{_listed([name for name, *_ in products])} each multiply by their weight.T{bias}")
@@ -177,7 +179,8 @@ def said_of(called: Sequence[tuple[str, str, nn.Module]]) -> str:
 def _picked(event: Event) -> str:
     tokens, table, vectors = event.names
     word = f", {event.code!r}," * bool(event.code)
-    return f"{tokens}[{event.count}] = {event.number}{word} picks row {event.number} of {table}: row {event.count} of {vectors}"
+    picks = f"{tokens}[{event.count}] = {event.number}{word} picks row {event.number} of {table}"
+    return f"{picks}: row {event.count} of {vectors}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -131,7 +131,9 @@ def _ran(expression: ast.expr, own: str, module: nn.Module) -> Iterator[ast.AST]
     """The parts of an expression whose numbers were used, what is within a part before it."""
     if isinstance(expression, ast.IfExp):
         went = _decided(expression.test, own, module)
-        branches = [expression.body, expression.orelse] if went is None else [[expression.orelse, expression.body][went]]
+        branches = (
+            [expression.body, expression.orelse] if went is None else [[expression.orelse, expression.body][went]]
+        )
         for branch in branches:
             yield from _ran(branch, own, module)
         return

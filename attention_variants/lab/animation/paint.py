@@ -36,7 +36,14 @@ from .frames import Cells, Frame, Move, Panel, Spot, Storyboard
 from .layout import LINE, SMALL, SMALL_LINE, TITLE, Box, Layout
 
 #: What some tensors are drawn like: the colours of what they are a part of, or become.
-_LIKE = {"self_weights": "weights", "cross_weights": "weights", "exp": "weights", "running_sum": "weights", "running_max": "scores", "new_max": "scores"}
+_LIKE = {
+    "self_weights": "weights",
+    "cross_weights": "weights",
+    "exp": "weights",
+    "running_sum": "weights",
+    "running_max": "scores",
+    "new_max": "scores",
+}
 #: How many shades the numbers of one tensor have: those of all tensors fit into one palette. Odd, so that 0 is white.
 _SHADES = 27
 _CODE = 11  # pixels: the size of the letters of code
@@ -296,7 +303,7 @@ class Painter:
                     pen.hatch(corners)
                 else:
                     pen.fill(corners, OPEN if panel.whole_numbers else tuple(colours[sheet, row, column].tolist()))
-                    if self.decimals[panel.key] is not None:
+                    if self.decimals[panel.key] is not None and np.isfinite(cells.value[sheet, row, column]):
                         self._number(pen, panel, cells.value[sheet, row, column], colours[sheet, row, column], corners)
                     origin = int(cells.origin[sheet, row, column])
                     if self.by_token and origin >= 0 and min(box.wide, box.high) >= 18:
@@ -319,7 +326,7 @@ class Painter:
                 pen.outline((x, y, right, bottom), FOLLOWED, 2)
 
     def _decimals(self, panel: Panel) -> int | None:
-        """How many decimals there is room for in the cells of a panel, for all that it ever holds; None for no number."""
+        """How many decimals there is room for in the cells of a panel, for all it ever holds; None for none."""
         if not (panel.whole_numbers or self.board.in_order) or self.by_token:
             return None
         cells = [frame.cells[panel.key] for frame in self.board.frames if panel.key in frame.cells]

@@ -298,14 +298,14 @@ class _FrameMaker:
             words = self.tokens[0] or ()
             word = words[at] if len(words) == len(numbers) else ""
             event = Event(Kind.PICKED, names, word, number, count=at)
-            spots = [Spot(spot.key, spot.cells[part]) for spot in (start, end)]
+            row, goal = (Spot(spot.key, spot.cells[part]) for spot in (start, end))
             for leg in range(1, legs + 1):
                 progress = leg / (legs + 1)
-                move = Move(step.name, *spots, movement.value[part], movement.origin[part], progress)
+                move = Move(step.name, row, goal, movement.value[part], movement.origin[part], progress)
                 self._emit(lines, event, lit, "moving", (move,))
-            arrived = tuple(spots[1].cells.T)
+            arrived = tuple(goal.cells.T)
             vectors.value[arrived], vectors.there[arrived], vectors.shown = movement.value[part], True, None
-            self._emit(lines, event, {**lit, end.key: _marked(vectors.there, spots[1].cells)}, "several steps")
+            self._emit(lines, event, {**lit, end.key: _marked(vectors.there, goal.cells)}, "several steps")
 
 
 def _marked(like: np.ndarray, cells: np.ndarray) -> np.ndarray:
