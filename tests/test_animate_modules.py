@@ -220,3 +220,53 @@ def test_a_figure_with_a_title_of_the_whole_is_not_cut():
     figure.suptitle("both")
     film = animate_figure(figure, lambda step: None, range(2), "ab")
     assert len(film._shape((960, 300), 1)["parts"]) == 1
+
+
+# -------------------------------------------------------------------------------------- words of the keys
+
+
+def test_the_words_of_the_keys_stand_below_weights_and_below_nothing_else(model):
+    layer, x, memory = model.decoder.layers[0], normal(3, D_MODEL), normal(T, D_MODEL, seed=1)
+    animation = animate(layer, x, memory, need_weights=True, query_tokens=list("xyz"), key_tokens=WORDS)
+    layout = animation._painters(1)[0].layout
+    words = {key: layout.column_words(panel) for key, panel in panels(animation).items()}
+    assert words.pop("cross_weights") == tuple(WORDS)
+    assert not any(words.values()), "the columns of self_weights are those of x"
+
+
+def test_in_self_attention_the_keys_have_the_words_of_the_queries(model):
+    animation = animate(model.encoder.layers[0], normal(T, D_MODEL), need_weights=True, query_tokens=WORDS)
+    painter = animation._painters(1)[0]
+    assert painter.layout.column_words(panels(animation)["weights"]) == tuple(WORDS)
+    assert painter.layout.column_words(panels(animation)["x"]) == ()
+
+
+def test_words_below_a_panel_have_room_above_the_foot():
+    def look(scores_of):
+        weights = scores_of.softmax(dim=-1)
+        return weights
+
+    x = normal(T, T)
+    words, none = (animate(look, x, names="weights", key_tokens=w)._painters(1)[0].layout for w in (WORDS, None))
+    for layout, room in ((words, 12), (none, 0)):
+        (box,) = layout.boxes["weights"]
+        assert layout.bottom == pytest.approx(box.cell(T - 1, 0)[3] + room)
+
+
+def test_words_of_other_queries_are_not_given_to_keys(model):
+    layer, x, memory = model.decoder.layers[0], normal(T, D_MODEL), normal(T, D_MODEL, seed=1)
+    animation = animate(layer, x, memory, need_weights=True, query_tokens=WORDS)
+    layout = animation._painters(1)[0].layout
+    assert layout.column_words(panels(animation)["cross_weights"]) == ()
+
+
+def test_only_a_cell_of_a_query_and_a_key_is_called_by_their_words():
+    def note(steps):
+        loss = torch.zeros(steps)
+        for n in range(steps):
+            loss[n] = n + 1.0
+        return loss
+
+    said = captions(animate(note, T, query_tokens=WORDS, key_tokens=WORDS))
+    assert "loss[1] = n + 1.0 = 2.00" in [caption.replace("1 + 1.0", "n + 1.0") for caption in said]
+    assert not any("→" in caption for caption in said)

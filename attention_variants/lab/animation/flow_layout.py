@@ -54,9 +54,19 @@ class FlowLayout(Layout):
             self.blocks.append(_Block(panel, () if again else words, over, self.row_words(over) if over else ()))
 
     def column_words(self, panel: Panel) -> tuple[str, ...]:
-        """What to write below the numbers of tokens: their words."""
-        tokens = next((t for t in self.tokens if t is not None and len(t) == panel.columns), None)
-        return tuple(tokens) if panel.whole_numbers and tokens is not None and self.cell >= LABELLED_CELL else ()
+        """What to write below the columns: the words of the numbers of tokens, or of the keys that are looked at."""
+        queries, keys = self.tokens
+        if panel.whole_numbers:
+            found = [tokens for tokens in self.tokens if tokens is not None and len(tokens) == panel.columns]
+            words = found[0] if found else ()
+        elif panel.name.endswith("weights") and not panel.held:
+            arguments = [other for other in self.board.panels.values() if other.argument and len(other.shape) > 1]
+            itself = queries if keys is None and len(arguments) == 1 else None  # it looks at what came in
+            words = next((w for w in (keys, itself) if w is not None and len(w) == panel.columns), ())
+        else:
+            return ()
+        fit = all(length("Sans", SMALL, word) <= self.cell for word in words)
+        return tuple(words) if fit and self.cell >= LABELLED_CELL else ()
 
     def row_words(self, panel: Panel) -> tuple[str, ...]:
         """What to write beside the rows of a panel: of a table the numbers of its rows, of others the tokens."""
@@ -99,7 +109,8 @@ class FlowLayout(Layout):
                 self._place_sheets(block.above, x, y + over - high)
                 self.words[block.above.key] = block.above_words if self.cell >= LABELLED_CELL else ()
             self.words[block.panel.key] = block.words if self.cell >= LABELLED_CELL else ()
-            bottom = max(bottom, self._place_sheets(block.panel, x, y + over))
+            words = SMALL_LINE if self.column_words(block.panel) else 0
+            bottom = max(bottom, self._place_sheets(block.panel, x, y + over) + words)
         return bottom
 
     def _place_sheets(self, panel: Panel, x: float, y: float) -> float:

@@ -157,7 +157,7 @@ class Painter:
         if isinstance(self.layout, FlowLayout):
             self._row_words(pen, boxes, self.layout.words.get(panel.key, ()))
             for column, text in enumerate(self.layout.column_words(panel)):
-                x, _, right, bottom = boxes[0].cell(0, column)
+                x, _, right, bottom = boxes[-1].cell(panel.rows - 1, column)
                 pen.text(((x + right) / 2, bottom + 2), text, "Sans", SMALL, QUIET, anchor="mt")
             return
         has_q = any(other.name == "q" for other in self.board.panels.values())
@@ -296,7 +296,7 @@ class Painter:
                     pen.hatch(corners)
                 else:
                     pen.fill(corners, OPEN if panel.whole_numbers else tuple(colours[sheet, row, column].tolist()))
-                    if self.decimals[panel.key] is not None:
+                    if self.decimals[panel.key] is not None and np.isfinite(cells.value[sheet, row, column]):
                         self._number(pen, panel, cells.value[sheet, row, column], colours[sheet, row, column], corners)
                     origin = int(cells.origin[sheet, row, column])
                     if self.by_token and origin >= 0 and min(box.wide, box.high) >= 18:

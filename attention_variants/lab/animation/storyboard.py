@@ -25,7 +25,7 @@ from .panels import Panels, Place
 from .source_lines import RunningCode, cells_of, same_numbers
 
 #: A function that has one of these attends, and its tensors stand where they meet.
-_ATTENTION = {"q", "k", "v", "scores", "weights", "context"}
+_ATTENTION = {"q", "k", "v", "scores"}
 #: Up to so many rows of a table are seen on their way; of more, each arrives at once.
 _PICKED_SLOWLY = 24
 
@@ -257,7 +257,7 @@ class _FrameMaker:
         """The words of the one cell, if there are words for its row and its column."""
         (_, row, column) = np.argwhere(where)[0]
         queries, keys = self.tokens
-        if queries is None or keys is None or row >= len(queries) or column >= len(keys):
+        if queries is None or keys is None or where.shape[1:] != (len(queries), len(keys)):
             return None
         return queries[row], keys[column]
 
