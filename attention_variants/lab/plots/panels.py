@@ -199,15 +199,17 @@ def _give_row_labels(ax: Axes, others: Sequence[Axes]) -> None:
     for other in others:
         beside, labels = other.get_window_extent(), other.get_yticklabels()
         same = abs(beside.y0 - box.y0) < 1 and abs(beside.y1 - box.y1) < 1 and other.get_ylim() == ax.get_ylim()
-        if other is not ax and same and other.get_shared_y_axes().joined(other, ax):
-            ax.tick_params(axis="y", labelleft=True)
-            ax.set_ylabel(other.get_ylabel(), fontsize=other.yaxis.label.get_fontsize())
-            return
-        if other is not ax and same and any(label.get_text() for label in labels):
+        if other is ax or not same or not any(label.get_text() for label in labels):
+            continue
+        if other.get_shared_y_axes().joined(other, ax):
+            ax.tick_params(axis="y", labelleft=True, labelsize=labels[0].get_fontsize())
+        else:
             ax.set_yticks(other.get_yticks(), labels=[label.get_text() for label in labels])
             ax.tick_params(axis="y", labelsize=labels[0].get_fontsize(), length=2)
-            ax.set_ylabel(other.get_ylabel(), fontsize=other.yaxis.label.get_fontsize())
-            return
+            for label, its in zip(ax.get_yticklabels(), labels, strict=True):
+                label.set(color=its.get_color(), fontweight=its.get_fontweight())
+        ax.set_ylabel(other.get_ylabel(), fontsize=other.yaxis.label.get_fontsize())
+        return
 
 
 def _box(part: Any, *, whole: bool = False) -> Bbox:
