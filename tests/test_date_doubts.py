@@ -27,7 +27,7 @@ def test_the_rules_read_all_that_the_data_writes(name):
     [
         "", "hello", "1998", "March 1998", "12 marzec 1998", "12march 1998", "12  March 1998", "12st March 1998",
         "012/03/1998",
-        "03/4/1998", "3/04/1998", "12/3.1998", "12 März 1998", "12. mars 1998", "12 de March de 1998",
+        "03/4/1998", "3/04/1998", "12/3.1998", "1998-3/12", "12 März 1998", "12. mars 1998", "12 de March de 1998",
         "the 12 March 1998", "012 March 1998", "12 March '1998", "12 Marchs 1998",
         "Thursday12 March 1998", "Thu, 12 March 98",
     ],
