@@ -83,7 +83,13 @@ def main(arguments: list[str] | None = None) -> int:
     with console.status("building the animations of the notebooks"):
         for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
             for animation, seconds, size in animations(path):
-                table.add_row(path.stem, animation.title.removesuffix(", step by step"), str(len(animation)), f"{seconds:.1f}", f"{size / 1000:.0f}")
+                table.add_row(
+                    path.stem,
+                    animation.title.removesuffix(", step by step"),
+                    str(len(animation)),
+                    f"{seconds:.1f}",
+                    f"{size / 1000:.0f}",
+                )
                 over += seconds > MOST_SECONDS or size > MOST_BYTES
         start = time.perf_counter()
         size = len(str(av.explore().to_html()).encode())

@@ -420,11 +420,11 @@ class _Pen:
         self, at: tuple[float, float], text: str, letters: str, size: int, colour: str = INK, anchor: str = "la"
     ) -> None:
         x, y = self._corners(at)
-        self.draw.text((x, y), text, font=font(letters, size * self.scale), fill=colour, anchor=anchor)
+        self.draw.text((x, y), text, font=font(letters, size * self.scale, text), fill=colour, anchor=anchor)
 
     def upright(self, at: tuple[float, float], text: str, letters: str, size: int, colour: str) -> None:
         """Write upwards from a point."""
-        large = font(letters, size * self.scale)
+        large = font(letters, size * self.scale, text)
         _, top, right, bottom = large.getbbox(text, anchor="ls")
         strip = Image.new("RGB", (round(right) + 2, round(bottom - top) + 2), BACKGROUND)
         ImageDraw.Draw(strip).text((0, 1 - top), text, font=large, fill=colour, anchor="ls")
