@@ -190,7 +190,9 @@ def test_layers_of_one_sentence():
     exploration = explore(layers, layer=1)
     assert exploration.labels == ["layer 0", "layer 1", "layer 2"]
     assert "Run this cell to choose layer, head and token." in exploration.to_html()
-    assert "layer 1: <s> it reads from left it" in "".join(text.get_text() for text in exploration.plot(sentence=1).texts)
+    assert "layer 1: <s> it reads from left it" in "".join(
+        text.get_text() for text in exploration.plot(sentence=1).texts
+    )
     both = explore(layers, "cat")
     assert both.labels[2:] == ["layer 2: <s> it reads from left it $x$", "The cat sat down."]
     assert "Run this cell to choose sentence, head and token." in both.to_html()
