@@ -20,12 +20,12 @@ TEST := .venv/ready-test$(NAMED)
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab quick test lint test-numeric test-browser test-classroom visit-lab score site bench notebooks animations dates format import-time lock clean
+.PHONY: help install lab quick test lint test-numeric test-browser test-classroom test-readers visit-lab score site bench notebooks animations dates format import-time lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
-install: .venv/ready-$(FOR)$(NAMED) ## create .venv for the notebooks (with notebook 10's model: FOR=pretrained; nbgrader: FOR=course; all: FOR=test)
+install: .venv/ready-$(FOR)$(NAMED) ## create .venv for the notebooks (with notebook 11's model: FOR=pretrained; nbgrader: FOR=course; all: FOR=test)
 
 lab: .venv/ready-$(FOR)$(NAMED) ## open the course in JupyterLab (for a lecturer: FOR=course; more options for it: LAB_ARGS=--no-browser)
 	@$(RUN) scripts/open_lab.py $(FOR) $(LAB_ARGS)
@@ -50,6 +50,9 @@ visit-lab: $(TEST) ## measure the notebooks in JupyterLab: seconds, sizes over t
 
 score: $(LAB) ## measure the grader: is each mistake caught and named, is no right function rejected (SCORE_ARGS=--all)
 	@$(RUN) -m grader_exam.score $(SCORE_ARGS)
+
+test-readers: $(TEST) ## run the notebooks as their readers do: with other sentences, dates, heads, variants (one: ONLY=03)
+	@$(RUN) scripts/run_other_inputs.py $(addprefix --only=,$(ONLY))
 
 test-browser: $(TEST) ## visit every page of the site and JupyterLab in a real browser (skipped where there is no Chromium)
 	@$(RUN) scripts/run_tests.py --part browser $(if $(PYTEST_ARGS),-- $(PYTEST_ARGS))

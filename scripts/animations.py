@@ -26,14 +26,14 @@ from rich.console import Console
 from rich.table import Table
 
 import attention_variants as av
-from attention_variants.lab.animation.player import MOST_FRAMES, Animation
+from attention_variants.lab.animation.player import MOST_FRAMES, Film
 from attention_variants.lab.explore import MOST_BYTES as MOST_PAGE_BYTES
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES, MOST_SECONDS = 400_000, 5.0
 
 
-def animations(path: Path) -> Iterator[tuple[Animation, float, int]]:
+def animations(path: Path) -> Iterator[tuple[Film, float, int]]:
     """Build the animations of a notebook.
 
     Parameters
@@ -43,14 +43,14 @@ def animations(path: Path) -> Iterator[tuple[Animation, float, int]]:
 
     Yields
     ------
-    animation : Animation
+    animation : Film
     seconds : float
         What building it took.
     size : int
         The bytes of the player.
     """
     cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    shown = [index for index, source in enumerate(cells) if "av.animate(" in source]
+    shown = [index for index, source in enumerate(cells) if "av.animate" in source]
     names: dict[str, Any] = {}
     for index, source in enumerate(cells[: max(shown, default=-1) + 1]):
         *statements, last = ast.parse(source).body
@@ -83,8 +83,13 @@ def main(arguments: list[str] | None = None) -> int:
     with console.status("building the animations of the notebooks"):
         for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
             for animation, seconds, size in animations(path):
-                name = " beside ".join(board.name for board in animation.storyboards)
-                table.add_row(path.stem, name, str(len(animation)), f"{seconds:.1f}", f"{size / 1000:.0f}")
+                table.add_row(
+                    path.stem,
+                    animation.title.removesuffix(", step by step"),
+                    str(len(animation)),
+                    f"{seconds:.1f}",
+                    f"{size / 1000:.0f}",
+                )
                 over += seconds > MOST_SECONDS or size > MOST_BYTES
         start = time.perf_counter()
         size = len(str(av.explore().to_html()).encode())

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 VARIABLE = "COURSE_NOTEBOOKS"
 #: Where the tests find the notebooks.
 NOTEBOOKS = Path(os.environ.get(VARIABLE, ROOT / "notebooks"))
-# With what they read beside them: notebook 09 shows ../assets/bench.
+# With what they read beside them: notebook 10 shows ../assets/bench.
 PARTS = ("notebooks", "assets")
 
 

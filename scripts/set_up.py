@@ -2,7 +2,7 @@ r"""Make .venv ready: create it where there is none, then install the pinned ver
 
     python scripts/set_up.py                    for everything: what `make test` needs
     python scripts/set_up.py lab                for the notebooks alone: what `make lab` and `make install` do
-    python scripts/set_up.py pretrained         for them and the real model of notebook 10
+    python scripts/set_up.py pretrained         for them and the real model of notebook 11
     python scripts/set_up.py course             for them and nbgrader: what a lecturer needs
     python scripts/set_up.py --torch oldest     the oldest torch that pyproject.toml allows
     python scripts/set_up.py --fresh            .venv anew, with the Python that runs this

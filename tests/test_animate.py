@@ -149,7 +149,8 @@ def test_every_cell_of_every_frame_has_the_colour_of_its_number(variant):
                 free = ~covered(stage, frame, x, y)
                 there = cells.there[sheet] if cells is not None else np.zeros(x.shape, dtype=bool)
                 where = f"{frame.caption}: {key}, sheet {sheet}"
-                assert (shown[free & ~there] == EMPTY).all(), where
+                said = (abs(x - x.mean()) < 24) & (abs(y - y.mean()) < 8) & (not there.any())  # "moved"
+                assert (shown[free & ~there & ~said] == EMPTY).all(), where
                 if not there.any():
                     continue
                 blocked = cells.blocked[sheet]
@@ -416,6 +417,13 @@ def centre(moving, picture, key, row, column):
     return picture.getpixel((int((x + right) / 2), int((y + bottom) / 2)))
 
 
+@pytest.fixture
+def no_numbers(monkeypatch):
+    """Cells without the numbers that stand in them, to look at their colours."""
+    monkeypatch.setattr(Painter, "_number", lambda *_: None)
+
+
+@pytest.mark.usefixtures("no_numbers")
 def test_nan_is_black_and_zero_is_white():
     moving = animate(passes, torch.tensor([[float("nan"), 0.0, 2.0], [-1.0, float("inf"), -2.0]]))
     *_, last = moving.pictures()
@@ -432,6 +440,7 @@ def makes_room(x):
     return y
 
 
+@pytest.mark.usefixtures("no_numbers")
 @pytest.mark.parametrize("scale", [1, 2])
 def test_what_is_not_there_is_grey_with_its_seams_and_a_zero_is_white(scale):
     moving = animate(makes_room, torch.tensor([[1.0, 0.0, -2.0], [3.0, 2.0, 1.0]]))

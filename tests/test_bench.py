@@ -16,7 +16,7 @@ import torch
 from torch.autograd.profiler import profile
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from attention_variants import cli
+from attention_variants import VARIANTS, cli
 from attention_variants.lab.bench import compiled, contenders, growth, run
 from attention_variants.lab.bench.adapter import Adapter
 from attention_variants.lab.bench.bounds import bounds
@@ -25,7 +25,7 @@ from attention_variants.lab.bench.contenders import FLOOR, Contender, Ours, Text
 from attention_variants.lab.bench.figures import draw_all
 from attention_variants.lab.bench.growth import measure_growth, peak_of_process
 from attention_variants.lab.bench.machine import describe_machine, machine_in_words
-from attention_variants.lab.bench.race import check, race
+from attention_variants.lab.bench.race import check, check_adapter, race
 from attention_variants.lab.bench.reasons import _SENTENCES, FAILURES, Reason, Why
 from attention_variants.lab.bench.result import Bench, Compiled, Curve, Growth, Race, Result, fit_exponent
 from attention_variants.lab.bench.run import Run, bench
@@ -363,6 +363,39 @@ def test_ratios_are_taken_round_by_round():
     ratio = made_up(of_size(SMALL), variant_7=[1.0, 2.0, 3.0]).ratio("variant 7")
     assert (ratio.low, ratio.median, ratio.high) == (1.5, 2.0, 2.5)
     assert str(ratio) == "2.00 ±0.50"
+
+
+def test_a_ratio_of_what_was_not_timed_says_why():
+    unequal = made_up(of_size(SMALL), variant_7=[])
+    unequal["variant 7"].reason = Reason(Why.NOT_EQUAL)
+    with pytest.raises(ValueError, match="'variant 7' was not timed: not equal"):
+        unequal.ratio("variant 7")
+
+
+class Own(Adapter):
+    def __init__(self, problem, num_heads=0):
+        super().__init__()
+        self.layer, self.mask = problem.layer, problem.mask
+        self.num_heads = num_heads or problem.layer.num_heads
+
+    def forward(self, x, memory):
+        q, k, v = self.layer.w_q(x), self.layer.w_k(memory), self.layer.w_v(memory)
+        context, weights = VARIANTS[6](q, k, v, self.mask, self.num_heads)
+        return self.layer.w_o(context), weights
+
+
+def test_an_adapter_of_ones_own_is_checked_on_a_small_problem():
+    workload = of_size((2, 256, 128, 4), mask="causal")
+    right = check_adapter(Own, workload)
+    assert right
+    assert "Own equals the reference" in repr(right)
+    wrong = check_adapter(lambda problem: Own(problem, num_heads=4), workload)
+    assert not wrong
+    assert "differs from the reference: output" in repr(wrong)
+    assert "take the sizes from `problem`" in repr(wrong)
+    fails = check_adapter(lambda problem: Own(problem, num_heads=5), workload)
+    assert not fails
+    assert "raises ValueError" in repr(fails)
 
 
 def verdicts(*races, **settings):

@@ -242,7 +242,7 @@ def test_help_says_what_a_command_does_with_an_example(command):
     assert "\x1b" not in process.stdout, "a code for colours, where nothing shows colours"
     assert f"Usage: {' '.join(filter(None, ['attention-variants', command]))} " in process.stdout
     assert f"Example: {' '.join(filter(None, ['attention-variants', command]))} " in process.stdout
-    assert ("Exit status: 0 if " in process.stdout) == (command in ("", "bench", "check", "compare", "grade"))
+    assert ("Exit status: 0 if " in process.stdout) == (command in ("", "bench", "check", "compare", "dates", "grade"))
 
 
 def test_help_needs_no_unicode():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import signal
 import subprocess
 import sys
 import time
+from datetime import date
 from itertools import islice
 from pathlib import Path
 
@@ -26,7 +29,7 @@ from attention_variants.model.date_model import (
     save_date_model,
     train_dates,
 )
-from attention_variants.model.dates import FORMATS, date_test_set
+from attention_variants.model.dates import FORMATS, TARGET_TOKENS, date_test_set, encode_source, encode_target
 from attention_variants.model.transformer import Transformer
 
 pytestmark = pytest.mark.slow
@@ -113,7 +116,66 @@ def test_a_reading_says_where_the_model_looked(shipped):
     of_mar = reading.weights[:, 5:7, :3].sum(dim=-1)
     assert (of_mar > 0.8).all()
     assert (reading.weights[:, 3, 12] > 0.8).all()
-    assert repr(reading) == "DateReading(\"mar 12th, '98\" -> '1998-03-12')"
+    assert re.fullmatch(r"""DateReading\("mar 12th, '98" -> '1998-03-12', probability 0\.99\d\)""", repr(reading))
+
+
+def test_a_reading_says_how_likely_each_character_was(shipped):
+    reading = read_date("Mar 12th, '98", shipped)
+    assert reading.probabilities.shape == (11, 14)
+    torch.testing.assert_close(reading.probabilities.sum(dim=-1), torch.ones(11))
+    assert [TARGET_TOKENS[token] for token in reading.probabilities.argmax(dim=-1)] == reading.target_tokens
+    # Step by step, as it writes: from what stands there so far, the next.
+    target = encode_target([date(1998, 3, 12)])[:, :-1]
+    with torch.no_grad():
+        for t in range(11):
+            logits, _ = shipped(encode_source([reading.text]), target[:, : t + 1])
+            torch.testing.assert_close(logits[0, -1].softmax(-1), reading.probabilities[t], atol=1e-4, rtol=0)
+    likeliest = [row.max().item() for row in reading.probabilities]
+    assert reading.probability == pytest.approx(math.prod(likeliest))
+    assert reading.date == date(1998, 3, 12)
+    assert reading.doubts == ()
+    assert str(reading) == f"mar 12th, '98 -> 1998-03-12   probability {reading.probability:.3f}"
+
+
+@pytest.mark.parametrize(
+    ("text", "codes", "words"),
+    [
+        ("5 Sep 1850", {"year_outside", "other_date"}, "the year 1850 is not between 1930 and 2029"),
+        ("hello", {"unknown_way", "unsure"}, "in none of the ten ways"),
+        ("31 Feb 1998", {"no_such_day", "no_date"}, "there is no day 31 of month 2 in 1998"),
+        ("12/25/1998", {"no_such_day"}, "there is no day 12 of month 25 in 1998"),
+        ("Mon, 12 March 1998", {"wrong_weekday"}, "1998-03-12 is a Thursday"),
+        ("2 Jan 2051", {"year_outside", "other_date"}, "the question means 2051-01-02"),
+        ("12 marzec 1998", {"unknown_way"}, "in none of the ten ways"),
+    ],
+)
+def test_a_question_outside_the_data_gets_an_answer_and_doubts(text, codes, words, shipped):
+    reading = read_date(text, shipped)
+    assert codes <= {doubt.code for doubt in reading.doubts}
+    first, *lines = str(reading).splitlines()
+    assert first.startswith(f"{text.lower()} -> {reading.answer}   probability 0.")
+    assert len(lines) == len(reading.doubts)
+    assert all(line.startswith("  in doubt: ") for line in lines)
+    assert words in str(reading)
+    assert repr(reading).endswith(" doubts)" if len(lines) > 1 else ", 1 doubt)")
+
+
+def test_the_31st_of_february_is_no_date_however_sure_the_model_is(shipped):
+    reading = read_date("31 Feb 1998", shipped)
+    assert reading.answer == "1998-02-31"
+    assert reading.probability > 0.98
+    assert reading.date is None
+
+
+def test_few_right_answers_are_in_doubt_and_no_wrong_one_is_not(shipped):
+    right, doubted = 0, 0
+    for pairs in date_test_set(40).values():
+        for question, answer in pairs:
+            reading = read_date(question, shipped)
+            right += reading.answer == answer
+            doubted += bool(reading.doubts) and reading.answer == answer
+            assert reading.answer == answer or reading.doubts, question
+    assert doubted <= 0.02 * right
 
 
 def test_a_reading_of_an_untrained_model_has_a_token_for_each_row():
@@ -121,6 +183,7 @@ def test_a_reading_of_an_untrained_model_has_a_token_for_each_row():
         reading = read_date("12.3.98", date_model(seed=seed))
         assert len(reading.target_tokens) == reading.weights.shape[1] <= 11
         assert len(reading.source_tokens) == reading.weights.shape[2] == 7
+        assert "other_date" in {doubt.code for doubt in reading.doubts}
 
 
 def test_reading_something_else_is_an_error():

@@ -16,7 +16,7 @@ from matplotlib.patches import FancyArrowPatch
 
 from attention_variants.lab.code.source import code_lines
 from attention_variants.lab.plots.colors import COLORS
-from attention_variants.lab.plots.diagrams import plot_staircase, plot_transformer
+from attention_variants.lab.plots.diagrams import plot_self_and_cross, plot_staircase, plot_transformer
 from attention_variants.variants import VARIANTS, describe_variant, register, unregister
 
 pytestmark = pytest.mark.slow
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 DRAWINGS = {
     "transformer": plot_transformer,
     "transformer, plain": lambda ax=None: plot_transformer(ax, highlight=False),
+    "self and cross": plot_self_and_cross,
     "staircase": plot_staircase,
     "staircase, one more column": lambda ax=None: plot_staircase(
         ax, column=("from float64", dict.fromkeys(VARIANTS, "0.0000002"))
@@ -272,6 +273,31 @@ def test_attention_has_the_colours_of_the_house(transformer):
         letters = {to_hex(text.get_color()).upper() for text in _texts(figure) if text.get_text() == name}
         lines = {to_hex(line.get_edgecolor()).upper() for line in _lines(figure, name)}
         assert letters == lines == {COLORS[name]}
+
+
+def test_self_and_cross_attention_have_a_cell_for_each_weight():
+    figure = _draw(plot_self_and_cross)
+    english, german = "the animal was too tired".split(), "das Tier war zu".split()
+    for name, queries in (("Self-attention", english), ("Cross-attention", german)):
+        cells = _shapes(figure, name)
+        assert len({round(cell.get_y(), 3) for cell in cells}) == len(queries)
+        assert len({round(cell.get_x(), 3) for cell in cells}) == len(english)
+        assert len(cells) == len(queries) * len(english)
+        assert f"weights ({len(queries)}, {len(english)})" in _words(figure)
+        # The words of the queries stand beside the rows, those of the keys above the columns, in their order.
+        first = min(cell.get_x() for cell in cells)
+        top = max(cell.get_y() + cell.get_height() for cell in cells)
+        low = min(cell.get_y() for cell in cells)
+        around = [text for text in _texts(figure) if text.get_style() == "italic"]
+        rows = [text for text in around if text.get_position()[0] < first and low < text.get_position()[1] < top]
+        assert [text.get_text() for text in sorted(rows, key=lambda text: -text.get_position()[1])] == queries
+        columns = [
+            text for text in around if text.get_position()[0] > first and top < text.get_position()[1] < top + 0.5
+        ]
+        assert [text.get_text() for text in sorted(columns, key=lambda text: text.get_position()[0])] == english
+    for letter in "qkv":
+        letters = [text for text in _texts(figure) if text.get_text() == letter]
+        assert [to_hex(text.get_color()) for text in letters] == [COLORS[letter].lower()] * 2
 
 
 def test_without_highlight_the_map_is_alone():

@@ -536,6 +536,7 @@ def test_make_runs_the_scripts():
         ("test-browser", " --part browser"),
     ):
         assert recipe(target) == [f"@$(RUN) scripts/run_tests.py{options} $(if $(PYTEST_ARGS),-- $(PYTEST_ARGS))"]
+    assert recipe("test-readers") == ["@$(RUN) scripts/run_other_inputs.py $(addprefix --only=,$(ONLY))"]
     assert recipe(".venv/ready-%") == ['@scripts/set_up.sh "$(firstword $(subst -, ,$*))" "$(PYTHON)"', "@touch $@"]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import html
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from course_notebooks import NOTEBOOKS as FOLDER
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from attention_variants import VARIANTS
+from attention_variants.lab.plots.panels import PANELS
 from attention_variants.lab.web.view import VIEW
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,6 +122,9 @@ def described_pictures(notebook) -> Iterator[str]:
                 yield f"cell {index} has other words for its picture than its output: run `make notebooks`"
             elif not FEWEST_WORDS <= len(alt.split()) <= MOST_WORDS or alt in heard:
                 yield f"cell {index}: say in its metadata (`alt`) what its picture shows, as no other does; got {alt!r}"
+            said = output.data.get("text/html", "")
+            if said.startswith(PANELS) and html.unescape(said.removeprefix(PANELS).partition('"')[0]) != alt:
+                yield f"cell {index} has panels without the words for them: run `make notebooks`"
             heard.add(alt)
 
 
@@ -291,6 +296,12 @@ def showing(mime: str, data, *, alt: str = WORDS, cell_alt: str = WORDS) -> nbfo
     return new_code_cell("1", execution_count=5, outputs=[output], metadata={"alt": cell_alt})
 
 
+def panels(*, words: str) -> nbformat.NotebookNode:
+    cell = showing("image/png", PICTURE)
+    cell.outputs[0].data["text/html"] = f'{PANELS}{words}">\n</div>'
+    return cell
+
+
 def player(*, frames: int, padding: int = 0) -> str:
     data = {"frames": [[0, 0, "AAAA"]] * frames, "name": "x" * padding}
     return f"{VIEW}\n<script>\nconst data = {json.dumps(data)};\n</script>\n</div>"
@@ -312,6 +323,7 @@ def player(*, frames: int, padding: int = 0) -> str:
         (described_pictures, showing("image/png", PICTURE, alt="A heat map.", cell_alt="A heat map.")),
         (described_pictures, showing("image/png", PICTURE, cell_alt="Newer words, which " + WORDS)),
         (described_pictures, showing("image/svg+xml", "<svg/>", alt="", cell_alt="")),
+        (described_pictures, panels(words="left; right")),
         (nothing_of_this_machine, printing("saved in /home/anna/course/figure.png")),
         (nothing_of_this_machine, printing("'/Users/tom/figure.png'")),
         (nothing_of_this_machine, printing(str(ROOT / "figure.png"))),

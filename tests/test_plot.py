@@ -23,6 +23,7 @@ from attention_variants.lab.plots.chain import plot_chain
 from attention_variants.lab.plots.colors import COLORS, OPPOSITES
 from attention_variants.lab.plots.difference import plot_difference
 from attention_variants.lab.plots.heads import plot_heads
+from attention_variants.lab.plots.projection import plot_projection
 from attention_variants.lab.plots.weights import plot_weights
 from attention_variants.variants import VARIANTS, attention_masked, multihead_attention
 
@@ -604,6 +605,87 @@ def test_what_cannot_be_chained_is_refused():
 # ----------------------------------------------------------------------------------------- plot_difference
 
 
+@pytest.mark.parametrize("shown", [("q", "k", "scores"), ("weights", "v", "context")])
+def test_three_small_maps_with_numbers_stand_in_one_row_each_with_its_labels(shown):
+    torch.manual_seed(0)
+    tokens = ["animal", "street", "it"]
+    figure = plot_chain(trace(VARIANTS[1], *torch.randn(3, 3, 2)), shown, tokens=tokens, values=True)
+    axes = {ax.get_label(): ax for ax in figure.axes if ax.get_label() in shown}
+    assert [list(axes).index(name) for name in shown] == sorted(
+        range(3), key=lambda i: axes[shown[i]].get_position().x0
+    )
+    middles = [ax.get_position().y0 + ax.get_position().y1 for ax in axes.values()]
+    assert max(middles) - min(middles) < 1e-6
+    for name in set(shown) - {"k"}:
+        assert [label.get_text() for label in axes[name].get_yticklabels()] == tokens, name
+
+
+# A projection.
+
+
+def _projection():
+    torch.manual_seed(0)
+    return torch.randn(T_q, D_K), torch.randn(D_K, 3), torch.randn(3)
+
+
+@pytest.mark.parametrize("name", ["q", "k", "v"])
+@pytest.mark.parametrize("biased", [True, False])
+def test_a_projection_is_x_times_the_matrix_plus_the_bias(name, biased):
+    x, matrix, bias = _projection()
+    figure = plot_projection(x, matrix, bias if biased else None, name=name)
+    shown = {ax.get_label(): np.asarray(ax.images[0].get_array()) for ax in figure.axes}
+    expected = {"x": x, "W": matrix, name: torch.nn.functional.linear(x, matrix.T, bias if biased else None)}
+    if biased:
+        expected["b"] = bias[None]
+    assert set(shown) == set(expected)
+    for part, tensor in expected.items():
+        np.testing.assert_allclose(shown[part], tensor.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_row_and_the_column_of_a_projection_cross_in_what_they_make():
+    figure = plot_projection(*_projection(), tokens=QUERIES)
+    at = {ax.get_label(): ax.get_position() for ax in figure.axes}
+    np.testing.assert_allclose([at["x"].y0, at["x"].y1], [at["q"].y0, at["q"].y1])
+    np.testing.assert_allclose([at["W"].x0, at["W"].x1], [at["q"].x0, at["q"].x1])
+    np.testing.assert_allclose([at["b"].x0, at["b"].x1], [at["q"].x0, at["q"].x1])
+    assert at["x"].x1 < at["q"].x0
+    assert at["W"].y0 > at["b"].y1 > at["b"].y0 > at["q"].y1
+
+
+def test_one_row_goes_in_and_one_comes_out():
+    figure = plot_projection(*_projection(), tokens=QUERIES, row=3)
+    framed = {ax.get_label(): [patch.get_bbox().extents.tolist() for patch in ax.patches] for ax in figure.axes}
+    assert framed == {"x": [[-0.5, 2.5, D_K - 0.5, 3.5]], "q": [[-0.5, 2.5, 2.5, 3.5]], "W": [], "b": []}
+
+
+def test_a_few_large_numbers_do_not_hide_all_others():
+    x, matrix, bias = _projection()
+    x = x.repeat(40, 10)
+    x[0, 0] = 1000.0
+    figure = plot_projection(x, matrix.repeat(10, 1), bias)
+    (ax,) = [ax for ax in figure.axes if ax.get_label() == "x"]
+    assert ax.images[0].get_clim()[1] < 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": torch.ones(5)}, r"x must be \(T, d_model\).*got \(5,\) and \(4, 3\)"),
+        ({"matrix": torch.ones(3, 4)}, r"got \(5, 4\) and \(3, 4\). Of an nn.Linear, the matrix is weight.T"),
+        ({"bias": torch.ones(4)}, r"bias must be \(3,\), a number a column; got \(4,\)"),
+        ({"name": "w"}, r'name must be "q", "k" or "v"; got \'w\''),
+        ({"row": 5}, r"row must be from 0 to 4; got 5"),
+        ({"tokens": ["it"]}, r"x has 5 queries, so there must be 5 query tokens; got 1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_what_is_no_projection_is_refused(change, message):
+    x, matrix, bias = _projection()
+    arguments = {"x": x, "matrix": matrix, "bias": bias} | change
+    with pytest.raises(ValueError, match=message):
+        plot_projection(arguments.pop("x"), arguments.pop("matrix"), arguments.pop("bias"), **arguments)
+
+
 def test_two_maps_and_their_difference_are_drawn():
     a, b = _weights(), _weights(mask=MASK)
     figure = plot_difference(a, b, QUERIES, KEYS, labels=("all", "causal"))
@@ -707,6 +789,10 @@ FIGURES = {
     "chain": lambda: plot_chain(_chain()),
     "chain, loops": lambda: plot_chain(_chain(variant=1), query_tokens=QUERIES, key_tokens=KEYS, values=True),
     "chain, sentence": lambda: plot_chain(_long_chain(), tokens=SENTENCE),
+    "projection": lambda: plot_projection(*_projection(), tokens=QUERIES, row=2, values=True),
+    "projection, sentence": lambda: plot_projection(
+        torch.randn(16, 384), torch.randn(384, 32), torch.randn(32), tokens=SENTENCE, row=10
+    ),
     "difference": lambda: plot_difference(
         _sentence(mask=CAUSAL), _sentence(), SENTENCE, SENTENCE, mask=CAUSAL, labels=("variant 3", "variant 4")
     ),
@@ -754,7 +840,7 @@ def test_labels_are_legible_and_do_not_run_into_each_other(name):
                     assert min(across, down) <= 1.0, (one.get_text(), other.get_text())  # in dots
 
 
-@pytest.mark.parametrize("function", [colormap, plot_weights, plot_heads, plot_chain, plot_difference])
+@pytest.mark.parametrize("function", [colormap, plot_weights, plot_heads, plot_chain, plot_projection, plot_difference])
 def test_importing_changes_no_settings(function):
     settings = dict(matplotlib.rcParams)
     module = sys.modules[function.__module__]
@@ -768,6 +854,7 @@ def test_nothing_is_shown_unasked(monkeypatch):
     plot_weights(_weights())
     plot_heads(_weights(H))
     plot_chain(_chain())
+    plot_projection(*_projection())
     plot_difference(_weights(), _weights())
 
 

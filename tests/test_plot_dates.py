@@ -11,8 +11,9 @@ import torch
 from rich.console import Console
 
 from attention_variants.cli import main
-from attention_variants.lab.plots.dates import plot_reading, reading_table
+from attention_variants.lab.plots.dates import plot_probabilities, plot_reading, reading_table
 from attention_variants.model.date_model import DateReading, read_date
+from attention_variants.model.dates import TARGET_TOKENS
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +27,11 @@ def reading() -> DateReading:
     weights[0, 1, 0] = 1.0  # one of two
     weights[1, 1, 1] = 1.0
     weights[:, 2, 2], weights[:, 2, 3] = 0.25, 0.75
-    return DateReading("a b c", "12", weights, list("a␣b␣c"), list("12⏎"))
+    probabilities = torch.zeros(T_T, len(TARGET_TOKENS))
+    for t, token in enumerate("12⏎"):
+        probabilities[t, TARGET_TOKENS.index(token)] = 0.6 + 0.1 * t
+        probabilities[t, TARGET_TOKENS.index("-")] = 0.4 - 0.1 * t
+    return DateReading("a b c", "12", probabilities, (), weights, list("a␣b␣c"), list("12⏎"))
 
 
 def printed(renderable) -> list[str]:
@@ -60,17 +65,44 @@ def test_the_figure_draws_each_head(reading):
     plt.close(figure)
 
 
+def test_the_probabilities_are_drawn_as_they_are(reading):
+    figure = plot_probabilities(reading)
+    (ax,) = figure.axes
+    (image,) = ax.images
+    labels = [text.get_text() for text in ax.get_xticklabels()]
+    assert labels == list("-0123456789⏎")
+    columns = [TARGET_TOKENS.index(token) for token in labels]
+    np.testing.assert_array_equal(image.get_array(), reading.probabilities[:, columns].numpy())
+    assert image.get_clim() == (0, 1)
+    assert [text.get_text() for text in ax.get_yticklabels()] == list("12⏎")
+    assert [text.get_text() for text in ax.texts] == ["0.6000", "0.7000", "0.8000"]
+    plt.close(figure)
+
+
 def test_dates_prints_the_answer_and_where_the_model_looked(capsys):
     assert main(["dates", "Mar 12th, '98"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "1998-03-12"
-    assert "".join(lines[1].split()) == "mar␣12th,␣'98"
-    assert [line[0] for line in lines[2:]] == list("1998-03-12⏎")
+    assert lines[1].startswith("probability 0.99")
+    assert "".join(lines[2].split()) == "mar␣12th,␣'98"
+    assert [line[0] for line in lines[3:]] == list("1998-03-12⏎")
 
 
 def test_dates_takes_unquoted_words_and_prints_the_answer_alone(capsys):
     assert main(["dates", "--plain", "12", "March", "1998"]) == 0
     assert capsys.readouterr().out == "1998-03-12\n"
+
+
+def test_dates_says_what_speaks_against_an_answer(capsys):
+    assert main(["dates", "31 Feb 1998"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1998-02-31"
+    assert [line.split()[0] for line in lines[1:4]] == ["probability", "in", "in"]
+    assert "".join(lines[4].split()) == "31␣feb␣1998"
+    assert main(["dates", "--plain", "31 Feb 1998"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "1998-02-31\n"
+    assert printed.err.splitlines()[-1] == "in doubt: the answer is not a date"
 
 
 def test_dates_runs_any_variant(capsys):
@@ -81,7 +113,9 @@ def test_dates_runs_any_variant(capsys):
 def test_dates_draws_a_figure(tmp_path, capsys):
     path = tmp_path / "out.png"
     assert main(["dates", "12 mars 1998", "--figure", str(path)]) == 0
-    assert capsys.readouterr().out == f"1998-03-12\nwhere each head looked: {path}\n"
+    answer, probability, where = capsys.readouterr().out.splitlines()
+    assert (answer, where) == ("1998-03-12", f"where each head looked: {path}")
+    assert probability.startswith("probability 0.99")
     assert main(["dates", "12 mars 1998", "--plain", "--figure", str(path)]) == 0
     assert capsys.readouterr().out == "1998-03-12\n"
     height, width, _ = plt.imread(path).shape

@@ -584,7 +584,7 @@ def test_the_notebook_runs_without_the_model(monkeypatch, capsys):
 
     monkeypatch.setattr(av, "pretrained", nothing_to_be_had)
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
-    notebook = nbformat.read(NOTEBOOKS / "10_real_model.ipynb", as_version=4)
+    notebook = nbformat.read(NOTEBOOKS / "11_real_model.ipynb", as_version=4)
     names: dict = {}
     for cell in notebook.cells:
         if cell.cell_type == "code":

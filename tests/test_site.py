@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 ADDRESS = "https://example.org/owner/course"
 REFERENCE = "".join(path.read_text(encoding="utf-8") for path in sorted((DOCS / "api").glob("*.md")))
-SHOWS_A_VIEW = re.compile(r"^av\.(animate|explore)\(", re.MULTILINE)
+SHOWS_A_VIEW = re.compile(r"^av\.(animate\w*|explore)\(", re.MULTILINE)
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 

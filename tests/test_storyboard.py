@@ -525,7 +525,8 @@ def test_what_one_line_moves_travels_together_and_the_caption_says_its_shapes(ba
             if not ways or ways[-1] != (names, frame.caption):
                 ways.append((names, frame.caption))
     split_caption = f"for q, k, v, mask in heads:   {(*batch, T_Q, D_MODEL)} → {(*batch, T_Q, D_K)}"
-    merge_caption = f"context = torch.cat(contexts, dim=-1)   {(*batch, H, T_Q, D_K)} → {(*batch, T_Q, D_MODEL)}"
+    # The code has one context for each head, and no tensor of both.
+    merge_caption = f"context = torch.cat(contexts, dim=-1)   {H} × {(*batch, T_Q, D_K)} → {(*batch, T_Q, D_MODEL)}"
     assert ways == [(["q", "k", "v"], split_caption), (["context"], merge_caption)]
     starts = [one for one, other in itertools.pairwise(board.frames) if other.moves and not one.moves]
     assert len(starts) == H + 1
@@ -983,7 +984,7 @@ class Layer(nn.Module):
 
 def test_a_module():
     layer, x = Layer(), normal(T_Q, 4)
-    board = by_history(layer, x)
+    board = storyboard(trace(layer, x))
     assert board.name == "Layer.forward"
     expected = x.numpy() @ layer.w.weight.detach().numpy().T
     np.testing.assert_allclose(board.frames[-1].cells["y"].value[0], expected, rtol=1e-12)

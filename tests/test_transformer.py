@@ -21,6 +21,7 @@ from attention_variants.model import (
     Transformer,
     padding_mask,
 )
+from attention_variants.model.sublayers import add_and_norm
 
 pytestmark = pytest.mark.numeric
 
@@ -761,3 +762,22 @@ def test_from_torch_of_something_else_is_an_error(ours, theirs, wanted):
 def test_a_transformer_without_layers_is_an_error():
     with pytest.raises(ValueError, match="num_layers must be at least 1; got 0"):
         Transformer(SOURCE_VOCAB, TARGET_VOCAB, D_MODEL, H, 0, D_FF)
+
+
+def test_add_and_norm_spells_out_what_add_norm_computes():
+    """In values and in all gradients; the spelled one is what notebook 08 plays."""
+    torch.manual_seed(0)
+    layer = AddNorm(8).double()
+    for parameter in layer.parameters():
+        torch.nn.init.uniform_(parameter, 0.5, 1.5)
+    x, computed = torch.randn(2, 2, 5, 8, dtype=torch.float64).requires_grad_()
+    direction = torch.randn(2, 5, 8, dtype=torch.float64)
+    wanted = [x, computed, *layer.parameters()]
+    ours = add_and_norm(x, computed, layer.norm.weight, layer.norm.bias)
+    theirs = layer(x, computed)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    gradients = (torch.autograd.grad((result * direction).sum(), wanted) for result in (ours, theirs))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    equal = torch.ones(2, 8)
+    assert torch.equal(add_and_norm(equal, equal, torch.ones(8), torch.zeros(8)), torch.zeros(2, 8)), "not 0 / 0"

@@ -30,9 +30,15 @@ def test_the_answers_are_the_digits_at_the_two_places():
     assert (wanted[:, 0] < wanted[:, 1]).any()
 
 
-def test_parameters_are_counted_and_chance_is_left_as_it_was():
+def test_parameters_are_counted_and_chance_and_threads_are_left_as_they_were():
     before = torch.random.get_rng_state()
-    result = two_lookups(2, seed=4, steps=2)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        result = two_lookups(2, seed=4, steps=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
     assert torch.equal(before, torch.random.get_rng_state())
     assert result.parameters == sum(parameter.numel() for parameter in _TwoLookups(2).parameters())
     assert result.losses == two_lookups(2, seed=4, steps=2).losses

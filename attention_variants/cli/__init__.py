@@ -113,7 +113,8 @@ def _about(
     """Seven versions of attention, one change at a time: read them, and see that they are equal.
 
     Exit status: 0 if all is well; 1 if compare or bench found something that
-    is not equal, or check a function that is wrong; 2 for a wrong argument.
+    is not equal, check a function that is wrong, or dates an answer in doubt;
+    2 for a wrong argument.
 
     Example: attention-variants compare --mask causal
     """
@@ -139,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     status : int
-        0 if all is well, 1 if `compare` or `bench` found a variant that is not equal or `check` a function that is
-        wrong, 2 for a wrong argument, 130 after Ctrl-C.
+        0 if all is well, 1 if `compare` or `bench` found a variant that is not equal, `check` a function that is
+        wrong, or `dates` an answer in doubt, 2 for a wrong argument, 130 after Ctrl-C.
     """
     return int(get_command(app).main(args=argv, prog_name=PROGRAM, standalone_mode=False))

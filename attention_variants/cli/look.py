@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -123,10 +124,15 @@ def dates(
     """Ask a small trained Transformer what a date is in ISO 8601.
 
     It has under 100,000 parameters, reads a date as people write it, and
-    writes it character by character. Below the answer stands where it looked
-    for each character: the mean of the cross-attention heads. Days come before
-    months (03/04/1998 is the 3rd of April), unless the year comes first; '30 to
-    '99 are 1930 to 1999, '00 to '29 are 2000 to 2029.
+    writes it character by character. Below the answer stands how sure it was,
+    what speaks against the answer, and where it looked for each character: the
+    mean of the cross-attention heads. Days come before months (03/04/1998 is
+    the 3rd of April), unless the year comes first; '30 to '99 are 1930 to 1999,
+    '00 to '29 are 2000 to 2029. It answers every question, so look at the
+    doubts; if the answer is printed alone, they stand on standard error.
+
+    Exit status: 0 if nothing speaks against the answer, 1 if something does, 2
+    for a wrong argument.
 
     Example: attention-variants dates "Mar 12th, '98" --figure where.png
     """
@@ -134,6 +140,10 @@ def dates(
 
     reading = read_date(" ".join(date), load_date_model(variant=variant))
     print(reading.answer)
+    if not plain:
+        print(f"probability {reading.probability:.3f}")
+    for doubt in reading.doubts:
+        print(f"in doubt: {doubt}", file=sys.stderr if plain else sys.stdout)
     if figure:
         from attention_variants.lab.plots.dates import plot_reading
 
@@ -146,4 +156,4 @@ def dates(
         from attention_variants.lab.plots.dates import reading_table
 
         Console().print(reading_table(reading))
-    return 0
+    return 1 if reading.doubts else 0

@@ -6,6 +6,7 @@ come with the package were made by ``make dates``.
 
 from __future__ import annotations
 
+import datetime
 import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .date_doubts import Doubt, as_date, find_doubts
 from .dates import (
     END,
     MAX_SOURCE,
@@ -28,6 +30,7 @@ from .dates import (
     SOURCE_CHARACTERS,
     START,
     TARGET_CHARACTERS,
+    TARGET_TOKENS,
     date_batch,
     date_test_set,
     dates,
@@ -183,7 +186,7 @@ def date_accuracy(model: Transformer, count: int = 300) -> dict[str, float]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DateReading:
-    """What the model made of a date, and where it looked.
+    """What the model made of a date, how sure it was, and where it looked; ``print`` says whether to trust it.
 
     Attributes
     ----------
@@ -191,27 +194,50 @@ class DateReading:
         The question, as the model saw it: in lower case, without spaces around it.
     answer : str
         What it wrote: ISO 8601, if it understood.
+    probabilities : Tensor of shape (T_t, target_vocab)
+        Row t has the probability of each token, `TARGET_TOKENS`, to be character t of the answer; the last row, to come
+        after the last character. The model wrote the likeliest.
+    doubts : tuple of Doubt
+        What speaks against the answer: the question is of another kind than the data, the answer is not a date, or
+        the model is not sure. A high probability alone says little: it is high for the 31st of February too.
     weights : Tensor of shape (num_heads, T_t, T_s)
         The cross-attention of the last layer. Row t is where the model looked when it wrote character t of the answer;
         the last row, when it wrote the end.
     source_tokens : list of str
         The T_s characters of the question; "␣" is a space.
     target_tokens : list of str
-        The T_t characters that the model wrote; "⏎" is the end, "·" what has no character (a poor model writes it).
+        The T_t characters that the model wrote, of `TARGET_TOKENS`: "⏎" is the end.
     """
 
     text: str
     answer: str
+    probabilities: Float[Tensor, "T_t target_vocab"]
+    doubts: tuple[Doubt, ...]
     weights: Float[Tensor, "num_heads T_t T_s"]
     source_tokens: list[str]
     target_tokens: list[str]
 
+    @property
+    def probability(self) -> float:
+        """The probability of the whole answer: the product over its characters and its end."""
+        return _probability(self.probabilities)
+
+    @property
+    def date(self) -> datetime.date | None:
+        """The answer as a date; None if it is not one."""
+        return as_date(self.answer)
+
     def __repr__(self) -> str:
-        return f"DateReading({self.text!r} -> {self.answer!r})"
+        doubts = f", {len(self.doubts)} doubt{'s' if len(self.doubts) > 1 else ''}" if self.doubts else ""
+        return f"DateReading({self.text!r} -> {self.answer!r}, probability {self.probability:.3f}{doubts})"
+
+    def __str__(self) -> str:
+        first = f"{self.text} -> {self.answer}   probability {self.probability:.3f}"
+        return "\n".join([first, *(f"  in doubt: {doubt}" for doubt in self.doubts)])
 
 
 def read_date(text: str, model: Transformer | None = None) -> DateReading:
-    """Read one date, and keep where the model looked.
+    """Read one date: the answer, how sure the model was, what speaks against it, and where the model looked.
 
     Parameters
     ----------
@@ -223,7 +249,7 @@ def read_date(text: str, model: Transformer | None = None) -> DateReading:
     Returns
     -------
     reading : DateReading
-        The answer and the weights.
+        Check its ``doubts`` before you use its ``answer``: the model answers every question.
 
     Raises
     ------
@@ -231,6 +257,13 @@ def read_date(text: str, model: Transformer | None = None) -> DateReading:
         If ``text`` is not a string.
     ValueError
         If it is empty, too long, or has a character that the model does not know.
+
+    Examples
+    --------
+    >>> print(read_date("31 Feb 1998"))
+    31 feb 1998 -> 1998-02-31   probability 0.994
+      in doubt: there is no day 31 of month 2 in 1998
+      in doubt: the answer is not a date
     """
     if not isinstance(text, str):
         raise TypeError(f"read_date takes a text; got {type(text).__name__}.")
@@ -239,18 +272,23 @@ def read_date(text: str, model: Transformer | None = None) -> DateReading:
     with _evaluation(model), torch.no_grad():
         tokens = greedy_decode(model, source.to(_device(model)), start=START, end=END, max_len=MAX_TARGET)
         target = torch.cat([tokens.new_full((1, 1), START), tokens[:, :-1]], dim=1)
-        _, weights = model(source.to(_device(model)), target, need_weights=True)
-    folded = fold(text)
+        logits, weights = model(source.to(_device(model)), target, need_weights=True)
+    folded, answer = fold(text), decode_target(tokens)[0]
+    probabilities = logits[0].softmax(dim=-1).cpu()  # (1, T_t, target_vocab) -> (T_t, target_vocab)
     return DateReading(
         text=folded,
-        answer=decode_target(tokens)[0],
+        answer=answer,
+        probabilities=probabilities,
+        doubts=find_doubts(folded, answer, _probability(probabilities)),
         weights=weights.cross[-1][0].cpu(),  # of the last layer: (1, num_heads, T_t, T_s) -> (num_heads, T_t, T_s)
         source_tokens=list(folded.replace(" ", "␣")),
-        target_tokens=[
-            "··⏎"[token] if token <= END else decode_target(tokens[:, t : t + 1])[0]
-            for t, token in enumerate(tokens[0].tolist())
-        ],
+        target_tokens=[TARGET_TOKENS[token] for token in tokens[0].tolist()],
     )
+
+
+def _probability(probabilities: Float[Tensor, "T_t target_vocab"]) -> float:
+    """Of the likeliest token in every row at once."""
+    return probabilities.amax(dim=-1).prod().item()
 
 
 def load_date_model(path: Path | str | None = None, *, variant: int = 7) -> Transformer:

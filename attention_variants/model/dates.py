@@ -32,19 +32,26 @@ PAD, START, END = 0, 1, 2
 SOURCE_CHARACTERS = " ',-./0123456789abcdefghijklmnopqrstuvwxyzäéû"
 #: What an answer is written with; token numbers from 3.
 TARGET_CHARACTERS = "-0123456789"
+#: How a token of an answer is shown, by its number: "▷" begins, "⏎" ends, "·" is padding.
+TARGET_TOKENS = ["·", "▷", "⏎", *TARGET_CHARACTERS]
 #: The longest question, in characters.
 MAX_SOURCE = 40
 #: The length of an answer with its end.
 MAX_TARGET = len("1998-03-12") + 1
 
-_ENGLISH = "January February March April May June July August September October November December".split()
-_GERMAN = "Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split()
-_FRENCH = "janvier février mars avril mai juin juillet août septembre octobre novembre décembre".split()
-_SPANISH = "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre".split()
-_WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+#: The names of the months, from January on.
+MONTHS = {
+    "English": "January February March April May June July August September October November December".split(),
+    "German": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split(),
+    "French": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre".split(),
+    "Spanish": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre".split(),
+}
+#: The English names of the weekdays, from Monday on, as ``date.weekday()`` counts.
+WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 
 
-def _ordinal(day: int) -> str:
+def ordinal(day: int) -> str:
+    """Write a day as an English ordinal number: 1st, 2nd, 3rd, 4th."""
     return f"{day}{'th' if 11 <= day <= 13 else {1: 'st', 2: 'nd', 3: 'rd'}.get(day % 10, 'th')}"
 
 
@@ -52,13 +59,13 @@ def _english(
     day: date, rng: random.Random, *, order: str = "either", weekday: bool = False, short: bool = False
 ) -> str:
     """Day and month in either order, long or short, with "st", "of" and commas or without: the writer's choice."""
-    month = _ENGLISH[day.month - 1]
+    month = MONTHS["English"][day.month - 1]
     month = rng.choice((month, month[:3]))
-    number = rng.choice((str(day.day), _ordinal(day.day)))
+    number = rng.choice((str(day.day), ordinal(day.day)))
     day_first = order == "day first" or (order == "either" and rng.random() < 0.5)
     both = f"{number}{rng.choice((' ', ' of '))}{month}" if day_first else f"{month} {number}"
     year = f"{rng.choice((chr(39), ''))}{day.year % 100:02}" if short else str(day.year)
-    name = _WEEKDAYS[day.weekday()]
+    name = WEEKDAYS[day.weekday()]
     before = f"{rng.choice((name, name[:3]))}{rng.choice((' ', ', '))}" if weekday else ""
     return f"{before}{both}{rng.choice((' ', ', '))}{year}"
 
@@ -84,9 +91,9 @@ FORMATS: dict[str, Callable[[date, random.Random], str]] = {
     "12/03/1998": lambda day, rng: _numbers(day, rng),
     "12.3.98": lambda day, rng: _numbers(day, rng, short=True),
     "1998-03-12": lambda day, rng: _numbers(day, rng, order="year first"),
-    "12. März 1998": lambda day, rng: _foreign(day, _GERMAN, ". "),
-    "12 mars 1998": lambda day, rng: _foreign(day, _FRENCH, " "),
-    "12 de marzo de 1998": lambda day, rng: _foreign(day, _SPANISH, " de ", " de "),
+    "12. März 1998": lambda day, rng: _foreign(day, MONTHS["German"], ". "),
+    "12 mars 1998": lambda day, rng: _foreign(day, MONTHS["French"], " "),
+    "12 de marzo de 1998": lambda day, rng: _foreign(day, MONTHS["Spanish"], " de ", " de "),
 }
 
 

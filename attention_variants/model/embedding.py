@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -45,7 +46,8 @@ def positional_encoding(T: int, d_model: int) -> Float[Tensor, "T d_model"]:
     position = torch.arange(T, dtype=torch.float64)
     speed = 10_000.0 ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)  # (d_model / 2), in radians
     angle = position[:, None] * speed  # (T, 1) * (d_model / 2) -> (T, d_model / 2)
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)  # sine and cosine by turns: (T, d_model)
+    sine, cosine = angle.sin(), angle.cos()
+    return torch.stack([sine, cosine], dim=-1).flatten(-2)  # by turns: (T, d_model)
 
 
 class TokenEmbedding(nn.Embedding):
@@ -75,7 +77,8 @@ class TokenEmbedding(nn.Embedding):
 
     def forward(self, tokens: Int[Tensor, "*batch T"]) -> Float[Tensor, "*batch T d_model"]:
         """Look up the vectors of token numbers."""
-        return super().forward(tokens) * math.sqrt(self.embedding_dim)
+        vectors = F.embedding(tokens, self.weight)  # a row of the table for each token: (..., T) -> (..., T, d_model)
+        return vectors * math.sqrt(self.embedding_dim)
 
 
 class PositionalEncoding(nn.Module):

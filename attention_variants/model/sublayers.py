@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -42,6 +43,44 @@ class FeedForward(nn.Module):
         hidden = self.activation(self.w_1(x))  # (..., T, d_model) -> (..., T, d_ff)
         output: Tensor = self.w_2(self.dropout(hidden))  # (..., T, d_ff) -> (..., T, d_model)
         return output
+
+
+def add_and_norm(
+    x: Float[Tensor, "*batch T d_model"],
+    computed: Float[Tensor, "*batch T d_model"],
+    gamma: Float[Tensor, " d_model"],
+    beta: Float[Tensor, " d_model"],
+    eps: float = 1e-5,
+) -> Float[Tensor, "*batch T d_model"]:
+    """Spell out what `AddNorm` computes where the norm comes last, one step a line, to be read and watched.
+
+    `AddNorm` itself calls ``torch.nn.LayerNorm``, which computes the same in one go.
+
+    Parameters
+    ----------
+    x : Tensor of shape (..., T, d_model)
+        What entered the sub-layer.
+    computed : Tensor of shape (..., T, d_model)
+        What it computed.
+    gamma, beta : Tensor of shape (d_model,)
+        The learned factor and shift of each column: ``norm.weight`` and ``norm.bias``.
+    eps : float, default 1e-5
+        Keeps a vector of equal numbers from being divided by 0.
+
+    Returns
+    -------
+    normalised : Tensor of shape (..., T, d_model)
+        With mean 0 and variance 1 in each vector, before ``gamma`` and ``beta``.
+
+    References
+    ----------
+    Ba et al. (2016), "Layer Normalization", equation 4. arXiv:1607.06450
+    """
+    total = x + computed
+    mean = total.mean(dim=-1, keepdim=True)  # over the columns of each vector: (..., T, d_model) -> (..., T, 1)
+    variance = total.var(dim=-1, keepdim=True, correction=0)
+    normalised = (total - mean) / torch.sqrt(variance + eps)
+    return normalised * gamma + beta
 
 
 class AddNorm(nn.Module):

@@ -9,6 +9,8 @@ first.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -80,7 +82,7 @@ def two_lookups(num_heads: int, *, seed: int = 0, steps: int = 400) -> TwoLookup
     result : TwoLookups
         Losses and accuracy.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)
         model = _TwoLookups(num_heads)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -97,6 +99,17 @@ def two_lookups(num_heads: int, *, seed: int = 0, steps: int = 400) -> TwoLookup
             right = (model(digits, wanted).argmax(dim=-1) == answer).all(dim=-1)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return TwoLookups(num_heads, seed, parameters, losses, right.float().mean().item())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: for tensors this small, threads wait for each other longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _rows(count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -22,7 +22,8 @@ def attention_tiled(
 
     Three things are kept for each query: the largest score so far, the sum of the exponentials so far and the context
     so far. When a block brings a larger score, sum and context are corrected by ``exp(old maximum - new maximum)``. At
-    no time are more than T_q x block_size scores in memory.
+    no time are more than T_q x block_size scores in memory, unless gradients are asked for: then PyTorch keeps every
+    block for the backward pass, where the fused kernel computes it anew.
     Milakov and Gimelshein (2018), "Online normalizer calculation for softmax", algorithm 3, arXiv:1805.02867;
     Dao et al. (2022), "FlashAttention", algorithm 1, arXiv:2205.14135.
     Contract and errors: `attention_variants.variants`.

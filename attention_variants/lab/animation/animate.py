@@ -17,7 +17,7 @@ from attention_variants.variants import attention_tiled, get_variant, multihead_
 from attention_variants.variants.checks import check_inputs
 
 from .captions import Event, Kind, Verdict
-from .frames import Storyboard
+from .frames import Panel, Storyboard
 from .paint import Painter
 from .player import HALF, MOST_FRAMES, WHOLE, Animation
 from .source_lines import cells_of
@@ -40,6 +40,7 @@ def animate(
     query_tokens: Sequence[str] | None = None,
     key_tokens: Sequence[str] | None = None,
     by_token: bool = False,
+    follow: int | None = None,
     max_frames: int = MOST_FRAMES,
     **kwargs: Any,
 ) -> Animation:
@@ -69,6 +70,8 @@ def animate(
     by_token : bool, default False
         Whether a number is coloured by the row in which it came in, and called by row and column ("2d"), rather than
         coloured by its size: to see where each number goes.
+    follow : int, optional
+        A row to mark in every tensor that has as many rows as the first argument: one position on its way.
     max_frames : int, default 120
         The most frames. Of longer loops, the first turn is shown step by step; then a frame stands for several steps
         and says so.
@@ -103,13 +106,20 @@ def animate(
         tallest = max(panel.rows for panel in board.panels.values() if panel.argument) if by_token else 0
         if tallest > len(TOKENS):
             raise ValueError(f"animate: by_token has colours for {len(TOKENS)} tokens; got {tallest}.")
+        _check_followed(board, follow)
         storyboards.append(board)
         results.append(result)
     if len(storyboards) > 1:
         storyboards = _compared(storyboards, results)
 
     def of_width(width: int, scale: int) -> list[Painter]:
-        settings: dict[str, Any] = {"tokens": words, "by_token": by_token, "scale": scale, "code": beside is None}
+        settings: dict[str, Any] = {
+            "tokens": words,
+            "by_token": by_token,
+            "follow": follow,
+            "scale": scale,
+            "code": beside is None,
+        }
         return [
             Painter(board, width=width, title=title, **settings)
             for board, title in zip(storyboards, titles or [""] * len(storyboards), strict=True)
@@ -217,12 +227,30 @@ def _watchable(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, 
 
 def _check_words(board: Storyboard, words: Sequence[Sequence[str] | None]) -> None:
     """Refuse tokens of which there are more or fewer than rows: of q and k, or else of every argument."""
-    matrices = [panel for panel in board.panels.values() if panel.argument and len(panel.shape) > 1]
+    arguments = [panel for panel in board.panels.values() if panel.argument]
+    matrices = [panel for panel in arguments if len(panel.shape) > 1 or panel.whole_numbers]
     for tokens, name, kind in zip(words, ("q", "k"), ("query", "key"), strict=True):
         own = [panel for panel in matrices if panel.name == name][:1] or matrices
-        if tokens is not None and own and len(tokens) not in [panel.rows for panel in own]:
-            rows = " or ".join(f"{panel.rows}, one for each row of {panel.name}" for panel in own)
+        if tokens is not None and own and len(tokens) not in [_length(panel) for panel in own]:
+            rows = " or ".join(
+                f"{_length(panel)}, one for each {'number' if panel.whole_numbers else 'row'} of {panel.name}"
+                for panel in own
+            )
             raise ValueError(f"animate: {kind} tokens must be {rows}; got {len(tokens)}.")
+
+
+def _length(panel: Panel) -> int:
+    """How many tokens an argument stands for: a row of a matrix is one, and so is the number of one."""
+    return panel.columns if panel.whole_numbers else panel.rows
+
+
+def _check_followed(board: Storyboard, follow: int | None) -> None:
+    """Refuse a row that what came in first does not have."""
+    first = next((panel for panel in board.panels.values() if panel.argument and len(panel.shape) > 1), None)
+    if follow is None or (first is not None and isinstance(follow, int) and 0 <= follow < first.rows):
+        return
+    there_is = f"from 0 to {first.rows - 1}, a row of {first.name}" if first else "left out: no argument has rows"
+    raise ValueError(f"animate: follow must be {there_is}; got {follow!r}.")
 
 
 def _compared(storyboards: Sequence[Storyboard], results: Sequence[Any]) -> list[Storyboard]:

@@ -84,7 +84,7 @@ class Contents:
         elif step.name == "weights" and "mask" in self.values:
             blocked = blocked | (_blocked_by(self.values["mask"], step.value) & (value == 0))
         origin: np.ndarray | int = -1
-        if step.kind == "argument":
+        if self.panels[place.key].argument:
             origin = np.arange(value.size).reshape(value.shape)
         elif came_from is not None:
             origin = came_from.reshape(value.shape)

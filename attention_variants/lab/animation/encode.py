@@ -67,6 +67,25 @@ def animated_png(
     """
     if seconds <= 0 or pause <= 0:
         raise ValueError(f"animated_png: seconds and pause must be above 0; got {seconds} and {pause}.")
+    frames = drawn(figure, draw, steps, dpi=dpi)
+    if not frames:
+        raise ValueError("animated_png: steps must have at least one step; got none.")
+    return encode_png(with_one_palette(frames), [seconds] * (len(frames) - 1) + [pause])
+
+
+def drawn(figure: Figure, draw: Callable[[_Step], object], steps: Iterable[_Step], *, dpi: float) -> list[Image.Image]:
+    """Draw a figure again for each step.
+
+    Parameters
+    ----------
+    figure, draw, steps, dpi
+        As `animated_png` takes them.
+
+    Returns
+    -------
+    pictures : list of PIL.Image.Image
+        One for each step, in RGB.
+    """
     frames: list[Image.Image] = []
     usual, resolution, engine = figure.canvas, figure.dpi, figure.get_layout_engine()
     canvas = FigureCanvasAgg(figure)  # paints into memory, whatever the window is
@@ -84,9 +103,7 @@ def animated_png(
         figure.dpi = resolution
         figure.set_canvas(usual)
         figure.set_layout_engine(engine)
-    if not frames:
-        raise ValueError("animated_png: steps must have at least one step; got none.")
-    return encode_png(with_one_palette(frames), [seconds] * (len(frames) - 1) + [pause])
+    return frames
 
 
 def encode_png(frames: Sequence[Image.Image], seconds: Sequence[float]) -> bytes:

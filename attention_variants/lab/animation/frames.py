@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .captions import Event, caption
+from .captions import Event, caption, shape_of
 
 #: How many seconds a frame stands, by what it shows.
 SECONDS = {
@@ -44,6 +44,23 @@ class Panel:
         How it is drawn: leading dimensions are sheets.
     argument : bool
         Whether it came in as an argument.
+    held : bool
+        Whether the module holds it.
+    makes : str
+        Of what the module holds, the name of what is made with it.
+    kept_rows, kept_columns : tuple of int, optional
+        If it is too large to be drawn whole: which of its rows and columns are.
+    whole_numbers : bool
+        Whether its numbers are written into its cells.
+    is_factor, is_table, has_bias : bool
+        Of what the module holds, whether it is multiplied, whether its rows are looked up, and whether its last row is
+        a bias.
+    turns : int
+        How many tensors share it, a sheet for each: the turns of a loop over heads.
+    stacked : bool
+        Whether the code then makes one tensor of them.
+    number : int
+        Of a name that a module assigns again, which of its assignments is drawn here, from 1.
     """
 
     key: str
@@ -53,6 +70,41 @@ class Panel:
     rows: int
     columns: int
     argument: bool
+    held: bool = False
+    makes: str = ""
+    kept_rows: tuple[int, ...] | None = None
+    kept_columns: tuple[int, ...] | None = None
+    whole_numbers: bool = False
+    is_factor: bool = False
+    is_table: bool = False
+    has_bias: bool = False
+    turns: int = 1
+    stacked: bool = False
+    number: int = 1
+
+    @property
+    def title(self) -> str:
+        """Its name; of a name that a module assigns again, with the number of the assignment."""
+        return self.name if self.number == 1 else f"{self.name} · {self.number}"
+
+    @property
+    def size(self) -> str:
+        """The shape that it has in the code, and how much of it is drawn."""
+        return ", ".join(self.sizes)
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The same, in lines."""
+        if self.turns > 1:
+            each = shape_of(self.shape, self.turns)
+            return (f"{each}, then {self.shape}" if self.stacked else each,)
+        parts, bias = [], " and a bias" * self.has_bias
+        shape = (self.shape[0] - self.has_bias, *self.shape[1:])
+        if self.kept_rows is not None:
+            parts.append(f"{len(self.kept_rows) - self.has_bias} rows")
+        if self.kept_columns is not None:
+            parts.append(f"{len(self.kept_columns)} columns")
+        return (f"{shape}{bias}", *[f"here {' × '.join(parts)}"] * bool(parts))
 
 
 @dataclass(frozen=True)
@@ -155,6 +207,9 @@ class Storyboard:
         By the name of a tensor, the largest magnitude that it ever holds.
     sheets : tuple of str
         What to call the sheets: "head 0", "item 1", "item 1, head 0".
+    in_order : bool
+        Whether its tensors stand in the order of its lines, with their numbers: those of a module's method, and of a
+        function that does not attend.
     """
 
     name: str
@@ -163,6 +218,7 @@ class Storyboard:
     frames: tuple[Frame, ...]
     limits: Mapping[str, float]
     sheets: tuple[str, ...]
+    in_order: bool = False
 
 
 def thin(frames: Sequence[Frame], most: int) -> list[Frame]:

@@ -21,8 +21,9 @@ _BELOW = ("q", "scores", "exp", "weights", "running_max", "running_sum", "contex
 _ABOVE = {"k": "scores", "mask": "weights", "v": "context", "new_max": "running_max", "correction": "running_sum"}
 # All lengths are in pixels.
 TITLE, SMALL, LINE = 12, 10, 15  # letters of a title, letters of a label, from line to line
-_LARGEST_CELL, _LABELLED_CELL = 34, 9  # the largest cells, and the smallest that have labels
-_GAP, _SEAM, _NAME = 14, 8, 14  # between two panels, between two sheets, the name of a sheet
+SMALL_LINE = 12  # from line to line of small letters
+_LARGEST_CELL, LABELLED_CELL = 34, 9  # the largest cells, and the smallest that have labels
+GAP, SEAM, NAME = 14, 8, 14  # between two panels, between two sheets, the name of a sheet
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Layout:
         What to call the sheets, and where.
     cell : float
         The side of a cell.
+    title_lines, size_lines : int
+        How many lines the longest title has, and what is said of a shape.
     bottom : float
         How far down it goes.
     """
@@ -84,11 +87,16 @@ class Layout:
         self.groups: list[tuple[float, float, str]] = []
         self.board, self.tokens = board, tokens
         self.left, self.top = corner
+        self.right = width
         self._arrange()
-        for cell in np.arange(_LARGEST_CELL, 3, -0.5).tolist():
-            right, self.bottom = self._place(cell)
-            if right <= width and self.bottom <= height:
-                break
+        for smallest, lowest in self.limits(height):
+            for cell in np.arange(_LARGEST_CELL, smallest, -0.5).tolist():
+                right, self.bottom = self._place(cell)
+                if right <= width and self.bottom <= lowest:
+                    break
+            else:
+                continue
+            break
         else:
             raise ValueError(
                 f"animate: the tensors of {board.name} do not fit into one picture legibly; show some of them by "
@@ -98,6 +106,11 @@ class Layout:
         self.boxes = {key: [replace(box, x=box.x + spare) for box in boxes] for key, boxes in self.boxes.items()}
         self.titles = {key: (x + spare, y) for key, (x, y) in self.titles.items()}
         self.groups = [(x + spare, y, text) for x, y, text in self.groups]
+
+    @staticmethod
+    def limits(height: float) -> list[tuple[float, float]]:
+        """How small the cells may be, and how far down it may go; what comes first is tried first."""
+        return [(3, height)]
 
     def _arrange(self) -> None:
         """Say what stands at the left, in columns in the middle (each with what is above it), and at the right."""
@@ -124,13 +137,14 @@ class Layout:
         self.columns += [[panel] for panel in middle if panel not in placed]
         self.over = [column[1] for column in self.columns if len(column) > 1]
         self.title_lines = max(len(self.title(panel)) for panel in self.board.panels.values())
+        self.size_lines = 1
 
     # What a panel looks like
 
     def title(self, panel: Panel) -> list[str]:
         """The name of a panel, in lines: over a narrow one, a word on each."""
-        name = panel.name + "ᵀ" * self.is_transposed(panel)
-        return name.split("_") if panel.columns == 1 else [name]
+        name = panel.title + "ᵀ" * self.is_transposed(panel)
+        return name.split("_") if panel.columns == 1 and not panel.held else [name]
 
     def is_transposed(self, panel: Panel) -> bool:
         """Whether its rows stand upright: k above the scores."""
@@ -138,7 +152,7 @@ class Layout:
 
     def labels(self, kind: str, count: int) -> list[str]:
         """The words of the queries or keys, or else their numbers; none where cells are small."""
-        if self.cell < _LABELLED_CELL:
+        if self.cell < LABELLED_CELL:
             return []
         tokens = self.tokens[0 if kind == "query" else 1]
         return [str(number) for number in range(count)] if tokens is None else [*tokens]
@@ -159,7 +173,7 @@ class Layout:
     def _wide(self, panel: Panel) -> float:
         """The width of a panel or of its title, whichever is wider."""
         name = max(length("Sans-Bold", TITLE, line) for line in self.title(panel)) + 14
-        return max(self._size(panel)[0], name, length("Sans", SMALL, str(panel.shape)))
+        return max(self._size(panel)[0], name, *(length("Sans", SMALL, line) for line in panel.sizes))
 
     # Where it stands
 
@@ -173,8 +187,8 @@ class Layout:
         x, end = self._place_products(x)
         for panel in self.outputs:
             self._place_sheets(panel, x, self.top + (end - self.top - self._size(panel)[1] - self.head) / 2)
-            x += self._wide(panel) + _GAP
-        return x - _GAP, max(end_of_inputs, end)
+            x += self._wide(panel) + GAP
+        return x - GAP, max(end_of_inputs, end)
 
     def _place_inputs(self, x: float, words: float) -> tuple[float, float]:
         """One below the other; return where to go on, and how far down they go."""
@@ -182,7 +196,7 @@ class Layout:
         for panel in self.inputs:
             y = self._place_sheets(panel, x, y) + 4
         if self.inputs:
-            x += max(self._wide(panel) for panel in self.inputs) + _GAP + words
+            x += max(self._wide(panel) for panel in self.inputs) + GAP + words
         return x, y
 
     def _place_sheets(self, panel: Panel, x: float, y: float) -> float:
@@ -203,14 +217,14 @@ class Layout:
         sheets = max(panel.sheets for column in self.columns for panel in column)
         y, corner = self.top, x
         for sheet in range(sheets):
-            title = self.head if sheet == 0 else _SEAM  # only the first sheet has titles
+            title = self.head if sheet == 0 else SEAM  # only the first sheet has titles
             middle = y  # where what stands above ends
             if self.over:
                 middle += title + keys * (sheet == 0) + over
                 title += 6 * (sheet == 0)  # air between it and the title below
             if sheets > 1:
-                title += _NAME * (not self.over)
-                name_at = middle - over if self.over else middle + title - _NAME
+                title += NAME * (not self.over)
+                name_at = middle - over if self.over else middle + title - NAME
                 self.groups.append((x, name_at, self.board.sheets[sheet]))
             corner = x
             for column in self.columns:
@@ -219,20 +233,20 @@ class Layout:
                         at = middle - self._size(panel)[1] if upper else middle + title
                         self.boxes.setdefault(panel.key, []).append(self._box(panel, corner, at))
                         above = self.head + keys * self.is_transposed(panel)
-                        above += _NAME * (sheets > 1 and not self.over)
+                        above += NAME * (sheets > 1 and not self.over)
                         self.titles.setdefault(panel.key, (corner, at - above))
                 names = (
                     [length("Sans-Bold", SMALL, name) for name in self.board.sheets]
                     if column is self.columns[0]
                     else []
                 )
-                corner += max([*map(self._wide, column), *names]) + _GAP
-            y = middle + title + under + _SEAM
+                corner += max([*map(self._wide, column), *names]) + GAP
+            y = middle + title + under + SEAM
         return corner, y
 
     def _key_labels(self) -> float:
         """How high the words of the keys are, above k."""
-        if self.cell < _LABELLED_CELL or not any(map(self.is_transposed, self.over)):
+        if self.cell < LABELLED_CELL or not any(map(self.is_transposed, self.over)):
             return 0.0
         tokens = self.tokens[1]
         return max(length("Sans", SMALL, text) for text in tokens) + 4 if tokens else 12.0

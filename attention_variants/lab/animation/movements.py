@@ -84,7 +84,9 @@ def _by_numbers(step: Assignment, place: Place, contents: Contents, code: Runnin
             cells = _find(cells_of(step.value), state.value, ~state.there)
         if cells is not None:
             spots = [Spot(key, cells), Spot(place.key, all_cells(contents.panels[place.key], place))]
-            event = Event(Kind.REARRANGED, code=code.line(step.line), shapes=(panel.shape, tuple(step.shape)))
+            event = Event(
+                Kind.REARRANGED, code=code.line(step.line), shapes=(panel.shape, tuple(step.shape)), turns=panel.turns
+            )
             return _set_out(step.name, spots, [event], contents)
     return None
 

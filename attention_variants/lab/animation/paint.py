@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -30,16 +31,26 @@ from attention_variants.lab.plots.colors import (
 )
 from attention_variants.lab.plots.fonts import font, length
 
+from .flow_layout import FlowLayout
 from .frames import Cells, Frame, Move, Panel, Spot, Storyboard
-from .layout import LINE, SMALL, TITLE, Box, Layout
+from .layout import LINE, SMALL, SMALL_LINE, TITLE, Box, Layout
 
 #: What some tensors are drawn like: the colours of what they are a part of, or become.
-_LIKE = {"exp": "weights", "running_sum": "weights", "running_max": "scores", "new_max": "scores"}
+_LIKE = {
+    "self_weights": "weights",
+    "cross_weights": "weights",
+    "exp": "weights",
+    "running_sum": "weights",
+    "running_max": "scores",
+    "new_max": "scores",
+}
 #: How many shades the numbers of one tensor have: those of all tensors fit into one palette. Odd, so that 0 is white.
 _SHADES = 27
 _CODE = 11  # pixels: the size of the letters of code
 _CODE_LETTERS = 58  # of a line of code; the rest goes to the next line
 _HIGHEST = 500  # pixels
+#: The row that is followed.
+FOLLOWED = COLORS["q"]
 _FIRST_LINE = 12  # pixels: where the code begins, below the upper edge
 #: The height of the foot in which the caption stands, in pixels.
 CAPTION = 30
@@ -62,6 +73,8 @@ class Painter:
         The words of the queries and of the keys; by default they are numbered.
     by_token : bool, default False
         Whether numbers are coloured by the row in which they came in, rather than by their size.
+    follow : int, optional
+        Which row to mark in every tensor that has as many rows as what came in first.
     scale : int, default 1
         Pixels for each pixel: 2 for screens that have twice as many.
     """
@@ -75,8 +88,10 @@ class Painter:
         title: str = "",
         tokens: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None),
         by_token: bool = False,
+        follow: int | None = None,
         scale: int = 1,
     ) -> None:
+        self.follow = follow
         self.board, self.scale, self.tokens, self.by_token = board, scale, tokens, by_token
         self.code = code and bool(board.lines)
         self.title = title or board.name
@@ -85,9 +100,12 @@ class Painter:
         letters = max((len(text) for _, text in self.lines), default=0)
         self.left = round(letters * length("Mono", _CODE, "m")) + 38 if self.code else 8
         self.width = width
-        self.layout = Layout(board, (self.left, 8 if self.code else 58), width - 8, _HIGHEST, tokens)
+        self.layout = (FlowLayout if board.in_order else Layout)(
+            board, (self.left, 8 if self.code else 58), width - 8, _HIGHEST, tokens
+        )
         self.boxes = self.layout.boxes
         self.height = max(round(self.layout.bottom), len(self.lines) * LINE * self.code + 24) + CAPTION
+        self.decimals = {key: self._decimals(panel) for key, panel in board.panels.items()}
         self.still = self._still()
 
     # What is painted once
@@ -112,21 +130,26 @@ class Painter:
                 _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
                 pen.fill((x, y, right, bottom), EMPTY)
                 pen.outline((x - 1, y - 1, right, bottom), RULE)
+                if panel.kept_columns is not None:
+                    pen.text((right + 2, (y + bottom) / 2), "…", "Sans", SMALL, QUIET, anchor="lm")
             self._labels(pen, panel, boxes)
         return image
 
     def _title(self, pen: _Pen, panel: Panel, corner: tuple[float, float]) -> None:
         """The name of a panel after a spot of its colour, and its shape as it is drawn."""
-        lines, shape = self.layout.title(panel), panel.shape
+        lines, sizes = self.layout.title(panel), panel.sizes
         if self.layout.is_transposed(panel):
-            shape = (*shape[:-2], shape[-1], shape[-2])
+            sizes = replace(panel, shape=(*panel.shape[:-2], panel.shape[-1], panel.shape[-2])).sizes
         x, y = corner
-        y += LINE * (self.layout.title_lines - len(lines))  # the shape stands right above the panel
+        # The shape stands right above the panel.
+        y += LINE * (self.layout.title_lines - len(lines)) + SMALL_LINE * (self.layout.size_lines - len(sizes))
         pen.fill((x, y + 3, x + 9, y + 12), COLORS.get(_LIKE.get(panel.name, panel.name), HATCHING))
         for line in lines:
             pen.text((x + 13, y), line, "Sans-Bold", TITLE)
             y += LINE
-        pen.text((x, y), str(shape), "Sans", SMALL, QUIET)
+        for size in sizes:
+            pen.text((x, y), size, "Sans", SMALL, QUIET)
+            y += SMALL_LINE
 
     def _labels(self, pen: _Pen, panel: Panel, boxes: list[Box]) -> None:
         """The words of the queries beside q, or else beside what stands first, and those of the keys above k."""
@@ -138,14 +161,24 @@ class Painter:
                 else:
                     pen.upright(((x + right) / 2, y - 3), text, "Sans", SMALL, QUIET)
             return
+        if isinstance(self.layout, FlowLayout):
+            self._row_words(pen, boxes, self.layout.words.get(panel.key, ()))
+            for column, text in enumerate(self.layout.column_words(panel)):
+                x, _, right, bottom = boxes[-1].cell(panel.rows - 1, column)
+                pen.text(((x + right) / 2, bottom + 2), text, "Sans", SMALL, QUIET, anchor="mt")
+            return
         has_q = any(other.name == "q" for other in self.board.panels.values())
         leftmost = min(box.x for boxes in self.boxes.values() for box in boxes)
         if panel.name == "q" or (not has_q and boxes[0].x == leftmost):
             kind = "key" if panel.name in ("k", "v") else "query"
-            for box in boxes:
-                for row, text in zip(range(panel.rows), self.layout.labels(kind, panel.rows), strict=False):
-                    _, top, _, bottom = box.cell(row, 0)
-                    pen.text((box.x - 5, (top + bottom) / 2), text, "Sans", SMALL, QUIET, anchor="rm")
+            self._row_words(pen, boxes, self.layout.labels(kind, panel.rows)[: panel.rows])
+
+    @staticmethod
+    def _row_words(pen: _Pen, boxes: list[Box], words: Sequence[str]) -> None:
+        for box in boxes:
+            for row, text in enumerate(words):
+                _, top, _, bottom = box.cell(row, 0)
+                pen.text((box.x - 5, (top + bottom) / 2), text, "Sans", SMALL, QUIET, anchor="rm")
 
     def _code_line(self, pen: _Pen, position: int, text: str, *, lit: bool = False) -> None:
         y = _FIRST_LINE + position * LINE
@@ -269,15 +302,59 @@ class Painter:
                 if cells.blocked[sheet, row, column]:
                     pen.hatch(corners)
                 else:
-                    pen.fill(corners, tuple(colours[sheet, row, column].tolist()))
+                    pen.fill(corners, OPEN if panel.whole_numbers else tuple(colours[sheet, row, column].tolist()))
+                    if self.decimals[panel.key] is not None and np.isfinite(cells.value[sheet, row, column]):
+                        self._number(pen, panel, cells.value[sheet, row, column], colours[sheet, row, column], corners)
                     origin = int(cells.origin[sheet, row, column])
                     if self.by_token and origin >= 0 and min(box.wide, box.high) >= 18:
                         self._letter(pen, panel.name, origin, corners)
-            if cells.lit[sheet].any():
-                rows, columns = (np.flatnonzero(cells.lit[sheet].any(axis=axis)) for axis in (1, 0))
+            gone = not cells.there[sheet].any() and np.isfinite(cells.value[sheet]).any()
+            if gone and box.cell(0, panel.columns - 1)[2] - box.x > 40:  # otherwise it would look like a mistake
+                x, y, _, _ = box.cell(0, 0)
+                _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
+                pen.text(((x + right) / 2, (y + bottom) / 2), "moved", "Sans", SMALL, QUIET, anchor="mm")
+            if panel.has_bias:
+                x, y, _, _ = box.cell(panel.rows - 1, 0)
+                pen.line((x, y, box.cell(0, panel.columns - 1)[2], y), INK)
+            for rows, columns in _lit_parts(panel, cells.lit[sheet]):
                 x, y, _, _ = box.cell(rows[0], columns[0])
                 _, _, right, bottom = box.cell(rows[-1], columns[-1])
                 pen.outline((x - 1, y - 1, right, bottom), INK, 2)
+            if self.follow is not None and self._is_followed(panel) and cells.there[sheet, self.follow].any():
+                x, y, _, _ = box.cell(self.follow, 0)
+                _, _, right, bottom = box.cell(self.follow, panel.columns - 1)
+                pen.outline((x, y, right, bottom), FOLLOWED, 2)
+
+    def _decimals(self, panel: Panel) -> int | None:
+        """How many decimals there is room for in the cells of a panel, for all it ever holds; None for none."""
+        if not (panel.whole_numbers or self.board.in_order) or self.by_token:
+            return None
+        cells = [frame.cells[panel.key] for frame in self.board.frames if panel.key in frame.cells]
+        numbers = np.concatenate([np.zeros(1), *(one.value[one.there] for one in cells)])
+        finite = numbers[np.isfinite(numbers)]
+        x, y, right, bottom = self.boxes[panel.key][0].cell(0, 0)
+        for decimals in (0,) if panel.whole_numbers else (2, 1):
+            widest = max(length("Sans", SMALL, _written(number, decimals)) for number in (finite.min(), finite.max()))
+            if widest < right - x - 3 and bottom - y > SMALL + 2:
+                return decimals
+        return None
+
+    def _number(
+        self, pen: _Pen, panel: Panel, value: float, colour: np.ndarray, corners: tuple[float, float, float, float]
+    ) -> None:
+        """Write a number into its cell."""
+        x, y, right, bottom = corners
+        text = _written(value, self.decimals[panel.key] or 0)
+        dark = not panel.whole_numbers and colour @ (0.299, 0.587, 0.114) < 128
+        pen.text(((x + right) / 2, (y + bottom) / 2), text, "Sans", SMALL, "white" if dark else INK, anchor="mm")
+
+    def _is_followed(self, panel: Panel) -> bool:
+        """Whether it has a row for each row of what came in first."""
+        first = next((p for p in self.board.panels.values() if p.argument and len(p.shape) > 1), None)
+        if first is None or panel.held or len(panel.shape) < 2 or panel.rows != first.rows:
+            return False
+        # What came in otherwise, and what is looked at, has other rows, even if as many.
+        return panel is first or not (panel.argument or panel.name in ("k", "v"))
 
     def _moving(self, pen: _Pen, move: Move) -> None:
         starts, ends = self._corners(move.start), self._corners(move.end)
@@ -343,11 +420,11 @@ class _Pen:
         self, at: tuple[float, float], text: str, letters: str, size: int, colour: str = INK, anchor: str = "la"
     ) -> None:
         x, y = self._corners(at)
-        self.draw.text((x, y), text, font=font(letters, size * self.scale), fill=colour, anchor=anchor)
+        self.draw.text((x, y), text, font=font(letters, size * self.scale, text), fill=colour, anchor=anchor)
 
     def upright(self, at: tuple[float, float], text: str, letters: str, size: int, colour: str) -> None:
         """Write upwards from a point."""
-        large = font(letters, size * self.scale)
+        large = font(letters, size * self.scale, text)
         _, top, right, bottom = large.getbbox(text, anchor="ls")
         strip = Image.new("RGB", (round(right) + 2, round(bottom - top) + 2), BACKGROUND)
         ImageDraw.Draw(strip).text((0, 1 - top), text, font=large, fill=colour, anchor="ls")
@@ -364,8 +441,21 @@ def _colours(name: str, limit: float) -> tuple[np.ndarray, float, float]:
     sequential = known == "weights"
     colours = colormap(known if known in COLORS else "difference")(np.linspace(0, 1, _SHADES))[:, :3]
     table = _snapped(255 * colours)
-    highest = 1.0 if name in ("weights", "exp") else limit or 1.0
+    highest = 1.0 if name.endswith("weights") or name == "exp" else limit or 1.0
     return table, 0.0 if sequential else -highest, highest
+
+
+def _written(value: float, decimals: int) -> str:
+    """A number as it stands in its cell."""
+    return f"{round(float(value), decimals) + 0.0:.{decimals}f}".replace("-", "−")
+
+
+def _lit_parts(panel: Panel, lit: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows and columns of what is lit, to be framed together: all of it, but of a table each row by itself."""
+    rows, columns = (np.flatnonzero(lit.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return []
+    return [(rows[at : at + 1], columns) for at in range(len(rows))] if panel.is_table else [(rows, columns)]
 
 
 def _token_colours() -> np.ndarray:

@@ -6,9 +6,10 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from attention_variants.lab.code.trace import Assignment
 
@@ -17,8 +18,10 @@ from .source_lines import RunningCode
 
 #: The most rows or columns of a panel, and the most sheets of one.
 LARGEST, MOST_SHEETS = 40, 6
+#: A name that a module's method assigns again gets a panel of its own, up to so many panels.
+MOST_PANELS = 14
 #: Of these, a loop over blocks of keys holds one block at a time: they are drawn in the columns of their keys.
-_BY_KEY = ("scores", "exp", "weights")
+BY_KEY = ("scores", "exp", "weights")
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Panels:
             elif block is not None:
                 columns, alone = block, True
                 shape = (*shape[:-1], self.keys or 0)
-            key = self._panel(step, shape)
+            key = self._panel(step, shape, shape[-3] if len(shape) > len(step.shape) else 1)
             place = Place(key, sheets, columns, alone)
             self.drawn[step.name] = place
             places.append(place)
@@ -115,7 +118,7 @@ class Panels:
 
     def _block(self, step: Assignment) -> slice | None:
         """The columns of the keys of this moment, if the tensor holds a number for each of them and no others."""
-        if step.name not in _BY_KEY or self.keys is None:
+        if step.name not in BY_KEY or self.keys is None:
             return None
         for counter in step.counters.values():
             if isinstance(counter, slice):
@@ -124,18 +127,41 @@ class Panels:
                     return slice(start, stop)
         return None
 
-    def _panel(self, step: Assignment, shape: tuple[int, ...]) -> str:
-        for panel in self.by_key.values():
-            if panel.name == step.name and panel.shape == shape:
+    def _panel(self, step: Assignment, shape: tuple[int, ...], turns: int) -> str:
+        apart = self.code.module is not None and step.kind == "assign" and len(self.by_key) < MOST_PANELS
+        for panel in reversed(self.by_key.values()):
+            if panel.name == step.name and panel.shape == shape and not apart:
+                self.by_key[panel.key] = replace(panel, stacked=panel.stacked or turns < panel.turns)
                 return panel.key
-        taken = any(panel.name == step.name for panel in self.by_key.values())
-        key = f"{step.name} {shape}" if taken else step.name
+        before = [panel for panel in self.by_key.values() if panel.name == step.name]
+        again = any(panel.shape == shape for panel in before)
+        number = 1 + sum(panel.shape == shape for panel in before)
+        key = f"{step.name} · {number}" if again else f"{step.name} {shape}" if before else step.name
         sheets, rows, columns = math.prod(shape[:-2]), shape[-2] if len(shape) > 1 else 1, shape[-1]
-        if max(rows, columns) > LARGEST or sheets > MOST_SHEETS:
+        operand = next((operand for operand in self.code.operands if operand.name == step.name), None)
+        tall = rows if operand is None else 0  # of what a module holds, a part is drawn
+        wide = columns if self.code.module is None else 0
+        if max(tall, wide) > LARGEST or sheets > MOST_SHEETS:
             raise ValueError(
                 f"animate: {step.name} of {self.name} has the shape {shape}; at most {LARGEST} rows, {LARGEST} "
                 f"columns and {MOST_SHEETS} sheets can be drawn legibly. Pass fewer tokens, features or heads, as in "
                 f"q[:6, :8], or one head: example.head(1)."
             )
-        self.by_key[key] = Panel(key, step.name, shape, sheets, rows, columns, step.kind == "argument")
+        self.by_key[key] = Panel(
+            key,
+            step.name,
+            shape,
+            sheets,
+            rows,
+            columns,
+            step.kind == "argument" and operand is None,
+            operand is not None,
+            operand.makes if operand else "",
+            is_factor=operand is not None and operand.is_factor,
+            is_table=operand is not None and operand.is_table,
+            has_bias=operand is not None and operand.has_bias,
+            turns=turns,
+            number=number,
+            whole_numbers=rows == 1 and not step.value.is_floating_point() and step.value.dtype != torch.bool,
+        )
         return key

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -30,38 +31,46 @@ WHOLE, HALF = 960, 480
 _KINDS = (".gif", ".png", ".mp4")
 
 
-class Animation:
-    """A call of a function in motion, as `animate` returns it.
+class Film:
+    """Pictures in order, as one plays them.
 
-    In a notebook it is a player, which is stored with it; what shows no HTML has its last frame.
+    In a notebook it is a player, which is stored with it; what shows no HTML has its last picture.
 
-    Attributes
+    Parameters
     ----------
-    storyboards : tuple of Storyboard
-        The frames as data: which tensors there are in each, which cells are lit. Two, if two functions stand beside
-        each other.
+    title : str
+        What it shows.
+    pictures : callable
+        Called with a scale, the number of pixels for each pixel of the usual size; returns the pictures, all of one
+        size, as PIL images in RGB.
+    captions : sequence of str
+        What happens in each picture.
+    seconds : sequence of float
+        How long each stands.
+    columns : sequence of float, default (0, 1)
+        Where the pictures may be cut, as shares of their width: on a narrow page what is between two cuts stands below
+        what is to its left.
     """
 
-    def __init__(self, storyboards: Sequence[Storyboard], painters: Callable[[int], Sequence[Painter]]) -> None:
-        self.storyboards = tuple(storyboards)
-        self._painters = painters
-
-    @property
-    def frames(self) -> tuple[Frame, ...]:
-        """The frames of the first function; see ``storyboards`` for both."""
-        return self.storyboards[0].frames
-
-    @property
-    def seconds(self) -> list[float]:
-        """How long each picture stands."""
-        return [max(frame.seconds for frame in both) for both in self._together()]
+    def __init__(
+        self,
+        title: str,
+        pictures: Callable[[int], Iterable[Image.Image]],
+        captions: Sequence[str],
+        seconds: Sequence[float],
+        *,
+        columns: Sequence[float] = (0.0, 1.0),
+    ) -> None:
+        self._columns = tuple(columns)
+        self.alt = title  # for those who do not see it
+        self.title, self.captions, self.seconds = title, tuple(captions), list(seconds)
+        self._paint = pictures
 
     def __len__(self) -> int:
-        return max(len(board.frames) for board in self.storyboards)
+        return len(self.seconds)
 
     def __repr__(self) -> str:
-        names = " beside ".join(board.name for board in self.storyboards)
-        return f"<Animation of {names}: {len(self)} frames>"
+        return f"<{type(self).__name__} of {self.title}: {len(self)} frames>"
 
     def pictures(self, scale: int = 1) -> list[Image.Image]:
         """Paint every frame.
@@ -76,7 +85,7 @@ class Animation:
         pictures : list of PIL.Image.Image
             All of one size, in RGB.
         """
-        return list(self._each(scale))
+        return list(self._paint(scale))
 
     def save(self, path: str | Path, *, scale: int = 1, progress: bool = True) -> Path:
         """Save it as a GIF, an animated PNG or a video.
@@ -105,7 +114,7 @@ class Animation:
             If a video is wanted and ``imageio-ffmpeg`` is not installed.
         """
         path = _checked(path, _KINDS, scale)
-        pictures = list(_with_progress(self._each(scale), len(self), f"painting {path.name}", progress))
+        pictures = list(_with_progress(self._paint(scale), len(self), f"painting {path.name}", progress))
         if path.suffix.lower() == ".mp4":
             write_mp4(path, _with_progress(pictures, len(self), f"writing {path.name}", progress), self.seconds)
         elif path.suffix.lower() == ".gif":
@@ -131,7 +140,7 @@ class Animation:
         """
         path = _checked(path, (".html", ".htm"), scale)
         element = self._element(self._with_palette(self.pictures(scale)), scale)
-        path.write_text(page(element, title=self._title), encoding="utf-8")
+        path.write_text(page(element, title=self.title), encoding="utf-8")
         return path
 
     @cached_property
@@ -142,16 +151,77 @@ class Animation:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         last = io.BytesIO()
         self._painted[-1].save(last, "PNG")
-        return bundle(self.html, picture=last.getvalue(), alt=self._title, text=repr(self))
-
-    @property
-    def _title(self) -> str:
-        names = " beside ".join(board.name for board in self.storyboards)
-        return f"{names}, step by step"
+        return bundle(self.html, picture=last.getvalue(), alt=self.alt, text=repr(self))
 
     @cached_property
     def _painted(self) -> list[Image.Image]:
         return self._with_palette(self.pictures())
+
+    def _with_palette(self, pictures: Sequence[Image.Image]) -> list[Image.Image]:
+        return with_one_palette(pictures)
+
+    def _shape(self, size: tuple[int, int], scale: int) -> dict[str, Any]:
+        """How the player may lay it out: its parts, and which of them is code."""
+        cuts = [round(share * size[0]) for share in self._columns]
+        parts = [(left, 0, right - left, size[1]) for left, right in itertools.pairwise(cuts)]
+        return {"parts": parts, "code": 0, "lines": [(0, 0)] * len(self), "width": size[0] // scale}
+
+    def _element(self, pictures: Sequence[Image.Image], scale: int) -> str:
+        """The player as HTML; until it runs, its last frame."""
+        line = "The last frame. Run this cell for the player."
+        return element("player", self._data(pictures, scale), picture=pictures[-1], alt=self.alt, line=line)
+
+    def _data(self, pictures: Sequence[Image.Image], scale: int) -> dict[str, Any]:
+        """What the player shows."""
+        frames = []
+        for picture in only_changes(pictures):
+            change = picture.convert("RGBA")
+            left, top, right, bottom = change.getbbox() or (0, 0, 1, 1)  # where nothing changes, one clear pixel
+            frames.append((left, top, in_base64(change.crop((left, top, right, bottom)))))
+        return {
+            "name": self.title,
+            "size": pictures[0].size,
+            **self._shape(pictures[0].size, scale),
+            "frames": frames,
+            "seconds": self.seconds,
+            "captions": self.captions,
+        }
+
+
+class Animation(Film):
+    """A call of a function in motion, as `animate` returns it.
+
+    Attributes
+    ----------
+    storyboards : tuple of Storyboard
+        The frames as data: which tensors there are in each, which cells are lit. Two, if two functions stand beside
+        each other.
+    """
+
+    def __init__(self, storyboards: Sequence[Storyboard], painters: Callable[[int], Sequence[Painter]]) -> None:
+        self.storyboards = tuple(storyboards)
+        self._painters = painters
+        together = self._together()
+        names = " beside ".join(board.name for board in storyboards)
+        super().__init__(
+            f"{names}, step by step",
+            self._each,
+            [". ".join(dict.fromkeys(frame.caption for frame in both)) for both in together],
+            [max(frame.seconds for frame in both) for both in together],
+        )
+        panels = (panel for board in storyboards for panel in board.panels.values())
+        cropped = [f"{panel.title} {panel.size}" for panel in panels if panel.kept_rows or panel.kept_columns]
+        if cropped:
+            self.alt = f"{self.title}. Drawn in part: {'; '.join(cropped)}"
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The frames of the first function; see ``storyboards`` for both."""
+        return self.storyboards[0].frames
+
+    def __repr__(self) -> str:
+        names = " beside ".join(board.name for board in self.storyboards)
+        return f"<Animation of {names}: {len(self)} frames>"
 
     def _with_palette(self, pictures: Sequence[Image.Image]) -> list[Image.Image]:
         colours = dict.fromkeys(colour for painter in self._painters(1) for colour in painter.palette)
@@ -159,7 +229,7 @@ class Animation:
 
     def _together(self) -> list[tuple[Frame, ...]]:
         """The frames of all boards, picture by picture; who is done waits, and says nothing more until the end."""
-        count = len(self)
+        count = max(len(board.frames) for board in self.storyboards)
         waiting = [replace(board.frames[-1], event=Event(Kind.RETURNED), seconds=0.0) for board in self.storyboards]
         boards = [
             [*board.frames[:-1], *[wait] * (count - len(board.frames)), board.frames[-1]]
@@ -173,28 +243,13 @@ class Animation:
             pictures = [painter.paint(frame) for painter, frame in zip(painters, both, strict=True)]
             yield _beside(pictures, across=_are_halves(painters))
 
-    def _element(self, pictures: Sequence[Image.Image], scale: int) -> str:
-        """The player as HTML; until it runs, its last frame."""
-        line = "The last frame. Run this cell for the player."
-        return element("player", self._data(pictures, scale), picture=pictures[-1], alt=self._title, line=line)
-
-    def _data(self, pictures: Sequence[Image.Image], scale: int) -> dict[str, Any]:
-        """What the player shows."""
-        frames, painters = [], self._painters(scale)
-        for picture in only_changes(pictures):
-            change = picture.convert("RGBA")
-            left, top, right, bottom = change.getbbox() or (0, 0, 1, 1)  # where nothing changes, one clear pixel
-            frames.append((left, top, in_base64(change.crop((left, top, right, bottom)))))
+    def _shape(self, size: tuple[int, int], scale: int) -> dict[str, Any]:
+        painters = self._painters(scale)
         return {
-            "name": self._title,
-            "size": pictures[0].size,
             "parts": _parts(painters),
             "code": LINE * scale * painters[0].code,
             "lines": [painters[0].running(both[0]) for both in self._together()],
-            "width": pictures[0].width // scale,
-            "frames": frames,
-            "seconds": self.seconds,
-            "captions": [". ".join(dict.fromkeys(frame.caption for frame in both)) for both in self._together()],
+            "width": size[0] // scale,
         }
 
 

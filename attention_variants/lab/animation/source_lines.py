@@ -12,15 +12,17 @@ import io
 import math
 import textwrap
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attention_variants.lab.code.trace import Assignment, Trace
+
+from .operands import Operand, calls, module_of, operands
 
 #: What a tensor is asked for without its numbers being used.
 _ABOUT = {"shape", "dtype", "device", "ndim", "size", "numel", "new_zeros", "new_full", "new_ones", "new_empty"}
@@ -68,12 +70,18 @@ class RunningCode:
         self.source = "\n" * (trace.first_line - 1) + textwrap.dedent(trace.source)
         self.function: Any = None
         self.nodes: list[Any] = []
+        self.module = module_of(trace)
+        self.operands: list[Operand] = []
+        #: Other names of arguments.
+        self.other_names: dict[str, str] = {}
         try:
             tree = ast.parse(self.source)
         except SyntaxError:  # a lambda amid an expression
             return
         self.function = next((node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)), None)
         self.nodes = list(ast.walk(self.function)) if self.function else []
+        if self.module is not None and self.function is not None:
+            self.operands = operands(self.module, self.function)
 
     @functools.cache  # noqa: B019 -- it lives no longer than the making of one animation
     def statement(self, line: int) -> Any:
@@ -139,16 +147,12 @@ class RunningCode:
             By the name of each tensor that is read, the cells that are.
         """
         statement = self.statement(step.line)
-        if isinstance(statement, ast.For):
-            expression: Any = statement.iter
-        elif isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return | ast.Expr):
-            expression = statement.value
-        else:
-            return {}
         regions: dict[str, np.ndarray] = {}
 
         def visit(node: Any) -> None:
             if isinstance(node, ast.Attribute) and node.attr in _ABOUT:
+                return
+            if isinstance(node, ast.Subscript | ast.Attribute) and self._visit_operand(node, step, values, regions):
                 return
             if isinstance(node, ast.Call) and _called(node) in _ABOUT | _MAKERS:
                 return
@@ -156,14 +160,76 @@ class RunningCode:
                 name, region = node.value.id, _region(node, step.counters, values[node.value.id])
                 regions[name] = regions[name] | region if name in regions else region
                 return
-            if isinstance(node, ast.Name) and node.id in values:
-                regions[node.id] = np.ones(cells_of(values[node.id]).shape, dtype=bool)
+            name = self.other_names.get(node.id, node.id) if isinstance(node, ast.Name) else ""
+            if name in values:
+                regions[name] = np.ones(cells_of(values[name]).shape, dtype=bool)
             for child in ast.iter_child_nodes(node):
                 visit(child)
 
+        expression = _expression(statement)
         if expression is not None:
             visit(expression)
         return regions
+
+    def renames(self, step: Assignment, arguments: Sequence[Assignment]) -> bool:
+        """Whether a line of a module's method only gives an argument another name: ``key = query if ... else key``."""
+        statement = self.statement(step.line)
+        if self.module is None or not isinstance(getattr(statement, "value", None), ast.IfExp | ast.Name):
+            return False
+        for argument in arguments:
+            if argument.name != step.name and same_numbers(argument.value, step.value):
+                self.other_names[step.name] = argument.name
+                return True
+        return False
+
+    def _visit_operand(
+        self, node: Any, step: Assignment, values: Mapping[str, Tensor], regions: dict[str, np.ndarray]
+    ) -> bool:
+        """Add the cells of what the module holds there, if it holds something; say whether it does."""
+        indexed = isinstance(node, ast.Subscript)
+        code = ast.unparse(node.value if indexed else node)
+        held = [operand for operand in self.operands if operand.code == code and operand.name in values]
+        for operand in held:
+            region = np.ones(cells_of(operand.value).shape, dtype=bool)
+            if indexed:
+                region = _region(node, step.counters, operand.value)
+            elif operand.is_table:
+                region[:] = False
+                region[:, self._looked_up(step, values).tolist()] = True
+            regions[operand.name] = region
+        return bool(held)
+
+    def _looked_up(self, step: Assignment, values: Mapping[str, Tensor]) -> Tensor:
+        """Which rows of a table a line looks up: the whole numbers that it reads."""
+        numbers = [values[name].flatten() for name in self.numbers_of_tokens(step, values)]
+        return torch.cat(numbers).long() if numbers else torch.zeros(0, dtype=torch.int64)
+
+    def called(self, step: Assignment) -> list[tuple[str, str, nn.Module]]:
+        """The modules that the line of an assignment calls: the name, the first argument and the module of each."""
+        expression = _expression(self.statement(step.line))
+        if self.module is None or self.function is None or expression is None:
+            return []
+        return calls(expression, self.function.args.args[0].arg, self.module)
+
+    def numbers_of_tokens(self, step: Assignment, values: Mapping[str, Tensor]) -> list[str]:
+        """The names of the whole numbers that a line reads."""
+        names = [node.id for node in ast.walk(self.statement(step.line)) if isinstance(node, ast.Name)]
+        return [n for n in names if n in values and not values[n].is_floating_point()]
+
+    def look_up(self, step: Assignment, values: Mapping[str, Tensor]) -> tuple[str, list[Link]] | None:
+        """A look-up of rows in a table, as the one link of a chain, if the line is nothing else."""
+        statement = self.statement(step.line)
+        value = getattr(statement, "value", None)
+        tables = [operand for operand in self.operands if operand.is_table and operand.name in values]
+        if not isinstance(value, ast.Call) or len(tables) != 1:
+            return None
+        rows, table = self._looked_up(step, values), tables[0].value
+        if rows.numel() == 0 or rows.numel() * table.shape[1] != step.value.numel():
+            return None
+        indices = torch.arange(table.numel()).view(table.shape)[rows].view(step.value.shape)
+        if not same_numbers(table.flatten()[indices.flatten()], step.value.flatten()):
+            return None
+        return tables[0].name, [Link(ast.unparse(value), tuple(table.shape), tuple(step.value.shape), indices)]
 
     def target(self, step: Assignment) -> np.ndarray | None:
         """The cells that the line of an assignment names as its target, as in ``scores[i, j] = ``; None for all."""
@@ -202,6 +268,8 @@ class RunningCode:
         statement = self.statement(step.line)
         if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
             return None
+        if (looked_up := self.look_up(step, values)) is not None:
+            return looked_up
         links: list[tuple[str, ast.Call | None]] = []
         node: Any = statement.value
         while not isinstance(node, ast.Name):
@@ -233,6 +301,14 @@ class RunningCode:
                 followed.append(Link(said, before, tuple(now.shape), now))
         same = followed and same_numbers(root.flatten()[now.flatten()], step.value.flatten())
         return (node.id, followed) if same else None
+
+
+def _expression(statement: Any) -> ast.expr | None:
+    """What a statement computes, or a loop goes through."""
+    if isinstance(statement, ast.For):
+        return statement.iter
+    known = ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return | ast.Expr
+    return statement.value if isinstance(statement, known) else None
 
 
 def _called(node: ast.Call) -> str:

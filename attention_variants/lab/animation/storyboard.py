@@ -16,12 +16,18 @@ from torch import Tensor
 
 from attention_variants.lab.code.trace import Assignment, Trace
 
-from .captions import Event, Kind, sheet_name
+from .captions import Event, Kind, said_of, sheet_name
 from .contents import Contents, left_by_a_mask
-from .frames import SECONDS, Frame, Move, Storyboard, thin
+from .crop import crop
+from .frames import SECONDS, Frame, Move, Spot, Storyboard, thin
 from .movements import Movement, find_movement
 from .panels import Panels, Place
 from .source_lines import RunningCode, cells_of, same_numbers
+
+#: A function that has one of these attends, and its tensors stand where they meet.
+_ATTENTION = {"q", "k", "v", "scores"}
+#: Up to so many rows of a table are seen on their way; of more, each arrives at once.
+_PICKED_SLOWLY = 24
 
 
 def storyboard(
@@ -66,14 +72,18 @@ def storyboard(
     if heads is None:
         heads = any(step.counters.get("num_heads", 1) != 1 for step in maker.assignments)
     leading = max((panel.shape[:-2] for panel in maker.panels.by_key.values()), key=math.prod)
-    return Storyboard(
+    if leading and maker.code.module is not None:
+        heads = heads or leading[-1] in {getattr(part, "num_heads", 1) for part in maker.code.module.modules()} - {1}
+    board = Storyboard(
         trace.name,
         maker.code.text(),
         maker.panels.by_key,
         tuple(frames),
         maker.limits(),
         tuple(sheet_name(index, heads) for index in np.ndindex(*leading)) if leading else (),
+        maker.code.module is not None or not _ATTENTION & {step.name for step in maker.assignments},
     )
+    return board if maker.code.module is None else crop(board)
 
 
 class _FrameMaker:
@@ -87,7 +97,7 @@ class _FrameMaker:
     ) -> None:
         self.trace, self.tokens = trace, tokens
         self.code = RunningCode(trace)
-        self.assignments = _drawn(trace, names)
+        self.assignments = _drawn(trace, self.code, names)
         keys = next((step.shape[-2] for step in trace if step.name == "k" and step.value.ndim > 1), None)
         self.panels = Panels(trace.name, self.code, self.assignments, keys)
         self.contents = Contents(self.panels.by_key)
@@ -136,10 +146,14 @@ class _FrameMaker:
     def _show(self, moment: list[tuple[Assignment, Place]]) -> None:
         first = moment[0][0]
         if first.kind == "argument":
-            for step, place in moment:
-                self.contents.hold(step, place)
-            event = Event(Kind.ARGUMENTS, tuple(step.name for step, _ in moment))
-            self._emit(range(self.code.first, self.code.first + 1), event, {}, "still")
+            held = {operand.name for operand in self.code.operands}
+            for what in (Kind.ARGUMENTS, Kind.HELD):
+                some = [(step, place) for step, place in moment if (step.name in held) == (what is Kind.HELD)]
+                for step, place in some:
+                    self.contents.hold(step, place)
+                if some:
+                    event = Event(what, tuple(step.name for step, _ in some))
+                    self._emit(range(self.code.first, self.code.first + 1), event, {}, "still")
             return
         lines, turn = self._lines(first), self._turn(first)
         lit = self.contents.lit_by(self.code.read(first, self.contents.values))
@@ -147,7 +161,9 @@ class _FrameMaker:
         if first.kind == "assign":
             found = [find_movement(step, place, self.contents, self.code) for step, place in moment]
             movements = {movement.name: movement for movement in found if movement is not None}
-        if movements:
+        if movements and self.code.look_up(first, self.contents.values) is not None:
+            self._pick(lines, first, movements[first.name])
+        elif movements:
             self._move(lines, list(movements.values()))
         origins = {name: movement.origin for name, movement in movements.items()}
         kept = [self.contents.hold(step, place, origins.get(step.name)) for step, place in moment]
@@ -205,16 +221,18 @@ class _FrameMaker:
 
     def _event(self, steps: list[Assignment], moved: tuple[str, ...], kept: bool) -> Event:
         """What the assignments of a line are: a turn of a loop, or what they do to their tensors at once."""
-        first, names = steps[0], moved or tuple(step.name for step in steps)
+        first, names = steps[0], moved or tuple(self._title(step) for step in steps)
         loops, statement = self.code.loops(first.line), self.code.statement(first.line)
         if len(steps) == 1 and loops and isinstance(statement, ast.Assign | ast.AugAssign | ast.Expr):
             code, where = self.code.with_numbers(statement, first), self.code.target(first)
+            code = f"{names[0]}: {code}" if names[0] != first.name and not moved else code
             if where is None or where.sum() != 1:
                 return Event(Kind.STATEMENT, names, code)
             number = float(cells_of(first.value)[where][0])
             return Event(Kind.STATEMENT, names, code, number, tokens=self._tokens_of(where))
         if moved or kept:
-            return Event(Kind.MOVED if moved else Kind.KEPT, names)
+            from_table = moved and self.code.look_up(first, self.contents.values) is not None
+            return Event(Kind.LOOKED_UP if from_table else Kind.MOVED if moved else Kind.KEPT, names)
         filled = left_by_a_mask(cells_of(first.value), first.value)
         values = self.contents.values
         masked = any(values[name].dtype == torch.bool for name in self.code.read(first, values))
@@ -224,15 +242,22 @@ class _FrameMaker:
             return Event(Kind.BLOCKED, names, count=int(filled.sum()), of=filled.size)
         if _is_blank(steps):
             return Event(Kind.BLANK, names, count=first.value.numel())
+        if called := self.code.called(first):
+            return Event(Kind.CALLED, names, said_of(called))
         changes = [step.value if step.changed is None else step.changed for step in steps]
         count = sum(int(change.sum()) if change.dtype == torch.bool else change.numel() for change in changes)
         return Event(Kind.WRITTEN, names, count=count)
+
+    def _title(self, step: Assignment) -> str:
+        """What it is called in the picture."""
+        place = self.contents.current.get(step.name)
+        return step.name if place is None else self.panels.by_key[place.key].title
 
     def _tokens_of(self, where: np.ndarray) -> tuple[str, str] | None:
         """The words of the one cell, if there are words for its row and its column."""
         (_, row, column) = np.argwhere(where)[0]
         queries, keys = self.tokens
-        if queries is None or keys is None or row >= len(queries) or column >= len(keys):
+        if queries is None or keys is None or where.shape[1:] != (len(queries), len(keys)):
             return None
         return queries[row], keys[column]
 
@@ -240,8 +265,9 @@ class _FrameMaker:
         """Emit the frames in which numbers move; those of several tensors move together."""
         for movement in movements:
             state = self.contents.states[movement.spots[0].key]
-            state.there[tuple(movement.spots[0].cells.T)] = False
-            state.shown = None
+            if not self.panels.by_key[movement.spots[0].key].held:  # what is looked up stays in its table
+                state.there[tuple(movement.spots[0].cells.T)] = False
+                state.shown = None
             self.contents.state(movement.spots[-1].key)
         for leg, event in enumerate(movements[0].events):
             for at in range(1, self.frames_a_leg + 1):
@@ -254,10 +280,48 @@ class _FrameMaker:
                 )
                 self._emit(lines, event, {}, "arrived" if at == self.frames_a_leg else "moving", moves)
 
+    def _pick(self, lines: range, step: Assignment, movement: Movement) -> None:
+        """Let the row that a token picks go where it goes, one token after the other."""
+        tokens = self.code.numbers_of_tokens(step, self.contents.values)[0]
+        start, end = movement.spots
+        numbers, place = self.contents.values[tokens].flatten().tolist(), self.contents.current[tokens]
+        vectors, width = self.contents.state(end.key), len(start.cells) // len(numbers)
+        legs = 2 if len(numbers) <= _PICKED_SLOWLY else 1
+        for at, number in enumerate(numbers):
+            part = slice(at * width, (at + 1) * width)
+            lit = {
+                start.key: _marked(self.contents.states[start.key].there, start.cells[part]),
+                place.key: np.zeros_like(self.contents.states[place.key].there),
+            }
+            lit[place.key].reshape(-1)[at] = True
+            names = (tokens, self.panels.by_key[start.key].name, step.name)
+            words = self.tokens[0] or ()
+            word = words[at] if len(words) == len(numbers) else ""
+            event = Event(Kind.PICKED, names, word, number, count=at)
+            row, goal = (Spot(spot.key, spot.cells[part]) for spot in (start, end))
+            for leg in range(1, legs + 1):
+                progress = leg / (legs + 1)
+                move = Move(step.name, row, goal, movement.value[part], movement.origin[part], progress)
+                self._emit(lines, event, lit, "moving", (move,))
+            arrived = tuple(goal.cells.T)
+            vectors.value[arrived], vectors.there[arrived], vectors.shown = movement.value[part], True, None
+            self._emit(lines, event, {**lit, end.key: _marked(vectors.there, goal.cells)}, "several steps")
 
-def _drawn(trace: Trace, names: Sequence[str] | None) -> list[Assignment]:
+
+def _marked(like: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Where some cells of a panel are."""
+    marked = np.zeros_like(like)
+    marked[tuple(cells.T)] = True
+    return marked
+
+
+def _drawn(trace: Trace, code: RunningCode, names: Sequence[str] | None) -> list[Assignment]:
     """The assignments of a trace that are drawn: of the names that are asked for, those that have something to say."""
-    assignments = [step for step in (*trace, *_returned(trace)) if step.value.ndim and step.value.numel()]
+    arguments = [step for step in trace if step.kind == "argument"]
+    held = [Assignment(operand.name, operand.value, trace.first_line, "", "argument") for operand in code.operands]
+    others = [step for step in trace if step.kind != "argument" and not code.renames(step, arguments)]
+    steps = [*arguments, *held, *others, *_returned(trace)]
+    assignments = [step for step in steps if step.value.ndim and step.value.numel()]
     for step in assignments:
         if not _is_plain(step.value):
             raise ValueError(

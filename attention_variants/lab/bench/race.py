@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -66,6 +67,66 @@ def check(contender: Contender, workload: Workload, *, device: torch.device | st
     return {
         name: relative_error(tensor.detach(), expected[name]) for name, tensor in found.items() if name not in left_out
     }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `check_adapter` found; true if the adapter equals the reference.
+
+    Attributes
+    ----------
+    name : str
+        The adapter.
+    workload : Workload
+        The small problem on which it was checked.
+    errors : dict
+        As `check` returns them; empty if it raised something.
+    reason : Reason or None
+        What it raised, if it did.
+    """
+
+    name: str
+    workload: Workload
+    errors: dict[str, float]
+    reason: Reason | None = None
+
+    def __bool__(self) -> bool:
+        return not self._far and self.reason is None
+
+    @property
+    def _far(self) -> list[str]:
+        tolerance = TOLERANCES[DTYPES[self.workload.dtype]]
+        return [name for name, error in self.errors.items() if not error <= tolerance]
+
+    def __repr__(self) -> str:
+        small = f"{self.workload.size}, mask: {self.workload.mask}"
+        if self:
+            return f"{self.name} equals the reference, in values and gradients ({small}): it may be timed."
+        if self.reason and not self.reason.details["message"]:
+            return f"{self.name} raises {self.reason.details['error']}."
+        what = f"raises {self.reason}" if self.reason else f"differs from the reference: {', '.join(self._far)}"
+        return f"{self.name} {what} ({small}: take the sizes from `problem`)."
+
+
+def check_adapter(adapter: Callable[[Problem], Adapter], workload: Workload) -> Verdict:
+    """Ask whether an adapter of your own may be timed: on a small problem of the same kind.
+
+    Parameters
+    ----------
+    adapter : type
+        A subclass of `Adapter`; ``adapter(problem)`` makes it ready.
+    workload : Workload
+        Its kind counts, not its sizes.
+
+    Returns
+    -------
+    verdict : Verdict
+    """
+    name = str(getattr(adapter, "__name__", type(adapter).__name__))
+    try:
+        return Verdict(name, workload.small(), check(Contender(name, adapter), workload))
+    except Exception as error:  # the reader's code may raise anything
+        return Verdict(name, workload.small(), {}, Reason.raised(error))
 
 
 def race(

@@ -170,7 +170,17 @@ class Race:
         Returns
         -------
         ratio : Ratio
+
+        Raises
+        ------
+        KeyError
+            If one of them took no part.
+        ValueError
+            If one of them was not timed; the message says why.
         """
+        for one in (name, to):
+            if not self[one].seconds:
+                raise ValueError(f"ratio: {one!r} was not timed: {self[one].reason or 'there was no round'}.")
         rounds = zip(self[name].seconds, self[to].seconds, strict=True)
         ratios = [above / below for above, below in rounds]
         low, median, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3

@@ -21,6 +21,7 @@ from torch import Tensor
 from attention_variants.variants.checks import check_mask_dtype
 
 from .colors import BLOCKED, COLORS, DIFFERENCE, FRAME, GRID, HATCHING, NOT_A_NUMBER, OPPOSITES, ZERO
+from .fonts import family_of
 
 #: What the rows and the columns of each tensor are, as it is drawn, in the order in which attention computes them: k is
 #: drawn transposed.
@@ -253,7 +254,8 @@ def label_rows(ax: Axes, kind: str, tokens: Sequence[str] | None, n: int, cell: 
     ax.set_ylabel(kind, fontsize=LABEL_SIZE)
     # More labels than lines fit beside the map: every second, every third...
     positions = range(0, n, math.ceil(LINE_HEIGHT / cell)) if tokens is not None or numbers else range(0)
-    ax.set_yticks(positions, labels=tick_texts(tokens, positions))
+    texts = tick_texts(tokens, positions)
+    ax.set_yticks(positions, labels=texts, fontfamily=family_of(texts))
     ax.tick_params(axis="y", which="major", labelsize=TICK_SIZE, length=2)
 
 
@@ -265,7 +267,8 @@ def label_columns(
     ax.xaxis.set_label_position("top" if top else "bottom")
     wide = LETTER_WIDTH * len(str(n)) + 0.05 if tokens is None else LINE_HEIGHT
     positions = range(0, n, math.ceil(wide / cell)) if tokens is not None or numbers else range(0)
-    ax.set_xticks(positions, labels=tick_texts(tokens, positions))
+    texts = tick_texts(tokens, positions)
+    ax.set_xticks(positions, labels=texts, fontfamily=family_of(texts))
     ax.tick_params(
         axis="x",
         which="major",

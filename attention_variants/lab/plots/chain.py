@@ -99,7 +99,7 @@ def plot_chain(
         True = may attend. The other cells of scores and weights are hatched. By default the tensor named "mask" in
         ``tensors``, if there is one.
     values : bool, default False
-        Whether to write the numbers into the cells.
+        Whether to write the numbers into the cells. In one row, every map carries the labels of its rows then.
     axes : sequence of matplotlib.axes.Axes, optional
         Where to draw, one for each name in the order of the computation; the signs between them are left out then.
 
@@ -223,7 +223,7 @@ def _chain_axes(
     scaled: bool,
     legend: bool,
 ) -> tuple[list[Axes], set[str]]:
-    """Return axes for the chain, with the signs between them, and the names that begin a row.
+    """Return axes for the chain, with the signs between them, and the names whose rows are labelled.
 
     They are placed by hand, in inches: then all cells have one size, and what is multiplied fits together.
     """
@@ -251,14 +251,14 @@ def _chain_axes(
             axes.append(figure.add_axes(box))
             if len(axes) > 1 and _BEFORE.get(name) == names[len(axes) - 2]:
                 word, mark = _SIGNS[name]
-                tokens = _width_of_tokens(kinds[name][0], j, labels)
+                tokens = _width_of_tokens(kinds[name][0], labels, labelled=j == 0 or (values and len(rows) == 1))
                 x -= 0.35 + tokens + _sign_width(name) / 2 - 0.05
                 figure.text(x / width, middle / height, mark, ha="center", va="center", fontsize=18, color=INK)
                 if word and (name != "scores" or scaled):
                     figure.text(x / width, (middle + 0.15) / height, word, ha="center", fontsize=LABEL_SIZE, color=INK)
             left += cell * widths[j]
         top -= above + row_height + below + gap
-    return axes, {row[0] for row in rows}
+    return axes, {*names} if values and len(rows) == 1 else {row[0] for row in rows}
 
 
 class _Rows(NamedTuple):
@@ -284,19 +284,21 @@ def _rows_of(
         columns = [[row[j] for row in rows if j < len(row)] for j in range(length)]
         before = []
         for j, column in enumerate(columns):
-            tokens = max(_width_of_tokens(kinds[name][0], j, labels) for name in column)
+            own = j == 0 or (values and len(rows) == 1)
+            tokens = max(_width_of_tokens(kinds[name][0], labels, labelled=own) for name in column)
             before.append(0.35 + tokens + max(0.0 if name == names[0] else _sign_width(name) for name in column))
         widths = [max(extents[name][1] for name in column) for column in columns]
         cell = min((PAGE_WIDTH - 0.15 - sum(before)) / sum(widths), 0.6 if values else 0.4)
         no_tokens = labels == {"query": None, "key": None}
-        if cell * count >= 0.85 and not values and (no_tokens or cell >= 1.4 * LINE_HEIGHT):
+        smallest = 0.5 if values else 0.0 if no_tokens else 1.4 * LINE_HEIGHT  # digits want as much room as they get
+        if cell * count >= 0.85 and cell >= smallest:
             break
     return _Rows(rows, before, widths, cell)
 
 
-def _width_of_tokens(kind: str, column: int, labels: dict[str, Sequence[str] | None]) -> float:
-    """The inches that the labels to the left of a map take: of queries they stand in the first column alone."""
-    return longest_label(labels.get(kind)) * (column == 0 or kind == "key")
+def _width_of_tokens(kind: str, labels: dict[str, Sequence[str] | None], *, labelled: bool) -> float:
+    """The inches that the labels to the left of a map take: those of queries stand only where a map is labelled."""
+    return longest_label(labels.get(kind)) * (labelled or kind == "key")
 
 
 def _scale_above(ax: Axes, image: AxesImage, height: float) -> None:

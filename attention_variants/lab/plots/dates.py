@@ -1,12 +1,15 @@
-"""Where the date model looked: drawn in the terminal, and as a figure."""
+"""Where the date model looked, drawn in the terminal and as a figure; and how likely it held each character."""
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 from rich.text import Text
 
 from attention_variants.model.date_model import DateReading
+from attention_variants.model.dates import END, TARGET_TOKENS
 
 from .colors import COLORS
 from .heads import plot_heads
@@ -59,3 +62,34 @@ def plot_reading(reading: DateReading, *, ncols: int = 2) -> Figure:
         As `plot_heads` draws it.
     """
     return plot_heads(reading.weights, reading.target_tokens, reading.source_tokens, ncols=ncols)
+
+
+def plot_probabilities(reading: DateReading, *, ax: Axes | None = None) -> Figure:
+    """Draw how likely the model held each character: a row for each step, beside it the probability of what it wrote.
+
+    Parameters
+    ----------
+    reading : DateReading
+        What `read_date` returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default a figure of its own.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        With the probabilities from 0, white, to 1, black. Padding and the start, which are never written, are left out.
+    """
+    tokens = [*range(END + 1, len(TARGET_TOKENS)), END]
+    if ax is None:
+        _, ax = plt.subplots(figsize=(5.2, 4.0), layout="constrained")
+    ax.imshow(reading.probabilities[:, tokens].numpy(), "Greys", vmin=0, vmax=1, aspect="auto")
+    ax.set(xticks=range(len(tokens)), xticklabels=[TARGET_TOKENS[token] for token in tokens])
+    ax.set(yticks=range(len(reading.target_tokens)), yticklabels=reading.target_tokens)
+    ax.set(xlabel="what could be written", ylabel="what it wrote")
+    ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    ax.xaxis.set_label_position("top")
+    for t, p in enumerate(reading.probabilities.amax(dim=-1).tolist()):
+        ax.text(len(tokens) - 0.3, t, f"{p:.4f}", va="center", fontsize=9)
+    figure = ax.figure
+    assert isinstance(figure, Figure)
+    return figure

@@ -1,6 +1,6 @@
-"""Two drawings for orientation: where attention sits in the Transformer, and the staircase of the variants.
+"""Drawings for orientation: self- and cross-attention, the Transformer around them, and the staircase of the variants.
 
-Both draw with ``matplotlib.pyplot`` and return the figure; neither calls ``plt.show()``. In a notebook, assign what
+All draw with ``matplotlib.pyplot`` and return the figure; none calls ``plt.show()``. In a notebook, assign what
 they return (``_ = plot_transformer()``): a figure that is the last expression of a cell would be shown twice.
 """
 
@@ -23,7 +23,7 @@ from attention_variants.variants import VARIANTS, describe_variant, variants_tha
 from .colors import COLORS, EDGE, GROUND, INK, QUIET
 from .fonts import CODE, WORDS
 
-__all__ = ["plot_staircase", "plot_transformer"]
+__all__ = ["plot_self_and_cross", "plot_staircase", "plot_transformer"]
 
 
 # All lengths below are inches on a page that is 9 inches wide.
@@ -57,10 +57,15 @@ _DECODER = [
         (("", r"$T_q \neq T_k$"), ("heads", "heads")),
     ),
 ]
+_ENGLISH, _GERMAN = "the animal was too tired".split(), "das Tier war zu".split()
+_KINDS_OF_ATTENTION = [  # the name, where q, k and v come from, and the words of the queries
+    ("Self-attention", "q, k and v are all made from the English words", _ENGLISH),
+    ("Cross-attention", "q is made from the German words, k and v from the English ones", _GERMAN),
+]
 _LEGEND = {
     "q": "query: what a position looks for",
-    "k": "key: what a position offers",
-    "v": "value: what a position hands over",
+    "k": "key: what it can be found by",
+    "v": "value: what is taken from it",
 }
 
 
@@ -89,8 +94,8 @@ def plot_transformer(ax: Axes | None = None, *, highlight: bool = True) -> Figur
     left = margin + _FRAME / 2
     right = left + _FRAME + _GAP
 
-    page.text(left, 0.16, "the animal was too tired", style="italic")
-    page.text(right, 0.16, "das Tier war zu", style="italic")
+    page.text(left, 0.16, " ".join(_ENGLISH), style="italic")
+    page.text(right, 0.16, " ".join(_GERMAN), style="italic")
     top, _ = _stack(page, left, -1, "Encoder", _ENCODER, highlight)
     end, cross = _stack(page, right, 1, "Decoder", _DECODER, highlight)
 
@@ -120,6 +125,48 @@ def plot_transformer(ax: Axes | None = None, *, highlight: bool = True) -> Figur
         example = _first_that_takes("heads")
         page.disc(0.2, y - _ROW, example)
         page.text(0.38, y - _ROW, f"what it needs, from variant {example} on", size=_SMALL, ha="left")
+    return page.figure
+
+
+def plot_self_and_cross(ax: Axes | None = None) -> Figure:
+    """Draw self-attention above cross-attention: where q, k and v come from, and a cell for each weight.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; the letters are scaled to its size. By default in a new figure, 5 inches wide.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        The one that was drawn on.
+    """
+    rows, head = 0.27, 1.0  # inches: how high a word is, and what stands above the words of the queries
+    heights = [head + rows * len(queries) + 0.25 for _, _, queries in _KINDS_OF_ATTENTION]
+    page = _Page(ax, 5.0, sum(heights))
+    top = sum(heights)
+    for (name, said, queries), height in zip(_KINDS_OF_ATTENTION, heights, strict=True):
+        left, cell, first = 1.05, 0.66, top - head
+        page.text(0.06, top - 0.14, name, weight="bold", size=11, ha="left")
+        page.text(0.06, top - 0.38, said, color=QUIET, size=_SMALL, ha="left")
+        for i, letter in enumerate("kv"):
+            page.text(left - 0.26 + 0.16 * i, first + 0.2, letter, color=COLORS[letter], weight="bold", size=11)
+        page.text(0.16, first - rows * len(queries) / 2, "q", color=COLORS["q"], weight="bold", size=11)
+        for j, word in enumerate(_ENGLISH):
+            page.text(left + cell * (j + 0.5), first + 0.2, word, style="italic")
+        for i, word in enumerate(queries):
+            y = first - rows * (i + 0.5)
+            page.text(left - 0.12, y, word, style="italic", ha="right")
+            for j in range(len(_ENGLISH)):
+                page.slab(left + cell * j, y - rows / 2, cell, rows, _blue(0.12), edge=COLORS["weights"], label=name)
+        page.text(
+            left + cell * len(_ENGLISH) / 2,
+            first - rows * len(queries) - 0.12,
+            f"weights ({len(queries)}, {len(_ENGLISH)})",
+            color=COLORS["weights"],
+            size=_SMALL,
+        )
+        top -= height
     return page.figure
 
 

@@ -4,7 +4,7 @@ A view is a pair of files in ``lab/web``: ``name.js``, a module whose default ex
 ``render({ data, el, maxHeight })``, and ``name.css``. All it shows is in ``data``, a dictionary that Python made from
 the running code: it asks neither a kernel nor a network for anything. ``maxHeight()`` is how high it may be, in CSS
 pixels, to be seen all at once: what JupyterLab leaves of a window for a notebook is a little more. Its colours are
-those of JupyterLab's theme, whose variables reach into it; elsewhere it is light.
+those of the theme of JupyterLab or VS Code, whose variables reach into it; elsewhere it is light.
 
 `element` is HTML that carries all of it: a picture, one line, and a script that puts the view in their place. So an
 output lasts as long as the file that it is saved in, with or without a kernel, in whatever shows notebooks. Where
@@ -27,9 +27,10 @@ VIEW = '<div class="av-view">'
 
 _FOLDER = Path(__file__).parent
 
-# The script is no module: only a plain one can ask which element it stands in. What a view shows is kept apart
-# from the style sheets around it, and they from its own, by a shadow root. In JupyterLab some keys are commands, unless
-# the element with the focus says otherwise.
+# The script is no module: only a plain one can ask which element it stands in. VS Code and the classic Notebook run a
+# copy of it elsewhere, behind the output or in the head of the page: it takes the first that has not run. What a view
+# shows is kept apart from the style sheets around it, and they from its own, by a shadow root. In JupyterLab some keys
+# are commands, unless the element with the focus says otherwise.
 _ELEMENT = """\
 <div class="av-view">
 <img src="{picture}" alt="{alt}" style="max-width: 100%; background: #fff">
@@ -37,7 +38,8 @@ _ELEMENT = """\
 <script>
 (() => {{
 "use strict";
-const place = document.currentScript.parentElement;
+const script = document.currentScript;
+const place = script.closest(".av-view") ?? document.querySelector(".av-view > script").parentElement;
 {script}
 const data = {data};
 const host = document.createElement("div");
