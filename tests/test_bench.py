@@ -644,6 +644,8 @@ def test_the_race_figure_draws_the_medians():
 def test_the_growth_figure_draws_the_curves():
     figure = draw_all(Bench(describe_machine(), growth=made_up_growth()))["growth"]
     time_ax, memory_ax = figure.axes
+    named = [text.get_text() for text in time_ax.get_legend().get_texts()]
+    assert named == [line.get_label() for line in time_ax.lines]
     assert list(time_ax.lines[6].get_ydata()) == [100.0 * T for T in (1024, 2048, 4096, 8192, 16384)]
     assert memory_ax.lines[6].get_ydata()[0] == pytest.approx(100.0 * 1024 / 2**20)
     assert {text.get_text() for text in memory_ax.texts} >= {"7:  $T^{1.0}$", "1 to 6:  $T^{2.0}$", "2 GiB"}

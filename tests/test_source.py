@@ -7,6 +7,7 @@ import inspect
 import io
 import linecache
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -407,3 +408,13 @@ def test_the_code_of_a_variant_begins_on_the_first_screen(number):
     (function,) = ast.parse(code.text).body
     assert code.first_line + function.body[1].lineno - 1 <= (60 if number == 7 else 42)
     assert "attention_variants.variants" in ast.get_docstring(function)  # where the contract stands
+
+
+def test_code_has_the_same_colours_without_the_variables_of_jupyterlab():
+    theme = Path(sys.prefix) / "share/jupyter/lab/themes/@jupyterlab/theme-light-extension/index.css"
+    css = theme.read_text(encoding="utf-8").replace(":green", ":#008000")
+    full = lambda color: "#" + "".join(c * 2 for c in color[1:]) if len(color) == 4 else color  # noqa: E731
+    found = re.findall(r"color:(#\w+);color:var\(--jp-(mirror-editor-\w+-color)", show(7)._repr_html_())
+    assert len(found) > 10
+    for light, variable in found:
+        assert full(re.search(rf"--jp-{variable}:(#\w+)", css)[1]).lower() == light.lower(), variable

@@ -50,6 +50,7 @@ def shown(report: dict[str, Any]) -> dict[str, Any]:
     names : dict
         The names of that template.
     """
+    score = say("score", score=report["score"]).replace(" ", "\N{NO-BREAK SPACE}")  # no line ends within it
     goal = report["goal"] or say("variant", variant=report["variant"])
     example, more = None, []
     if report["first"] is not None:
@@ -58,7 +59,7 @@ def shown(report: dict[str, Any]) -> dict[str, Any]:
     return {
         "report": report,
         "verdict": say("verdict_not_right"),
-        "about": say("about", name=report["name"], goal=goal, score=say("score", score=report["score"])),
+        "about": say("about", name=report["name"], goal=goal, score=score),
         "example": example,
         "more": more,
     }

@@ -80,7 +80,7 @@ def plot_race(bench: Bench) -> Figure:
     names = [contender.name for contender in contenders]
 
     fig, axes = plt.subplots(
-        1, len(panels), figsize=(2.1 * len(panels) + 2.6, 0.34 * len(names) + 1.9), sharey=True, squeeze=False
+        1, len(panels), figsize=(1.6 * len(panels) + 2.2, 0.26 * len(names) + 1.6), sharey=True, squeeze=False
     )
     for ax, (title, races) in zip(axes[0], panels.items(), strict=True):
         _race_panel(ax, races, contenders)
@@ -117,8 +117,10 @@ def plot_growth(bench: Bench) -> Figure:
     growth = bench.growth
     if growth is None:
         raise ValueError('this run did not measure growth: bench(parts=("growth",)).')
-    fig, (time_ax, memory_ax) = plt.subplots(1, 2, figsize=(10.5, 4.4))
+    fig, (time_ax, memory_ax) = plt.subplots(1, 2, figsize=(8.4, 4.4))
     _curves(time_ax, growth.seconds)
+    style = {"fontsize": 8, "title_fontsize": 8, "frameon": False, "labelspacing": 0.25}
+    time_ax.legend(title="variant", loc="lower right", **style)
     time_ax.set_ylabel("seconds of a forward call", color=INK)
     _curves(memory_ax, {variant: growth.memory(variant) for variant in growth.seconds}, unit=2**20, beyond_fixed=True)
     memory_ax.set_ylabel("MiB at the peak, beyond q, k and v", color=INK)
@@ -208,7 +210,12 @@ def _race_panel(ax: Axes, races: Sequence[Race], contenders: Sequence[Contender]
     for row in range(1, len(contenders), 2):  # bands, so that the eye keeps to a line
         ax.axhspan(row - 0.5, row + 0.5, color=BAND, linewidth=0, zorder=0)
     ax.axvline(1.0, color=INK, linewidth=0.8)
-    ax.set_xlim(left=min(0.85, ax.get_xlim()[0]))
+    left, right = ax.get_xlim()
+    ax.set_xlim(left=min(0.85, left))
+    ax.xaxis.set_major_locator(plt.MaxNLocator(3, steps=[1, 2, 5, 10]))
+    ticks = [tick for tick in ax.get_xticks() if 1.0 < tick <= right and tick - 1.0 >= 0.12 * (right - 0.85)]
+    ax.set_xticks([1.0, *ticks])  # the floor is named
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.grid(axis="x", color=AXIS_GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     _quiet(ax)
@@ -221,7 +228,8 @@ def _curves(ax: Axes, curves: Mapping[int, Curve], unit: float = 1.0, beyond_fix
     together: list[list[int]] = []
     for variant, curve in curves.items():
         values = [value / unit for value in curve.values]
-        ax.plot(curve.lengths, values, "o-", color=shades[variant], ms=3.5, linewidth=2.2 if variant in strong else 1.4)
+        wide = 2.2 if variant in strong else 1.4
+        ax.plot(curve.lengths, values, "o-", color=shades[variant], ms=3.5, linewidth=wide, label=str(variant))
         for group in together:
             other = curves[group[0]]
             if other.lengths[-1] == curve.lengths[-1] and 0.4 < other.values[-1] / curve.values[-1] < 2.5:

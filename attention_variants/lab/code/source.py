@@ -53,17 +53,18 @@ _PRE = (
     f"margin:0;padding:8px 12px;border:0;{_GROUND};{_INK};white-space:pre;overflow-x:auto;"
     "font-family:Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:12.5px;line-height:1.35"
 )
-# What JupyterLab's editor calls the colours of the style below; black is the colour of the letters around it.
+# What JupyterLab's editor calls the colours of the style below, and what they are in its light theme, for where its
+# variables are not to be had; black is the colour of the letters around it.
 _EDITOR = {
-    "#A90D91": "keyword",
-    "#5B269A": "builtin",
-    "#C41A16": "string",
-    "#177500": "comment",
-    "#1C01CE": "number",
-    "#2300CE": "number",
-    "#3F6E75": "property",
-    "#836C28": "property",
-    "#633820": "keyword",
+    "#A90D91": ("keyword", "#008000"),
+    "#5B269A": ("builtin", "#008000"),
+    "#C41A16": ("string", "#BA2121"),
+    "#177500": ("comment", "#2D5A5A"),  # as it is with the letters' colour mixed in, below
+    "#1C01CE": ("number", "#008800"),
+    "#2300CE": ("number", "#008800"),
+    "#3F6E75": ("property", "#0055AA"),
+    "#836C28": ("property", "#0055AA"),
+    "#633820": ("keyword", "#008000"),
 }
 
 
@@ -474,10 +475,10 @@ def _emphasis(before: str, after: str) -> tuple[tuple[tuple[int, int], ...], tup
 
 
 def _as_in_the_editor(color: re.Match[str]) -> str:
-    kind = _EDITOR.get(color[1])
-    if kind is None:
+    if color[1] not in _EDITOR:
         return "color:inherit"
-    themed = _themed("color", color[1], f"mirror-editor-{kind}-color")
+    kind, light = _EDITOR[color[1]]
+    themed = _themed("color", light, f"mirror-editor-{kind}-color")
     if kind != "comment":
         return themed
     # In the dark theme it has a contrast of 3.5 alone.
