@@ -89,7 +89,7 @@ class ModuleReport:
             where = wording.MODULE_PROBLEMS.get(numbers.get("problem", ""), "")
             found = wording.say(wording.MODULE[code], where=where, **numbers).split("\n", 1)
         if self.looks_like is not None:
-            mistake = wording.MODULE_MISTAKES[self.goal][self.looks_like]
+            mistake = wording.MODULE_MISTAKES[f"{self.goal}.{self.looks_like}"]
             found.append(wording.say(wording.MODULE["looks_like"], mistake=mistake))
         return found
 
@@ -373,7 +373,8 @@ def _around(layer: Any, number: int, x: Tensor, computed: Tensor, slip: str) -> 
 
 
 def _slips(layer: _Forward, goal: str) -> dict[str, _Forward]:
-    return {code: partial(layer, slip=code) for code in wording.MODULE_MISTAKES[goal]}
+    known = (name.partition(".") for name in wording.MODULE_MISTAKES)
+    return {code: partial(layer, slip=code) for known_goal, _, code in known if known_goal == goal}
 
 
 #: The classes that others are held against.

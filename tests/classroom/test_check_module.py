@@ -13,7 +13,7 @@ from attention_variants.classroom.check_module import KNOWN, check_module
 from attention_variants.model import AddNorm, DecoderLayer
 
 BY_NAME = {known.__name__: known for known in KNOWN}
-EVERY_MISTAKE = [(goal, code) for goal, mistakes in wording.MODULE_MISTAKES.items() for code in mistakes]
+EVERY_MISTAKE = [tuple(name.split(".")) for name in wording.MODULE_MISTAKES]
 
 
 class OwnDecoderLayer(DecoderLayer):
@@ -48,13 +48,12 @@ def test_every_mistake_is_wrong_and_named(goal, code):
     assert not report
     assert report.finding.code == "values"
     assert report.looks_like == code
-    assert wording.MODULE_MISTAKES[goal][code] in repr(report)
+    assert wording.MODULE_MISTAKES[f"{goal}.{code}"] in repr(report)
 
 
 def test_every_mistake_has_its_words_and_its_code():
-    assert {goal: set(known.mistakes) for goal, known in zip(BY_NAME, KNOWN.values(), strict=True)} == {
-        goal: set(mistakes) for goal, mistakes in wording.MODULE_MISTAKES.items()
-    }
+    known = {f"{goal}.{code}" for goal, known in zip(BY_NAME, KNOWN.values(), strict=True) for code in known.mistakes}
+    assert known == set(wording.MODULE_MISTAKES)
 
 
 def no_answer(self, *inputs):

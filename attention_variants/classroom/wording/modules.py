@@ -18,37 +18,31 @@ MODULE = {
 }
 
 #: By the name of the problem.
-MODULE_PROBLEMS = {"plain": "", "padded": " with padding on both sides"}
+MODULE_PROBLEMS = {"padded": " with padding on both sides"}
 
-#: By the class that it should be.
-MODULE_MISTAKES: dict[str, dict[str, str]] = {
-    "AddNorm": {
-        "no_sum": "what entered is not added to what was computed",
-        "no_norm": "the sum is not normalised",
-        "norm_of_computed": "what was computed is normalised before the sum, and not the sum",
-        "norm_of_x": "what entered is normalised before the sum, and not the sum",
-        "not_computed": "what was computed is not used",
-    },
-    "EncoderLayer": {
-        "no_mask": "the mask is not handed to the self-attention",
-        "work_first": "the feed-forward network stands before the self-attention",
-        "no_self": "the self-attention is missing",
-        "no_feed_forward": "the feed-forward network is missing",
-        "no_sums": "each sub-layer hands on what it computed: Add & Norm is missing",
-        "one_norm": "add_norm_1 is used twice",
-    },
-    "DecoderLayer": {
-        "not_causal": "the self-attention may look at later positions: is_causal=True is missing",
-        "no_mask": "the mask of the target is not handed to the self-attention",
-        "no_memory_mask": "the mask of the source is not handed to the cross-attention",
-        "looks_at_itself": "the cross-attention looks at the target again, and not at memory",
-        "one_attention": "the cross-attention uses the weights of the self-attention",
-        "cross_first": "the cross-attention stands before the self-attention",
-        "work_before_cross": "the feed-forward network stands before the cross-attention",
-        "no_self": "the self-attention is missing",
-        "no_cross": "the cross-attention is missing",
-        "no_feed_forward": "the feed-forward network is missing",
-        "no_sums": "each sub-layer hands on what it computed: Add & Norm is missing",
-        "one_norm": "add_norm_1 is used three times",
-    },
+#: By the class that it should be, and the code of the mistake.
+MODULE_MISTAKES = {
+    "AddNorm.no_sum": "what entered is not added to what was computed",
+    "AddNorm.no_norm": "the sum is not normalised",
+    "AddNorm.norm_of_computed": "what was computed is normalised before the sum, and not the sum",
+    "AddNorm.norm_of_x": "what entered is normalised before the sum, and not the sum",
+    "AddNorm.not_computed": "what was computed is not used",
+    "EncoderLayer.no_mask": "the mask is not handed to the self-attention",
+    "EncoderLayer.work_first": "the feed-forward network stands before the self-attention",
+    "EncoderLayer.no_self": "the self-attention is missing",
+    "EncoderLayer.no_feed_forward": "the feed-forward network is missing",
+    "EncoderLayer.no_sums": "each sub-layer hands on what it computed: Add & Norm is missing",
+    "EncoderLayer.one_norm": "add_norm_1 is used twice",
+    "DecoderLayer.not_causal": "the self-attention may look at later positions: is_causal=True is missing",
+    "DecoderLayer.no_mask": "the mask of the target is not handed to the self-attention",
+    "DecoderLayer.no_memory_mask": "the mask of the source is not handed to the cross-attention",
+    "DecoderLayer.looks_at_itself": "the cross-attention looks at the target again, and not at memory",
+    "DecoderLayer.one_attention": "the cross-attention uses the weights of the self-attention",
+    "DecoderLayer.cross_first": "the cross-attention stands before the self-attention",
+    "DecoderLayer.work_before_cross": "the feed-forward network stands before the cross-attention",
+    "DecoderLayer.no_self": "the self-attention is missing",
+    "DecoderLayer.no_cross": "the cross-attention is missing",
+    "DecoderLayer.no_feed_forward": "the feed-forward network is missing",
+    "DecoderLayer.no_sums": "each sub-layer hands on what it computed: Add & Norm is missing",
+    "DecoderLayer.one_norm": "add_norm_1 is used three times",
 }

@@ -125,5 +125,6 @@ class _BesideTheMap:
 
     def __call__(self, *_: object) -> Bbox:
         self.ax.apply_aspect()
-        place, (width, _) = self.ax.get_position(), self.ax.figure.get_size_inches()  # type: ignore[union-attr]
+        place, around = self.ax.get_position(), self.ax.figure  # of a figure, or of a part of one
+        width = around.bbox.width / around.dpi
         return Bbox.from_extents(place.x1 + 0.1 / width, place.y0, place.x1 + 0.22 / width, place.y1)
