@@ -30,8 +30,14 @@ TOO_WIDE = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
 # TeX that was not typeset: a formula whose element is still the one that was sent.
 BARE_MATHS = "() => [...document.querySelectorAll('.math')].filter((one) => !one.querySelector('mjx-container')).length"
 # Pictures whose words are none, or the name that Sphinx gives to what has none.
-WORDLESS = """() => [...document.querySelectorAll("article img")]
-  .filter((one) => one.alt.split(" ").length < 5 || !one.alt.trim().endsWith(".")).map((one) => one.src.slice(-60))"""
+# Panels of one picture have its words together, and each its title.
+WORDLESS = """() => {
+  const few = (words) => words.split(" ").length < 5 || !words.trim().endsWith(".");
+  const wordless = (one) => one.closest(".av-panels") ? !one.alt.trim() : few(one.alt);
+  const pictures = [...document.querySelectorAll("article img")].filter(wordless);
+  const groups = [...document.querySelectorAll("article .av-panels")].filter((one) => few(one.ariaLabel));
+  return [...pictures.map((one) => one.src.slice(-60)), ...groups.map((one) => one.ariaLabel)];
+}"""
 # When the maths is typeset and the players have their frames.
 LOADED = """async () => {
   await window.MathJax?.startup?.promise;
