@@ -9,6 +9,7 @@ On Windows it is .venv\Scripts\python. Errors are printed; for all that JupyterL
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -59,6 +60,8 @@ def main(arguments: list[str]) -> None:
         os.chdir(LECTURER[0])
         before = [str(Path(sys.prefix, "etc", "jupyter-course")), os.environ.get("JUPYTER_CONFIG_PATH", "")]
         os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, before))
+    # A tab that is closed while the server writes to it is no error of the reader's, and twenty lines long.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     server = LabApp.initialize_server(argv=options(purpose, arguments[len(named) :]))
     address = server.display_url.splitlines()[0]
     print(f"JupyterLab is at {address} until Ctrl-C is pressed twice here.", flush=True)
