@@ -8,9 +8,7 @@ you can look, but counts as failed.
 from __future__ import annotations
 
 import argparse
-import base64
 import html
-import io
 import sys
 import time
 from pathlib import Path
@@ -19,7 +17,6 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -35,32 +32,6 @@ CELL_TIMEOUT = 60  # seconds, as in `make test`
 BUDGET = 15.0  # seconds for a whole notebook...
 # ... or as many as it needs, to train a model, to load other libraries, or to load a model.
 BUDGETS = {"08_transformer": 25.0, "09_date_model": 25.0, "10_side_by_side": 20.0, "11_real_model": 25.0}
-
-
-def with_fewer_colours(picture: str) -> str:
-    """Store a picture with a palette of 256 colours, which no eye tells from the original: about a third of the bytes.
-
-    Parameters
-    ----------
-    picture : str
-        A PNG in base64.
-
-    Returns
-    -------
-    smaller : str
-        The same if it moves, is no PNG, or would not be smaller.
-    """
-    try:
-        image = Image.open(io.BytesIO(base64.b64decode(picture)))
-        if getattr(image, "n_frames", 1) > 1 or image.mode == "P":
-            return picture
-        kept = io.BytesIO()
-        on_white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        on_white.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(kept, "PNG", optimize=True)
-    except OSError:
-        return picture
-    smaller = base64.b64encode(kept.getvalue()).decode()
-    return min(picture, smaller, key=len)
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:
@@ -79,8 +50,6 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output.data["image/png"] = with_fewer_colours(output.data["image/png"])
             if "image/png" in output.get("data", {}) and "alt" in cell.metadata:
                 output.metadata["image/png"] = {"alt": cell.metadata["alt"]}
                 said = output.data.get("text/html", "")

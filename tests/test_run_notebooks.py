@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
 import nbformat
-import numpy as np
 import pytest
 import run_notebooks
 from nbformat.v4 import new_code_cell, new_notebook
-from PIL import Image, ImageChops
 
 pytestmark = pytest.mark.slow
 
@@ -78,23 +73,3 @@ def test_the_words_for_a_picture_are_put_beside_it(store, tmp_path):
     assert run_notebooks.main([f"--folder={tmp_path}"]) == 0
     (cell,) = nbformat.read(path, as_version=4).cells
     assert cell.metadata.alt == cell.outputs[0].metadata["image/png"].alt == "what it shows"
-
-
-def picture(colours, **options):
-    """A PNG in base64, of noise in shades of one colour."""
-    noise = np.random.default_rng(0).integers(0, colours, (60, 80))
-    shades = np.stack([noise // 2, 255 - noise // 2, np.full_like(noise, 7)], axis=-1)
-    file = io.BytesIO()
-    Image.fromarray(shades.astype(np.uint8)).save(file, "PNG", **options)
-    return base64.b64encode(file.getvalue()).decode()
-
-
-def test_a_picture_is_stored_with_a_palette_if_that_is_smaller():
-    large = picture(510)
-    small = run_notebooks.with_fewer_colours(large)
-    assert len(small) < len(large)
-    before, after = (Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB") for text in (large, small))
-    differences = ImageChops.difference(before, after).getextrema()
-    assert max(high for _, high in differences) <= 8, "an eye would tell them apart"
-    for left_alone in (small, "iVBORw0KGgo=", picture(3, save_all=True, append_images=[Image.new("RGB", (80, 60))])):
-        assert run_notebooks.with_fewer_colours(left_alone) == left_alone
