@@ -2,7 +2,7 @@ r"""Read the notebooks in JupyterLab as somebody does for a week, and say how lo
 
     .venv/bin/python scripts/visit_lab.py                       all notebooks, each run and saved ten times
     .venv/bin/python scripts/visit_lab.py --only 01 06          two of them
-    .venv/bin/python scripts/visit_lab.py --pictures /tmp/lab   what one sees, as PNG: two sizes of window, light and
+    .venv/bin/python scripts/visit_lab.py --pictures pictures   what one sees, as PNG: two sizes of window, light and
                                                                 dark, as stored and after a run
     .venv/bin/python scripts/visit_lab.py --from-nothing        `make install` in a new clone: seconds, megabytes, lines
 

@@ -27,7 +27,7 @@ from attention_variants.lab.web.view import VIEW
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SECTIONS = ["What changes", "The code", "See it", "Same answer", "Break it", "What it buys", "Your turn"]
-MAX_BYTES = 1_500_000  # as a run in JupyterLab stores it: nothing is made smaller afterwards, so that nothing grows
+MAX_BYTES = 1_000_000
 MOST_FRAMES, MOST_BYTES = 120, 400_000  # of one animation
 FEWEST_WORDS, MOST_WORDS = 12, 70  # for one picture
 
