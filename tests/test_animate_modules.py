@@ -516,3 +516,19 @@ def test_only_a_cell_of_a_query_and_a_key_is_called_by_their_words():
     said = captions(animate(note, T, query_tokens=WORDS, key_tokens=WORDS))
     assert "loss[1] = n + 1.0 = 2.00" in [caption.replace("1 + 1.0", "n + 1.0") for caption in said]
     assert not any("→" in caption for caption in said)
+
+
+def test_lines_that_only_check_what_came_in_are_left_out():
+    def check_width(x):
+        return x.shape[-1]
+
+    def double(x):
+        check_width(x)
+        if x.ndim != 2:
+            raise ValueError("two axes")
+        if x.shape[0] > 99:
+            x = x[:99]
+        return 2 * x
+
+    shown = [text.strip() for _, text in animate(double, normal(T, D_MODEL)).storyboards[0].lines]
+    assert shown == ["def double(x):", "if x.shape[0] > 99:", "x = x[:99]", "return 2 * x"]
