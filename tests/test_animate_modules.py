@@ -434,8 +434,9 @@ def test_all_numbers_of_a_tensor_are_written_or_none():
     x = torch.zeros(3, 30)
     x[0, 0] = 1.0
     decimals = animate(shifted, x)._painters(1)[0].decimals
-    assert decimals["x"] is not None
     assert decimals["low"] is None, "'0.0' would find room, but '−100.0' does not"
+    assert decimals["x"] is None, "beside numbers in x, low would look as if there were none"
+    assert set(animate(lambda x: x, x)._painters(1)[0].decimals.values()) == {2}
 
 
 def test_a_function_that_does_not_attend_stands_in_the_order_of_its_lines():
