@@ -64,8 +64,8 @@ def test_a_caption_names_what_the_line_calls_in_the_order_in_which_it_runs(model
     layer, x = model.encoder.layers[0], normal(T, D_MODEL)
     assert captions(animate(layer, x))[1:-1] == [
         "attended: made by self_attention",
-        "x · 2: made by add_norm_1",
-        "x · 3: made by feed_forward, then add_norm_2",
+        "x (2nd): made by add_norm_1",
+        "x (3rd): made by feed_forward, then add_norm_2",
     ]
 
 
