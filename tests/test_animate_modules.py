@@ -457,6 +457,15 @@ def test_a_function_that_attends_stands_where_it_multiplies():
     assert not animate(6, *(normal(T, D_MODEL) for _ in range(3)), num_heads=H).storyboards[0].in_order
 
 
+def test_a_function_that_attends_has_its_numbers_only_if_asked_for_and_where_they_fit():
+    q, k, v = normal(3, 2), normal(3, 2), normal(3, 2)
+    plain, written = (animate(1, q, k, v, values=values)._painters(1)[0].decimals for values in (False, True))
+    assert set(plain.values()) == {None}
+    assert set(written.values()) == {2}
+    wide = animate(1, normal(3, 32), normal(3, 32), v, values=True)._painters(1)[0].decimals
+    assert wide["q"] is None, "32 columns are too narrow for digits"
+
+
 def test_who_does_not_see_it_is_told_what_is_drawn_in_part():
     x = normal(T, 64)
     animation = animate(av.FeedForward(64, 128), x)

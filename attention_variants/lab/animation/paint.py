@@ -501,4 +501,5 @@ def _wrap(text: str) -> list[str]:
 def _cut(text: str, room: float) -> str:
     """Cut a line of code to so many pixels."""
     letters = int(room / length("Mono", _CODE, "m"))
+    text = text if len(text) <= letters else text.replace("   ", " ")  # a wide gap is what can be spared first
     return text if len(text) <= letters else text[: letters - 1] + "…"
