@@ -458,7 +458,8 @@ def _lit_parts(panel: Panel, lit: np.ndarray) -> list[tuple[np.ndarray, np.ndarr
     rows, columns = (np.flatnonzero(lit.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return []
-    return [(rows[at : at + 1], columns) for at in range(len(rows))] if panel.is_table else [(rows, columns)]
+    is_table = panel.operand is not None and panel.operand.is_table
+    return [(rows[at : at + 1], columns) for at in range(len(rows))] if is_table else [(rows, columns)]
 
 
 def _token_colours() -> np.ndarray:
