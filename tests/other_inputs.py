@@ -29,7 +29,6 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
     },
     "04_masked": {"row": [0, 7, 5]},
     "05_multihead_loop": {"head": [0, 11, 5], "word": ["[CLS]", "because", "."]},
-    "06_multihead": {"sentence": ["Dog bites", "Anna lost her keys", 3], "head": [0, 11, 5]},
     "07_fused": {
         "block_size": [1, 16, 5],
         "word": ["the", "because", "nobody"],
