@@ -31,8 +31,8 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
     "05_multihead_loop": {"head": [0, 11, 5], "word": ["[CLS]", "because", "."]},
     "07_fused": {
         "block_size": [1, 16, 5],
-        "word": ["the", "because", "nobody"],
-        "head": [0, 11, 5],
+        "word": ["the", "it", "nobody"],
+        "head": [0, 1, 5],
     },
     "08_transformer": {
         "text": ["1/2/98", "Wednesday, 30 September 2015", "2015-09-30"],
