@@ -283,6 +283,11 @@ def test_a_place_whose_numbers_have_gone_on_says_so(monkeypatch):
     assert "moved" not in said
     painter.paint(pictures.frames[-1])
     assert said.count("moved") == 5  # q, k and v as they came in, and the context of each head
+    moving = next(frame for frame in pictures.frames if frame.moves)
+    said.clear()
+    painter.paint(moving)
+    assert not moving.cells[moving.moves[0].start.key].there.any()
+    assert "moved" not in said, "the word stood below numbers that were still on their way"
 
 
 # ----------------------------------------------------------------------------------------------------- follow
@@ -434,8 +439,9 @@ def test_all_numbers_of_a_tensor_are_written_or_none():
     x = torch.zeros(3, 30)
     x[0, 0] = 1.0
     decimals = animate(shifted, x)._painters(1)[0].decimals
-    assert decimals["x"] is not None
     assert decimals["low"] is None, "'0.0' would find room, but '−100.0' does not"
+    assert decimals["x"] is None, "beside numbers in x, low would look as if there were none"
+    assert set(animate(lambda x: x, x)._painters(1)[0].decimals.values()) == {2}
 
 
 def test_a_function_that_does_not_attend_stands_in_the_order_of_its_lines():

@@ -107,8 +107,8 @@ class Painter:
             board, (self.left, 8 if self.code else 58), width - 8, _HIGHEST, tokens
         )
         self.boxes = self.layout.boxes
-        self.height = max(round(self.layout.bottom), len(self.lines) * LINE * self.code + 24) + CAPTION
-        self.decimals = {key: self._decimals(panel) for key, panel in board.panels.items()}
+        self.height = max(round(self.layout.bottom) + 4, len(self.lines) * LINE * self.code + 24) + CAPTION
+        self.decimals = self._all_decimals()
         self.still = self._still()
 
     # What is painted once
@@ -215,8 +215,9 @@ class Painter:
             pen.fill((8, 28, self.width - 8, 46), LINE_NOW)
             text = " ".join(text.strip() for _, text in lines)
             pen.text((12, 30), _cut(text, self.width - 24), "Mono", _CODE)
+        leaving = {move.start.key for move in frame.moves}
         for key, cells in frame.cells.items():
-            self._cells(pen, self.board.panels[key], cells)
+            self._cells(pen, self.board.panels[key], cells, left=key not in leaving)
         for move in frame.moves:
             self._moving(pen, move)
         pen.text((self.left, self.height - 24), _cut(frame.caption, self.width - self.left - 8), "Mono", _CODE)
@@ -242,7 +243,7 @@ class Painter:
 
         The caption is in neither: it would be too small there, and the player writes it out.
         """
-        height = min(round(self.layout.bottom) + 4, self.height - CAPTION)
+        height = round(self.layout.bottom) + 4  # with the frames of the lowest panels
         parts = [(0, 0, self.width, height)]
         if self.code:
             rule = self.left - 12
@@ -295,7 +296,8 @@ class Painter:
     def _argument_width(self, name: str) -> int:
         return next(panel.columns for panel in self.board.panels.values() if panel.name == name)
 
-    def _cells(self, pen: _Pen, panel: Panel, cells: Cells) -> None:
+    def _cells(self, pen: _Pen, panel: Panel, cells: Cells, *, left: bool) -> None:
+        """Paint the cells of a panel; if its numbers have left it, a word says so."""
         colours = self.colours(panel, cells)
         for sheet, box in enumerate(self.boxes[panel.key]):
             seam = 1 if min(box.wide, box.high) >= 5 else 0
@@ -311,7 +313,7 @@ class Painter:
                     origin = int(cells.origin[sheet, row, column])
                     if self.by_token and origin >= 0 and min(box.wide, box.high) >= 18:
                         self._letter(pen, panel.name, origin, corners)
-            gone = not cells.there[sheet].any() and np.isfinite(cells.value[sheet]).any()
+            gone = left and not cells.there[sheet].any() and np.isfinite(cells.value[sheet]).any()
             if gone and box.cell(0, panel.columns - 1)[2] - box.x > 40:  # otherwise it would look like a mistake
                 x, y, _, _ = box.cell(0, 0)
                 _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
@@ -327,6 +329,14 @@ class Painter:
                 x, y, _, _ = box.cell(self.follow, 0)
                 _, _, right, bottom = box.cell(self.follow, panel.columns - 1)
                 pen.outline((x, y, right, bottom), FOLLOWED, 2)
+
+    def _all_decimals(self) -> dict[str, int | None]:
+        """How many decimals there is room for in the cells of each panel: as many in all, so that none looks empty."""
+        found = {key: self._decimals(panel) for key, panel in self.board.panels.items()}
+        others = [found[key] for key, panel in self.board.panels.items() if not panel.whole_numbers]
+        fits = [decimals for decimals in others if decimals is not None]
+        fewest = min(fits) if fits and len(fits) == len(others) else None
+        return {key: found[key] if panel.whole_numbers else fewest for key, panel in self.board.panels.items()}
 
     def _decimals(self, panel: Panel) -> int | None:
         """How many decimals there is room for in the cells of a panel, for all it ever holds; None for none."""
