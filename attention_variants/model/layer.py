@@ -154,9 +154,7 @@ class MultiHeadAttention(nn.Module):
             is_causal=is_causal,
         )
 
-    def _checked(
-        self, query: Tensor, key: Tensor | None, value: Tensor | None, mask: Tensor | None
-    ) -> Tensor | None:
+    def _checked(self, query: Tensor, key: Tensor | None, value: Tensor | None, mask: Tensor | None) -> Tensor | None:
         """Check what only the layer knows, the widths and the dtype that its projections take; a boolean mask."""
         if key is None and value is not None:
             raise ValueError("MultiHeadAttention: value came without key; pass both, or neither for self-attention.")
