@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from in_browser import ROOT, listen, needs_browser
+from matplotlib.figure import Figure
 from PIL import Image
 
 import attention_variants as av
@@ -152,6 +153,15 @@ def test_running_line_tensors_and_controls_are_in_sight_together(output, player,
         for name in ("q", "scores", "weights", "context"):  # the spots before their names, at the least
             assert near(picture, COLORS[name])[~running].sum() >= 9, name
     assert player.evaluate("(one) => [one, one.querySelector('.picture')].every((e) => e.scrollWidth <= e.clientWidth)")
+
+
+@pytest.mark.parametrize("of_a_figure", [False, True])
+def test_on_a_wide_page_a_caption_is_below_the_picture_if_it_is_not_in_it(output, of_a_figure):
+    film = av.animate_figure(Figure((8, 3)), lambda step: None, range(2), ["before", "after"], title="a film")
+    html = film._repr_mimebundle_()[0]["text/html"] if of_a_figure else html_of("player")
+    player = output(html, LAPTOP).locator(".av-player:not([aria-busy])")
+    player.wait_for()
+    assert player.locator(".caption").is_visible() == of_a_figure
 
 
 @pytest.mark.parametrize("place", [SMALL, LAPTOP])
