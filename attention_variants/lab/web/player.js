@@ -83,6 +83,7 @@ export default {
       const room = canvas.parentElement.clientWidth - 2 * MARGIN;
       if (room <= 0) return; // in a notebook it gets its width later
       root.classList.toggle("written", !captioned || room < READABLE * width); // the caption, below the picture
+      leaveRoomForCaptions();
       root.classList.toggle("narrow", parts.length > 1 && room < (code ? READABLE * width : PHONE));
       const sharp = narrow() ? devicePixelRatio : size[0] / width; // pixels of the canvas for one of the page
       places = narrow() ? stack(room) : [[[0, 0, ...size], [0, 0, width, size[1] / sharp]]];
@@ -91,6 +92,15 @@ export default {
       if (String(goal) !== String([canvas.width, canvas.height])) [canvas.width, canvas.height] = goal;
       shown2d.setTransform(sharp, 0, 0, sharp, 0, 0);
       redraw();
+    }
+
+    // As high in all frames as the longest asks for: the controls below stay where they are.
+    const longest = captions.reduce((one, other) => (other.length > one.length ? other : one));
+    function leaveRoomForCaptions() {
+      caption.style.minHeight = "";
+      caption.textContent = longest;
+      caption.style.minHeight = `${caption.offsetHeight}px`;
+      caption.textContent = captions[Math.max(now, 0)];
     }
 
     // As large as the width allows, and the height of the window: of the code, the lines around the one that runs.
