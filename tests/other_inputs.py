@@ -29,11 +29,10 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
     },
     "04_masked": {"row": [0, 7, 5]},
     "05_multihead_loop": {"head": [0, 11, 5], "word": ["[CLS]", "because", "."]},
-    "06_multihead": {"sentence": ["Dog bites", "Anna lost her keys", 3], "head": [0, 11, 5]},
     "07_fused": {
         "block_size": [1, 16, 5],
-        "word": ["the", "because", "nobody"],
-        "head": [0, 11, 5],
+        "word": ["the", "it", "nobody"],
+        "head": [0, 1, 5],
     },
     "08_transformer": {
         "text": ["1/2/98", "Wednesday, 30 September 2015", "2015-09-30"],

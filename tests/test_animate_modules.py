@@ -470,6 +470,8 @@ def test_a_function_that_attends_has_its_numbers_only_if_asked_for_and_where_the
     assert set(written.values()) == {2}
     wide = animate(1, normal(3, 32), normal(3, 32), v, values=True)._painters(1)[0].decimals
     assert wide["q"] is None, "32 columns are too narrow for digits"
+    tiled = animate(av.attention_tiled, q, k, v, block_size=2, values=True)._painters(1)[0].decimals
+    assert tiled["running_max"] is not None, "what is blocked, as a maximum of nothing, is hatched and needs no room"
 
 
 def test_who_does_not_see_it_is_told_what_is_drawn_in_part():

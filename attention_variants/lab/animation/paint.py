@@ -348,7 +348,7 @@ class Painter:
         if not (panel.whole_numbers or self.board.in_order or self.values) or self.by_token:
             return None
         cells = [frame.cells[panel.key] for frame in self.board.frames if panel.key in frame.cells]
-        numbers = np.concatenate([np.zeros(1), *(one.value[one.there] for one in cells)])
+        numbers = np.concatenate([np.zeros(1), *(one.value[one.there & ~one.blocked] for one in cells)])
         finite = numbers[np.isfinite(numbers)]
         x, y, right, bottom = self.boxes[panel.key][0].cell(0, 0)
         for decimals in (0,) if panel.whole_numbers else (2, 1):
