@@ -157,7 +157,7 @@ class Reading:
         L, H, T, _ = self.weights.shape
         gap = max(2, T // 6)
         each = T + gap
-        # side by side, a gap after each: (L, H, T, T) -> (L, H, each, each) -> (L, each, H, each) -> (L * each, H * each)
+        # side by side, a gap after each: (L, H, T, T) -> (L, H, each, each) -> (L * each, H * each)
         spaced = torch.nn.functional.pad(self.weights, (0, gap, 0, gap)).transpose(1, 2).reshape(L * each, H * each)
         array = spaced[:-gap, :-gap].cpu().numpy()
         one_blocked = ~causal_mask(T) if self.is_causal else torch.zeros(T, T, dtype=torch.bool)

@@ -143,15 +143,10 @@ def plot_ranking(bench: Bench, races: Mapping[str, Race]) -> Figure:
         ax.set_title(title, fontsize=10, color=INK)
         ax.set_xlabel("time / time of the bare operations", fontsize=9, color=INK)
         _quiet(ax)
-    handles = [
-        plt.Line2D(
-            [], [], color=PART_COLORS["fused kernel" if fused else "scores"], linestyle="", marker=marker, label=words
-        )
-        for fused, (marker, words) in kinds.items()
-    ]
-    figure = _finish(fig, bench)
+    handles = [plt.Line2D([], [], linestyle="", **kind) for kind in kinds.values()]
+    _finish(fig, bench)
     fig.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, fontsize=9, frameon=False)
-    return figure
+    return fig
 
 
 def plot_growth(bench: Bench) -> Figure:
