@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -120,7 +121,7 @@ def plot_ranking(bench: Bench, races: Mapping[str, Race]) -> Figure:
     most = max(len(race.timed) for race in races.values()) - 1
     fig, axes = plt.subplots(1, len(races), figsize=(4.8 * len(races), 0.3 * most + 1.5), squeeze=False)
     fused_color, other_color = PART_COLORS["fused kernel"], PART_COLORS["scores"]
-    kinds = {
+    kinds: dict[bool, dict[str, Any]] = {
         True: {"marker": "o", "color": fused_color, "label": "runs a fused kernel"},
         False: {"marker": "s", "color": other_color, "label": "runs none: stores every weight"},
     }

@@ -60,7 +60,7 @@ def check(contender: Contender, workload: Workload, *, device: torch.device | st
         found = {name: tensor.transpose(0, 1) for name, tensor in found.items()}
     if workload.weights and contender is not BARE:
         found["weights"] = output.new_zeros(0) if weights is None else weights
-    # In self-attention both inputs are one tensor; and the gradients of the bare operations are those of separate pieces.
+    # In self-attention both inputs are one tensor; and the gradients of the bare operations are of separate pieces.
     left_out = {"grad memory"} if workload.is_self else set()
     if contender is BARE or not contender.has_gradients:
         left_out = {"grad x", "grad memory"}
