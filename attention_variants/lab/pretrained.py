@@ -167,7 +167,9 @@ class Reading:
         figure, ax = plt.subplots(figsize=(width, (width - 1.6) * L / H + 0.7), layout="constrained")
         image = draw_map(ax, array, "weights", blocked)
         frames = [Rectangle((each * j - 0.5, each * i - 0.5), T, T) for i in range(L) for j in range(H)]
-        ax.add_collection(PatchCollection(frames, facecolor="none", edgecolor=FRAME, linewidth=0.8), autolim=False)
+        ax.add_collection(
+            PatchCollection(frames, facecolor="none", edgecolor=FRAME, linewidth=0.8, clip_on=False), autolim=False
+        )
         ax.spines[:].set_visible(False)
         ax.set_xticks([each * h + T / 2 - 0.5 for h in range(H)], labels=[str(h) for h in range(H)])
         ax.set_yticks([each * layer + T / 2 - 0.5 for layer in range(L)], labels=[str(layer) for layer in range(L)])
