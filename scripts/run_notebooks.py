@@ -116,25 +116,48 @@ def run(path: Path) -> list[str]:
     ]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the notebooks that were asked for; the exit status is 1 if one of them failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def notebooks_asked_for(description: str | None, arguments: list[str] | None = None) -> list[Path]:
+    """Read from the command line which notebooks are meant.
+
+    Parameters
+    ----------
+    description : str or None
+        What the command does, for its help.
+    arguments : list of str, optional
+        Instead of those of the command line.
+
+    Returns
+    -------
+    paths : list of Path
+        In the order of their names; empty, and a line says so, if there are none.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--only", action="append", metavar="03", help="just the notebooks that begin so; may be repeated"
     )
     parser.add_argument("--folder", type=Path, default=ROOT / "notebooks", help="where they are (default: notebooks/)")
     options = parser.parse_args(arguments)
-
     begins = tuple(options.only or [""])
     paths = [path for path in sorted(options.folder.glob("*.ipynb")) if path.name.startswith(begins)]
     if not paths:
         print(f"no notebook in {options.folder} begins with {' or '.join(begins) or 'anything'}", file=sys.stderr)
-        return 2
+    return paths
 
-    console = Console()
+
+def progress_bar(console: Console) -> Progress:
+    """How far it is: what runs, a bar, how many of how many, and since when."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the notebooks that were asked for; the exit status is 1 if one of them failed."""
+    paths = notebooks_asked_for(__doc__, arguments)
+    if not paths:
+        return 2
+    console = Console()
     complaints = []
-    with Progress(*columns, console=console, transient=True) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("", total=len(paths))
         for path in paths:
             progress.update(task, description=path.stem)

@@ -12,7 +12,6 @@ notebook, which input, which cell and which error, and then the exit status is 1
 
 from __future__ import annotations
 
-import argparse
 import ast
 import asyncio
 import os
@@ -28,8 +27,7 @@ import nbformat
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from run_notebooks import BUDGET, BUDGETS, client
+from run_notebooks import BUDGET, BUDGETS, client, notebooks_asked_for, progress_bar
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -222,9 +220,8 @@ async def run_with(path: Path, values: Mapping[str, Any]) -> list[str]:
 async def _run_all(jobs: list[tuple[Path, dict[str, Any]]]) -> list[str]:
     """Run notebooks, two at a time, show how far it is, and return what failed."""
     console, failures = Console(), []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     places = asyncio.Semaphore(AT_ONCE)
-    with Progress(*columns, console=console, transient=True) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("other inputs", total=len(jobs))
 
         async def run(path: Path, values: dict[str, Any]) -> None:
@@ -241,24 +238,15 @@ async def _run_all(jobs: list[tuple[Path, dict[str, Any]]]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the notebooks that were asked for; the exit status is 1 if one of them failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--only", action="append", metavar="03", help="just the notebooks that begin so; may be repeated"
-    )
-    parser.add_argument("--folder", type=Path, default=ROOT / "notebooks", help="where they are (default: notebooks/)")
-    options = parser.parse_args(arguments)
-
+    paths = [path for path in notebooks_asked_for(__doc__, arguments) if path.stem in OTHER_INPUTS]
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # two kernels on two cores: more threads would be in each other's way
-    begins = tuple(options.only or [""])
-    paths = [path for path in options.folder.glob("*.ipynb") if path.name.startswith(begins)]
-    paths = sorted((path for path in paths if path.stem in OTHER_INPUTS), key=lambda path: path.name)
     paths.sort(key=lambda path: -BUDGETS.get(path.stem, BUDGET))  # what takes longest begins first
     jobs = []
     for path in paths:
         inputs = OTHER_INPUTS[path.stem]
         jobs += [(path, {name: values[at] for name, values in inputs.items()}) for at in range(3)]
     if not jobs:
-        print(f"no notebook in {options.folder} that begins with {' or '.join(begins) or 'anything'} has other inputs")
+        print("none of these notebooks has a cell for a reader's input", file=sys.stderr)
         return 2
 
     start = time.perf_counter()

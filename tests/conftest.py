@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 # The tensors here are tiny: handing them to more threads costs more than it saves. In what the tests start, too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +17,26 @@ torch.set_num_threads(1)
 
 hypothesis.settings.register_profile("attention_variants", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("attention_variants")
+
+
+@pytest.fixture(autouse=True)
+def _figures_closed():
+    """No test sees a figure of another."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture
+def settings_as_they_were():
+    """A plot leaves the reader's settings alone, whatever the test before it did to them."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        settings = dict(matplotlib.rcParams)
+        yield
+        assert dict(matplotlib.rcParams) == settings
 
 
 # What takes longest begins first, so that at the end no processor waits long for another. Beginnings of test ids.

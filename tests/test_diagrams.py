@@ -33,13 +33,6 @@ DRAWINGS = {
 SIZES = {"default": None, "small": (4.5, 4), "large": (14, 9)}
 
 
-@pytest.fixture(autouse=True)
-def _figures():
-    plt.close("all")
-    yield
-    plt.close("all")
-
-
 @pytest.fixture(scope="module")
 def transformer():
     return _draw(plot_transformer)

@@ -30,12 +30,6 @@ ARRAYS = [np.triu(np.ones((4, 5)), k) for k in (0, 1, 2, 3)]
 INCH = 40  # pixels, in these tests
 
 
-@pytest.fixture(autouse=True)
-def _figures():
-    yield
-    plt.close("all")
-
-
 def _canvas() -> tuple:
     """Return a figure that is filled by one image of 4 rows and 5 columns, an inch each."""
     figure = plt.figure(figsize=(5, 4))

@@ -40,13 +40,6 @@ def everything():
     return explore()
 
 
-@pytest.fixture(autouse=True)
-def _figures_closed():
-    plt.close("all")
-    yield
-    plt.close("all")
-
-
 def _example(tokens=tuple(WORDS), *, heads=2, d_model=8, mask=None):
     """Return an object like an Example, with random queries and keys."""
     torch.manual_seed(len(tokens))

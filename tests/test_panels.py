@@ -26,14 +26,9 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 @pytest.fixture(autouse=True)
-def _figures_closed_and_settings_as_they_were():
-    plt.close("all")
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        settings = dict(matplotlib.rcParams)
-        yield
-        assert plt.get_fignums() == [], "a notebook would show the figure once more"
-        assert dict(matplotlib.rcParams) == settings
+def _nothing_is_left(settings_as_they_were):
+    yield
+    assert plt.get_fignums() == [], "a notebook would show the figure once more"
 
 
 def coloured(*colours, **options):

@@ -27,7 +27,7 @@ from attention_variants.lab.plots.projection import plot_projection
 from attention_variants.lab.plots.weights import plot_weights
 from attention_variants.variants import VARIANTS, attention_masked, multihead_attention
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("settings_as_they_were")]
 
 B, T_q, T_k, H, D_K = 2, 5, 7, 2, 4
 QUERIES = ["it", "was", "too", "tired", "."]
@@ -52,17 +52,6 @@ SENTENCE = [
 ]
 MASK = torch.ones(T_q, T_k, dtype=torch.bool).tril(diagonal=1)
 CHAIN = ["q", "k", "scores", "weights", "v", "context"]
-
-
-@pytest.fixture(autouse=True)
-def _figures_closed_and_settings_as_they_were():
-    plt.close("all")
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        settings = dict(matplotlib.rcParams)
-        yield
-        plt.close("all")
-        assert dict(matplotlib.rcParams) == settings
 
 
 def _weights(*lead, queries=T_q, keys=T_k, mask=None):

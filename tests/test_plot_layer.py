@@ -4,7 +4,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -12,12 +11,6 @@ from matplotlib.patches import Rectangle
 
 from attention_variants.lab.plots.layer import plot_layer
 from attention_variants.model import MultiHeadAttention
-
-
-@pytest.fixture(autouse=True)
-def _figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture

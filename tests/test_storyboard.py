@@ -201,7 +201,10 @@ def test_words_stand_beside_the_number_of_a_pair(traced_loops):
     for turn, frame in enumerate(board.frames[2:37]):
         i, j = divmod(turn, T_K)
         assert frame.caption.endswith(f"   ({queries[i]} → {keys[j]})")
-    assert all("→" not in frame.caption for frame in board.frames[37:])
+    added = [frame.caption for frame in board.frames if frame.caption.startswith("context[")]
+    assert added[7].endswith(f"weights[1, 0] * v[0]   ({queries[1]} → {keys[0]})")
+    others = [frame.caption for frame in board.frames[37:] if frame.caption not in added]
+    assert all("→" not in caption for caption in others)
 
 
 def test_the_time_of_a_frame_is_by_what_it_shows(loops):
@@ -1132,10 +1135,10 @@ def test_a_line_that_only_makes_room_says_so_and_is_short():
     first, *frames, _ = storyboard(trace(makes_room, normal(2, 3))).frames
     assert [(frame.caption, frame.seconds) for frame in frames] == [
         ("y: 6 zeros, to be filled in", 0.5),
-        ("one: 1 number at once", SECONDS["still"]),
-        ("ones: 6 numbers at once", SECONDS["still"]),
+        ("one = torch.zeros(1): 1 number at once", SECONDS["still"]),
+        ("ones = torch.ones(2, 3): 6 numbers at once", SECONDS["still"]),
         ("allowed: 6 zeros, to be filled in", 0.5),
-        ("y: 3 numbers at once", SECONDS["still"]),
+        ("y[1] = x[1]: 3 numbers at once", SECONDS["still"]),
     ]
     assert first.seconds == SECONDS["still"]  # zeros that came in do not make room
     zeros, *_ = storyboard(trace(makes_room, torch.zeros(2, 3))).frames
@@ -1157,7 +1160,7 @@ def test_what_is_returned_without_a_name_is_a_panel_in_a_frame_of_its_own():
     assert board.panels["result"].shape == (T_Q, T_Q)
     assert [frame.caption for frame in board.frames] == [
         "x and y come in",
-        "z: 15 numbers at once",
+        "z = x + y: 15 numbers at once",
         "result: 25 numbers at once",
         "returned",
     ]
@@ -1190,7 +1193,7 @@ def test_a_result_with_a_name_is_no_other_panel_even_with_nan():
     x[1, 2] = float("nan")
     board = storyboard(trace(named, x))
     assert list(board.panels) == ["x", "y"]
-    assert [frame.caption for frame in board.frames] == ["x comes in", "y: 6 numbers at once", "returned"]
+    assert [frame.caption for frame in board.frames] == ["x comes in", "y = x * 2: 6 numbers at once", "returned"]
 
 
 def test_names_leave_out_the_result_or_ask_for_it():

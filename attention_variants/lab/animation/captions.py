@@ -199,7 +199,7 @@ _SENTENCES: dict[Kind, Callable[[Event], str]] = {
     Kind.NOTHING_YET: lambda e: f"{_listed(e.names)}: nothing yet, the lowest number there is",
     Kind.BLOCKED: lambda e: f"{_listed(e.names)}: {e.count} of {e.of} cells are blocked",
     Kind.BLANK: lambda e: f"{_listed(e.names)}: {e.count} zeros, to be filled in",
-    Kind.WRITTEN: lambda e: f"{_listed(e.names)}: {e.count} number{'s' * (e.count > 1)} at once",
+    Kind.WRITTEN: lambda e: f"{e.code or _listed(e.names)}: {e.count} number{'s' * (e.count > 1)} at once",
     Kind.CALLED: lambda e: f"{_listed(e.names)}: {e.code}",
     Kind.PICKED: _picked,
     Kind.RETURNED: _returned,

@@ -32,19 +32,19 @@ class FlowLayout(Layout):
 
     def _arrange(self) -> None:
         panels = list(self.board.panels.values())
-        held = [panel for panel in panels if panel.held]
+        operands = [(panel, panel.operand) for panel in panels if panel.operand is not None]
         computed = [panel for panel in panels if not panel.held and not panel.argument]
         first = {panel.name: panel for panel in reversed(computed)}
-        above = {first[p.makes].key: p for p in held if p.is_factor and p.makes in first}
-        beside = [panel for panel in held if panel not in above.values()]
+        above = {first[o.makes].key: panel for panel, o in operands if o.is_factor and o.makes in first}
+        beside = [(panel, o.makes) for panel, o in operands if panel not in above.values()]
         self.over = list(above.values())
         self.title_lines = 1
         self.size_lines = max(len(panel.sizes) for panel in panels)
         order = [panel for panel in panels if panel.argument]
         for panel in computed:
-            order += [p for p in beside if first.get(p.makes) is panel]
+            order += [other for other, makes in beside if first.get(makes) is panel]
             order.append(panel)
-        order += [panel for panel in beside if panel not in order]
+        order += [panel for panel, _ in beside if panel not in order]
         self.blocks, spoken = [], set[str]()
         for panel in order:
             words = self.row_words(panel)
@@ -70,11 +70,11 @@ class FlowLayout(Layout):
 
     def row_words(self, panel: Panel) -> tuple[str, ...]:
         """What to write beside the rows of a panel: of a table the numbers of its rows, of others the tokens."""
-        if panel.held:
+        if panel.operand is not None:
             rows = panel.kept_rows or tuple(range(panel.rows))
             if panel.has_bias:
                 return (*[""] * (panel.rows - 1), "bias")
-            return tuple(map(str, rows)) if panel.is_table else ()
+            return tuple(map(str, rows)) if panel.operand.is_table else ()
         for tokens in self.tokens:
             if tokens is not None and len(tokens) == panel.rows:
                 return tuple(tokens)

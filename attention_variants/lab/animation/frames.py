@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .captions import Event, caption, shape_of
+from .operands import Operand
 
 #: How many seconds a frame stands, by what it shows.
 SECONDS = {
@@ -44,17 +45,12 @@ class Panel:
         How it is drawn: leading dimensions are sheets.
     argument : bool
         Whether it came in as an argument.
-    held : bool
-        Whether the module holds it.
-    makes : str
-        Of what the module holds, the name of what is made with it.
+    operand : Operand, optional
+        If the module holds it: what it is there.
     kept_rows, kept_columns : tuple of int, optional
         If it is too large to be drawn whole: which of its rows and columns are.
     whole_numbers : bool
         Whether its numbers are written into its cells.
-    is_factor, is_table, has_bias : bool
-        Of what the module holds, whether it is multiplied, whether its rows are looked up, and whether its last row is
-        a bias.
     turns : int
         How many tensors share it, a sheet for each: the turns of a loop over heads.
     stacked : bool
@@ -70,17 +66,23 @@ class Panel:
     rows: int
     columns: int
     argument: bool
-    held: bool = False
-    makes: str = ""
+    operand: Operand | None = None
     kept_rows: tuple[int, ...] | None = None
     kept_columns: tuple[int, ...] | None = None
     whole_numbers: bool = False
-    is_factor: bool = False
-    is_table: bool = False
-    has_bias: bool = False
     turns: int = 1
     stacked: bool = False
     number: int = 1
+
+    @property
+    def held(self) -> bool:
+        """Whether the module holds it."""
+        return self.operand is not None
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether its last row is a bias."""
+        return self.operand is not None and self.operand.has_bias
 
     @property
     def title(self) -> str:

@@ -104,8 +104,8 @@ class Painter:
             board, (self.left, 8 if self.code else 58), width - 8, _HIGHEST, tokens
         )
         self.boxes = self.layout.boxes
-        self.height = max(round(self.layout.bottom), len(self.lines) * LINE * self.code + 24) + CAPTION
-        self.decimals = {key: self._decimals(panel) for key, panel in board.panels.items()}
+        self.height = max(round(self.layout.bottom) + 4, len(self.lines) * LINE * self.code + 24) + CAPTION
+        self.decimals = self._all_decimals()
         self.still = self._still()
 
     # What is painted once
@@ -239,7 +239,7 @@ class Painter:
 
         The caption is in neither: it would be too small there, and the player writes it out.
         """
-        height = min(round(self.layout.bottom) + 4, self.height - CAPTION)
+        height = round(self.layout.bottom) + 4  # with the frames of the lowest panels
         parts = [(0, 0, self.width, height)]
         if self.code:
             rule = self.left - 12
@@ -324,6 +324,14 @@ class Painter:
                 x, y, _, _ = box.cell(self.follow, 0)
                 _, _, right, bottom = box.cell(self.follow, panel.columns - 1)
                 pen.outline((x, y, right, bottom), FOLLOWED, 2)
+
+    def _all_decimals(self) -> dict[str, int | None]:
+        """How many decimals there is room for in the cells of each panel: as many in all, so that none looks empty."""
+        found = {key: self._decimals(panel) for key, panel in self.board.panels.items()}
+        others = [found[key] for key, panel in self.board.panels.items() if not panel.whole_numbers]
+        fits = [decimals for decimals in others if decimals is not None]
+        fewest = min(fits) if fits and len(fits) == len(others) else None
+        return {key: found[key] if panel.whole_numbers else fewest for key, panel in self.board.panels.items()}
 
     def _decimals(self, panel: Panel) -> int | None:
         """How many decimals there is room for in the cells of a panel, for all it ever holds; None for none."""
@@ -455,7 +463,8 @@ def _lit_parts(panel: Panel, lit: np.ndarray) -> list[tuple[np.ndarray, np.ndarr
     rows, columns = (np.flatnonzero(lit.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return []
-    return [(rows[at : at + 1], columns) for at in range(len(rows))] if panel.is_table else [(rows, columns)]
+    is_table = panel.operand is not None and panel.operand.is_table
+    return [(rows[at : at + 1], columns) for at in range(len(rows))] if is_table else [(rows, columns)]
 
 
 def _token_colours() -> np.ndarray:

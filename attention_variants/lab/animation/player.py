@@ -206,7 +206,7 @@ class Animation(Film):
         super().__init__(
             f"{names}, step by step",
             self._each,
-            [". ".join(dict.fromkeys(frame.caption for frame in both)) for both in together],
+            [_said_of_all(both) for both in together],
             [max(frame.seconds for frame in both) for both in together],
         )
         panels = (panel for board in storyboards for panel in board.panels.values())
@@ -251,6 +251,16 @@ class Animation(Film):
             "lines": [painters[0].running(both[0]) for both in self._together()],
             "width": size[0] // scale,
         }
+
+
+def _said_of_all(frames: Sequence[Frame]) -> str:
+    """What happens in each, once if it is the same; of two beside each other without their lines, which are seen."""
+    if len(frames) > 1:
+        events = [
+            replace(frame.event, code="" if frame.event.kind is Kind.WRITTEN else frame.event.code) for frame in frames
+        ]
+        frames = [replace(frame, event=event) for frame, event in zip(frames, events, strict=True)]
+    return ". ".join(dict.fromkeys(frame.caption for frame in frames))
 
 
 def _checked(path: str | Path, kinds: Sequence[str], scale: int) -> Path:

@@ -111,7 +111,7 @@ class RunningCode:
 
     @functools.cache  # noqa: B019
     def text(self) -> tuple[tuple[int, str], ...]:
-        """The lines of the function that do something, with their numbers."""
+        """The lines of the function that do something, with their numbers; not those that only check what came in."""
         if self.function is None:
             return ()
         lines = self.source.splitlines()
@@ -123,11 +123,13 @@ class RunningCode:
         if ast.get_docstring(self.function) is not None:
             body = body[1:]
         first, last = body[0].lineno, self.function.end_lineno
+        checks = [node for node in self.nodes if _only_checks(node)]
+        left_out = {number for node in checks for number in range(node.lineno, node.end_lineno + 1)}
         arguments = ", ".join(arg.arg for arg in ast.walk(self.function.args) if isinstance(arg, ast.arg))
         shown = [(self.first, f"def {self.function.name}({arguments}):")]
         for number in range(first, last + 1):
             text = lines[number - 1]
-            if text != "#" and (text or shown[-1][1]):
+            if number not in left_out and text != "#" and (text or shown[-1][1]):
                 shown.append((number, text))
         return tuple(shown)
 
@@ -309,6 +311,13 @@ def _expression(statement: Any) -> ast.expr | None:
         return statement.iter
     known = ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return | ast.Expr
     return statement.value if isinstance(statement, known) else None
+
+
+def _only_checks(node: ast.AST) -> bool:
+    """Whether a statement raises an error or does nothing: ``check_inputs(...)``, ``if ...: raise ...``."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        return _called(node.value).lstrip("_").startswith("check")
+    return isinstance(node, ast.If) and not node.orelse and all(isinstance(line, ast.Raise) for line in node.body)
 
 
 def _called(node: ast.Call) -> str:

@@ -26,6 +26,8 @@ from .source_lines import RunningCode, cells_of, same_numbers
 
 #: A function that has one of these attends, and its tensors stand where they meet.
 _ATTENTION = {"q", "k", "v", "scores"}
+#: A line of at most so many characters is said in the caption, which may have half of the width.
+LONGEST_SAID = 60
 #: Up to so many rows of a table are seen on their way; of more, each arrives at once.
 _PICKED_SLOWLY = 24
 
@@ -227,7 +229,9 @@ class _FrameMaker:
             code, where = self.code.with_numbers(statement, first), self.code.target(first)
             code = f"{names[0]}: {code}" if names[0] != first.name and not moved else code
             if where is None or where.sum() != 1:
-                return Event(Kind.STATEMENT, names, code)
+                read = self.code.read(first, self.contents.values).get("weights")
+                tokens = self._tokens_of(read) if read is not None and read.sum() == 1 else None
+                return Event(Kind.STATEMENT, names, code, tokens=tokens)  # a value is added: of this key to this query
             number = float(cells_of(first.value)[where][0])
             return Event(Kind.STATEMENT, names, code, number, tokens=self._tokens_of(where))
         if moved or kept:
@@ -246,7 +250,20 @@ class _FrameMaker:
             return Event(Kind.CALLED, names, said_of(called))
         changes = [step.value if step.changed is None else step.changed for step in steps]
         count = sum(int(change.sum()) if change.dtype == torch.bool else change.numel() for change in changes)
-        return Event(Kind.WRITTEN, names, count=count)
+        return Event(Kind.WRITTEN, names, self._said(first, names), count=count)
+
+    def _said(self, step: Assignment, names: tuple[str, ...]) -> str:
+        """The line itself, if it is one and short, with the names of the picture; "" otherwise."""
+        statement = self.code.statement(step.line)
+        several = isinstance(statement, ast.Return) and isinstance(statement.value, ast.Tuple)
+        if statement is None or several or statement.lineno != statement.end_lineno:
+            return ""
+        line = self.code.line(step.line)
+        if isinstance(statement, ast.Return):
+            line = line.replace("return", f"{names[0]} =", 1)
+        elif names[0] != step.name and line.startswith(f"{step.name} ="):
+            line = line.replace(step.name, names[0], 1)
+        return line if len(line) <= LONGEST_SAID and "=" in line else ""
 
     def _title(self, step: Assignment) -> str:
         """What it is called in the picture."""

@@ -157,7 +157,7 @@ function render({ data, el, maxHeight }) {
       const middle = (left + right) / 2;
       const d = `M${left},${y(i)} C${middle},${y(i)} ${middle},${y(j)} ${right},${y(j)}`;
       return svg("path", { d, fill: "none", stroke: colors.weights, "data-key": j,
-        "stroke-width": thickest * weight, opacity: strength * (0.5 + 0.5 * weight) });
+        "stroke-width": thickest * weight, opacity: strength * (0.7 + 0.3 * weight) });
     };
     const tokens = [...view.tokens.keys()];
     const others = state.all ? tokens.filter((i) => i !== state.query) : [];
