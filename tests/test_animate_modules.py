@@ -283,6 +283,11 @@ def test_a_place_whose_numbers_have_gone_on_says_so(monkeypatch):
     assert "moved" not in said
     painter.paint(pictures.frames[-1])
     assert said.count("moved") == 5  # q, k and v as they came in, and the context of each head
+    moving = next(frame for frame in pictures.frames if frame.moves)
+    said.clear()
+    painter.paint(moving)
+    assert not moving.cells[moving.moves[0].start.key].there.any()
+    assert "moved" not in said, "the word stood below numbers that were still on their way"
 
 
 # ----------------------------------------------------------------------------------------------------- follow

@@ -212,8 +212,9 @@ class Painter:
             pen.fill((8, 28, self.width - 8, 46), LINE_NOW)
             text = " ".join(text.strip() for _, text in lines)
             pen.text((12, 30), _cut(text, self.width - 24), "Mono", _CODE)
+        leaving = {move.start.key for move in frame.moves}
         for key, cells in frame.cells.items():
-            self._cells(pen, self.board.panels[key], cells)
+            self._cells(pen, self.board.panels[key], cells, left=key not in leaving)
         for move in frame.moves:
             self._moving(pen, move)
         pen.text((self.left, self.height - 24), _cut(frame.caption, self.width - self.left - 8), "Mono", _CODE)
@@ -292,7 +293,8 @@ class Painter:
     def _argument_width(self, name: str) -> int:
         return next(panel.columns for panel in self.board.panels.values() if panel.name == name)
 
-    def _cells(self, pen: _Pen, panel: Panel, cells: Cells) -> None:
+    def _cells(self, pen: _Pen, panel: Panel, cells: Cells, *, left: bool) -> None:
+        """Paint the cells of a panel; if its numbers have left it, a word says so."""
         colours = self.colours(panel, cells)
         for sheet, box in enumerate(self.boxes[panel.key]):
             seam = 1 if min(box.wide, box.high) >= 5 else 0
@@ -308,7 +310,7 @@ class Painter:
                     origin = int(cells.origin[sheet, row, column])
                     if self.by_token and origin >= 0 and min(box.wide, box.high) >= 18:
                         self._letter(pen, panel.name, origin, corners)
-            gone = not cells.there[sheet].any() and np.isfinite(cells.value[sheet]).any()
+            gone = left and not cells.there[sheet].any() and np.isfinite(cells.value[sheet]).any()
             if gone and box.cell(0, panel.columns - 1)[2] - box.x > 40:  # otherwise it would look like a mistake
                 x, y, _, _ = box.cell(0, 0)
                 _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
