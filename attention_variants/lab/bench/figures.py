@@ -198,7 +198,7 @@ def plot_shares(bench: Bench) -> Figure:
     figure : Figure
         The profiler takes time of its own, so the bars do not say which variant is faster.
     """
-    fig, ax = plt.subplots(figsize=(10, 2.9))
+    fig, ax = plt.subplots(figsize=(6.6, 3.3))
     for row, parts in enumerate(bench.shares.values()):
         total, left = sum(parts.values()), 0.0
         for part in PARTS:
@@ -223,7 +223,7 @@ def plot_shares(bench: Bench) -> Figure:
     ax.set_xlim(0, 100)
     ax.set_xlabel("share of the time of a call, in %", color=INK)
     ax.set_title(bench.shares_of, fontsize=9, color=INK, loc="left")
-    ax.legend(ncols=len(PARTS), fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(-0.01, -0.24))
+    ax.legend(ncols=4, fontsize=8.5, frameon=False, loc="upper left", bbox_to_anchor=(-0.01, -0.2))
     _quiet(ax)
     return _finish(fig, bench)
 
