@@ -158,7 +158,7 @@ def test_a_name_that_is_assigned_again_has_a_panel_of_its_own(narrow):
     layer, x, memory = narrow.decoder.layers[0], normal(T, D_MODEL), normal(T_MEMORY, D_MODEL, seed=1)
     animation = animate(layer, x, memory)
     assert list(animation.storyboards[0].panels) == [
-        *("x", "memory", "attended", "x · 2", "attended · 2", "x · 3", "x · 4"),
+        *("x", "memory", "attended", "x (2nd)", "attended (2nd)", "x (3rd)", "x (4th)"),
     ]
     first, _ = layer.self_attention(x, is_causal=True)
     after = layer.add_norm_1(x, first)
@@ -167,14 +167,14 @@ def test_a_name_that_is_assigned_again_has_a_panel_of_its_own(narrow):
     expected = {
         "x": x,
         "attended": first,
-        "x · 2": after,
-        "attended · 2": second,
-        "x · 3": between,
-        "x · 4": layer.add_norm_3(between, layer.feed_forward(between)),
+        "x (2nd)": after,
+        "attended (2nd)": second,
+        "x (3rd)": between,
+        "x (4th)": layer.add_norm_3(between, layer.feed_forward(between)),
     }
     for key, tensor in expected.items():
         np.testing.assert_allclose(at_the_end(animation, key)[0], tensor.detach(), atol=1e-5, err_msg=key)
-    assert animation.frames[2].caption == "x · 2: made by add_norm_1"
+    assert animation.frames[2].caption == "x (2nd): made by add_norm_1"
 
 
 class TwoNames(nn.Module):
@@ -337,8 +337,8 @@ def test_a_caption_names_what_the_line_calls_in_the_order_in_which_it_runs(model
     layer, x = model.encoder.layers[0], normal(T, D_MODEL)
     assert captions(animate(layer, x))[1:-1] == [
         "attended: made by self_attention",
-        "x · 2: made by add_norm_1",
-        "x · 3: made by feed_forward, then add_norm_2",
+        "x (2nd): made by add_norm_1",
+        "x (3rd): made by feed_forward, then add_norm_2",
     ]
 
 
