@@ -249,7 +249,13 @@ def test_the_products_show_all_numbers_at_once(variant, batch):
     board = animate(variant, *inputs).storyboards[0]
     check_moments(board.frames, list(moments_of_products(*arrays(*inputs))))
     lit = [{key for key, cells in frame.cells.items() if cells.lit.any()} for frame in board.frames]
-    assert lit == [set(), {"q", "k", "scores"}, {"scores", "weights"}, {"weights", "v", "context"}, {"context", "weights"}]
+    assert lit == [
+        set(),
+        {"q", "k", "scores"},
+        {"scores", "weights"},
+        {"weights", "v", "context"},
+        {"context", "weights"},
+    ]
     assert all(cells.lit.all() or not cells.lit.any() for frame in board.frames for cells in frame.cells.values())
     assert {panel.sheets for panel in board.panels.values()} == {math.prod(batch)}
     lines, first = inspect.getsourcelines(VARIANTS[variant])

@@ -301,8 +301,9 @@ class _FrameMaker:
                 state.shown = None
             self.contents.state(movement.spots[-1].key)
         for leg, event in enumerate(movements[0].events):
-            # A view moves nothing but the gaps between the groups that it makes.
-            frames = min(3, self.frames_a_leg) if event.kind is Kind.VIEW else self.frames_a_leg
+            pairs = [(m.spots[leg], m.spots[leg + 1]) for m in movements if leg + 1 < len(m.spots)]
+            stay = all(a.key == b.key and np.array_equal(a.cells, b.cells) for a, b in pairs)
+            frames = min(3, self.frames_a_leg) if stay else self.frames_a_leg  # a gap opens or closes, no more
             for at in range(1, frames + 1):
                 progress = at / frames
                 smooth = progress * progress * (3 - 2 * progress)  # it sets out and arrives slowly
