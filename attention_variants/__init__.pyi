@@ -7,6 +7,7 @@ line: ``from .its.module import name as name``.
 from . import classroom as classroom
 from . import lab as lab
 from . import model as model
+from . import modern as modern
 from . import variants as variants
 from .classroom.check import check as check
 from .classroom.check_layer import check_layer as check_layer
@@ -63,6 +64,15 @@ from .model.date_model import load_date_model as load_date_model
 from .model.date_model import read_date as read_date
 from .model.date_model import train_dates as train_dates
 from .model.two_lookups import two_lookups as two_lookups
+from .modern import KVCache as KVCache
+from .modern import Llama3Scaling as Llama3Scaling
+from .modern import RollingKVCache as RollingKVCache
+from .modern import apply_rotary as apply_rotary
+from .modern import flash_attention as flash_attention
+from .modern import grouped_query_attention as grouped_query_attention
+from .modern import latent_attention as latent_attention
+from .modern import linear_attention as linear_attention
+from .modern import rotary_speeds as rotary_speeds
 from .variants import CAPABILITIES as CAPABILITIES
 from .variants import VARIANTS as VARIANTS
 from .variants import Variant as Variant
