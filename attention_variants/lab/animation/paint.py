@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from attention_variants.lab.plots.axes import colormap
 from attention_variants.lab.plots.colors import (
@@ -52,6 +52,8 @@ _HIGHEST = 500  # pixels
 #: The row that is followed.
 FOLLOWED = COLORS["q"]
 _FIRST_LINE = 12  # pixels: where the code begins, below the upper edge
+#: What is left white to the sides of the tensors where they stand alone, in pixels.
+_MARGIN = 6
 #: The height of the foot in which the caption stands, in pixels.
 CAPTION = 30
 
@@ -244,8 +246,11 @@ class Painter:
         parts = [(0, 0, self.width, height)]
         if self.code:
             rule = self.left - 12
-            lines = (0, _FIRST_LINE - 1, rule - 1, len(self.lines) * LINE)
-            parts = [lines, (rule + 2, 0, self.width - rule - 2, height)]
+            drawn = self.still.crop(((rule + 2) * self.scale, 0, self.still.width, height * self.scale))
+            left, _, right, _ = ImageOps.invert(drawn).getbbox() or (0, 0, drawn.width, 0)
+            left, right = left // self.scale - _MARGIN, right // self.scale + 1 + _MARGIN  # white would make it small
+            left, right = max(rule + 2 + left, rule + 2), min(rule + 2 + right, self.width)
+            parts = [(0, _FIRST_LINE - 1, rule - 1, len(self.lines) * LINE), (left, 0, right - left, height)]
         return [(x * self.scale, y * self.scale, w * self.scale, h * self.scale) for x, y, w, h in parts]
 
     def running(self, frame: Frame) -> tuple[int, int]:
