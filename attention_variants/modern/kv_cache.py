@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .checks import check_append, check_count, check_items
@@ -23,8 +23,8 @@ class KVCache:
     >>> weights.shape, len(cache), cache.bytes  # 3 keys and 3 values of 4 numbers of 4 bytes
     (torch.Size([1, 3]), 3, 96)
 
-    One query needs no mask: every key is before it. Several queries at once need one that is aligned at the end,
-    ``causal_mask(T_q, len(cache), align="bottom-right")``: the last query stands at the last key.
+    One query needs no mask: every key is before it. Several queries at once need one that is aligned at the end, where
+    the last query stands at the last key: `mask`, which is ``causal_mask(T_q, T_k, align="bottom-right")``.
     Shazeer (2019), "Fast Transformer Decoding: One Write-Head is All You Need", section 2.4, arXiv:1911.02150, counts
     what is saved, and what is not.
 
@@ -85,6 +85,24 @@ class KVCache:
         room_v[..., start:end, :] = v.detach()
         self.k, self.v = room_k[..., :end, :], room_v[..., :end, :]
         return self.k, self.v
+
+    def mask(self, T_new: int) -> Bool[Tensor, "T_new T"]:
+        """Which keys, kept and new, each of several new queries may look at; asked for before `append`.
+
+        Parameters
+        ----------
+        T_new : int
+            How many positions the next `append` will bring.
+
+        Returns
+        -------
+        mask : boolean Tensor of shape (T_new, T)
+            True = may attend.
+        """
+        T = len(self) + T_new
+        device = None if self.k is None else self.k.device
+        positions = torch.arange(T, device=device)
+        return positions[len(self) :, None] >= positions  # (T_new, 1) >= (T) -> (T_new, T)
 
     def trim(self, length: int) -> None:
         """Forget all but the first positions, as if the others had never come.

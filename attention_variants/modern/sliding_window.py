@@ -78,7 +78,7 @@ class RollingKVCache:
             If they do not fit what is kept.
         """
         check_append(self, k, v)
-        T_new = k.shape[-2]
+        T_new, self.positions = k.shape[-2], self.positions.to(k.device)
         k = k if self.k is None else torch.cat([self.k, k], dim=-2)  # (..., T, d_k)
         v = v if self.v is None else torch.cat([self.v, v], dim=-2)
         positions = self._positions_with(T_new)
@@ -106,7 +106,8 @@ class RollingKVCache:
         return (keys <= queries) & ((queries - keys <= self.window) | (keys < self.sinks))
 
     def _positions_with(self, T_new: int) -> Int[Tensor, " T"]:
-        return torch.cat([self.positions, torch.arange(self.seen, self.seen + T_new)])
+        device = self.positions.device
+        return torch.cat([self.positions, torch.arange(self.seen, self.seen + T_new, device=device)])
 
     @property
     def bytes(self) -> int:
