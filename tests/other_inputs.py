@@ -29,11 +29,10 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
     },
     "04_masked": {"row": [0, 7, 5]},
     "05_multihead_loop": {"head": [0, 11, 5], "word": ["[CLS]", "because", "."]},
-    "06_multihead": {"sentence": ["Dog bites", "Anna lost her keys", 3], "head": [0, 11, 5]},
     "07_fused": {
         "block_size": [1, 16, 5],
-        "word": ["the", "because", "nobody"],
-        "head": [0, 11, 5],
+        "word": ["the", "it", "nobody"],
+        "head": [0, 1, 5],
     },
     "08_transformer": {
         "text": ["1/2/98", "Wednesday, 30 September 2015", "2015-09-30"],
@@ -42,6 +41,12 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
     },
     "09_date_model": {"text": ["1/2/98", "Wednesday, 30 September 2015", "2015-09-30"]},
     "10_side_by_side": {
+        "sizes": [[1], [1, 7, 64, 512, 4096, 100_000, 1_000_000], [3_000]],
+        "one": [7, 5, 4],
+        "other": [7, 4, 5],
+        "lengths": [[8], [100, 300, 700, 1500, 2048], [31, 62]],
+        "width": [64, 4096, 100],
+        "lengths_of_texts": [[1], [128, 1_000_000], [31, 62]],
         "sentences": [["Dog bites"], ["cat", "Dog bites", "Man bites", "money"], ["money", "picnic"]],
     },
     "11_real_model": {
@@ -53,5 +58,6 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
         "word": ["rain", "they", "er"],
         "other_word": ["fell", "crew", "hund"],
         "variant": [6, 5, 4],
+        "yours": [[(0, 0)], [(5, 11), (4, 5), (4, 5)], []],
     },
 }

@@ -884,6 +884,9 @@ def test_the_progress_bar_is_for_terminals(tmp_path, monkeypatch, capsys, termin
 # --------------------------------------------------------------------------------------------------------- a page
 
 
+FIELDS = {"name", "size", "width", "parts", "code", "captioned", "lines", "frames", "seconds", "captions"}
+
+
 def data_of(text):
     """What a page or an output hands to the player."""
     return json.loads(re.search(r"^const data = (.*);$", text, re.MULTILINE)[1])
@@ -914,7 +917,7 @@ def test_a_page_holds_everything_and_asks_for_nothing(tmp_path):
     assert "<title>attention_matmul, step by step</title>" in page
     data = data_of(page)
     pictures = short().pictures(scale)
-    assert set(data) == {"name", "size", "width", "parts", "code", "lines", "frames", "seconds", "captions"}
+    assert set(data) == FIELDS
     assert tuple(data["size"]) == pictures[0].size
     assert data["width"] * scale == pictures[0].width
     assert data["seconds"] == short().seconds
@@ -993,7 +996,7 @@ def test_a_notebook_gets_a_player_a_picture_and_a_line():
 
 def test_the_player_has_the_frames():
     data = data_of(animation(4)._repr_mimebundle_()[0]["text/html"])
-    assert set(data) == {"name", "size", "width", "parts", "code", "lines", "frames", "seconds", "captions"}
+    assert set(data) == FIELDS
     check_alike(drawn_over(data["frames"]), painted(4)[0])
     assert data["width"] == data["size"][0]
 

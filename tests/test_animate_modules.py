@@ -158,7 +158,7 @@ def test_a_name_that_is_assigned_again_has_a_panel_of_its_own(narrow):
     layer, x, memory = narrow.decoder.layers[0], normal(T, D_MODEL), normal(T_MEMORY, D_MODEL, seed=1)
     animation = animate(layer, x, memory)
     assert list(animation.storyboards[0].panels) == [
-        *("x", "memory", "attended", "x · 2", "attended · 2", "x · 3", "x · 4"),
+        *("x", "memory", "attended", "x (2nd)", "attended (2nd)", "x (3rd)", "x (4th)"),
     ]
     first, _ = layer.self_attention(x, is_causal=True)
     after = layer.add_norm_1(x, first)
@@ -167,14 +167,14 @@ def test_a_name_that_is_assigned_again_has_a_panel_of_its_own(narrow):
     expected = {
         "x": x,
         "attended": first,
-        "x · 2": after,
-        "attended · 2": second,
-        "x · 3": between,
-        "x · 4": layer.add_norm_3(between, layer.feed_forward(between)),
+        "x (2nd)": after,
+        "attended (2nd)": second,
+        "x (3rd)": between,
+        "x (4th)": layer.add_norm_3(between, layer.feed_forward(between)),
     }
     for key, tensor in expected.items():
         np.testing.assert_allclose(at_the_end(animation, key)[0], tensor.detach(), atol=1e-5, err_msg=key)
-    assert animation.frames[2].caption == "x · 2: made by add_norm_1"
+    assert animation.frames[2].caption == "x (2nd): made by add_norm_1"
 
 
 class TwoNames(nn.Module):
@@ -337,8 +337,8 @@ def test_a_caption_names_what_the_line_calls_in_the_order_in_which_it_runs(model
     layer, x = model.encoder.layers[0], normal(T, D_MODEL)
     assert captions(animate(layer, x))[1:-1] == [
         "attended: made by self_attention",
-        "x · 2: made by add_norm_1",
-        "x · 3: made by feed_forward, then add_norm_2",
+        "x (2nd): made by add_norm_1",
+        "x (3rd): made by feed_forward, then add_norm_2",
     ]
 
 
@@ -461,6 +461,17 @@ def test_a_function_that_does_not_attend_stands_in_the_order_of_its_lines():
 
 def test_a_function_that_attends_stands_where_it_multiplies():
     assert not animate(6, *(normal(T, D_MODEL) for _ in range(3)), num_heads=H).storyboards[0].in_order
+
+
+def test_a_function_that_attends_has_its_numbers_only_if_asked_for_and_where_they_fit():
+    q, k, v = normal(3, 2), normal(3, 2), normal(3, 2)
+    plain, written = (animate(1, q, k, v, values=values)._painters(1)[0].decimals for values in (False, True))
+    assert set(plain.values()) == {None}
+    assert set(written.values()) == {2}
+    wide = animate(1, normal(3, 32), normal(3, 32), v, values=True)._painters(1)[0].decimals
+    assert wide["q"] is None, "32 columns are too narrow for digits"
+    tiled = animate(av.attention_tiled, q, k, v, block_size=2, values=True)._painters(1)[0].decimals
+    assert tiled["running_max"] is not None, "what is blocked, as a maximum of nothing, is hatched and needs no room"
 
 
 def test_who_does_not_see_it_is_told_what_is_drawn_in_part():

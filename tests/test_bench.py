@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -21,8 +22,8 @@ from attention_variants.lab.bench import compiled, contenders, growth, run
 from attention_variants.lab.bench.adapter import Adapter
 from attention_variants.lab.bench.bounds import bounds
 from attention_variants.lab.bench.compiled import compile_variant, compiled_variants
-from attention_variants.lab.bench.contenders import FLOOR, Contender, Ours, Textbook, all_contenders
-from attention_variants.lab.bench.figures import draw_all
+from attention_variants.lab.bench.contenders import BARE, Contender, Ours, Textbook, all_contenders
+from attention_variants.lab.bench.figures import draw_all, plot_ranking
 from attention_variants.lab.bench.growth import measure_growth, peak_of_process
 from attention_variants.lab.bench.machine import describe_machine, machine_in_words
 from attention_variants.lab.bench.race import check, check_adapter, race
@@ -91,7 +92,7 @@ def test_the_quick_form_times_everybody_else_but_our_loops(quick_run):
 def test_variant_7_takes_the_fused_kernel_and_no_quadratic_memory(quick_run):
     for each in quick_run.races:
         w = each.workload
-        assert each["variant 7"].kernel == each[FLOOR.name].kernel == "flash_attention_for_cpu"
+        assert each["variant 7"].kernel == each[BARE.name].kernel == "flash_attention_for_cpu"
         assert each["variant 6"].kernel == ""
         scores = w.batch * w.heads * w.queries * w.keys * torch.finfo(getattr(torch, w.dtype)).bits // 8
         assert each["variant 6"].memory >= 2 * scores  # the scores, and the weights
@@ -106,7 +107,7 @@ def test_variant_7_takes_the_fused_kernel_and_no_quadratic_memory(quick_run):
 def test_the_kernel_that_ran_is_named(backend, name):
     with sdpa_kernel(backend):
         result = race(Workload(2, 5, 5, 16, 2), [BY_NAME["variant 7"]], rounds=1)
-    assert {each.name: each.kernel for each in result.results} == {FLOOR.name: name, "variant 7": name}
+    assert {each.name: each.kernel for each in result.results} == {BARE.name: name, "variant 7": name}
 
 
 def test_the_quick_form_shows_growth_shares_and_a_machine(quick_run):
@@ -115,7 +116,7 @@ def test_the_quick_form_shows_growth_shares_and_a_machine(quick_run):
     assert not quick_run.compiled
     assert "torch" in quick_run.caption
     text = repr(quick_run)
-    for name in (FLOOR.name, *BY_NAME):
+    for name in (BARE.name, *BY_NAME):
         assert name in text
 
 
@@ -317,14 +318,14 @@ def test_the_fast_path_is_the_fast_path():
             assert seen == {"nn.MHA, fast path": True, "nn.MultiheadAttention": False}, workload.kind
 
 
-def test_the_floor_returns_the_right_output_and_does_only_five_things():
+def test_the_bare_operations_return_the_right_output_and_do_only_five_things():
     problem = Problem.make(of_size(SMALL, mask="causal"))
-    floor = FLOOR.prepare(problem)
+    bare = BARE.prepare(problem)
     with torch.no_grad(), profile(use_kineto=False) as profiler:
-        floor(problem.x, problem.memory)
+        bare(problem.x, problem.memory)
     top = [event.name for event in profiler.function_events if event.cpu_parent is None]
     assert top == ["aten::linear"] * 3 + ["aten::scaled_dot_product_attention", "aten::linear"]
-    assert check(FLOOR, of_size(SMALL, mask="causal"))["output"] <= 1e-5
+    assert check(BARE, of_size(SMALL, mask="causal"))["output"] <= 1e-5
 
 
 # ------------------------------------------------------------------------------------------------ rounds and ratios
@@ -343,21 +344,21 @@ def test_the_rounds_are_interleaved():
             return super().forward(x, memory)
 
     race(of_size(SMALL), [Contender(name, partial(Noted, name=name)) for name in "ABC"], rounds=3)
-    # The floor stands before A, and the start moves on by one each round.
+    # The bare operations stand before A, and the start moves on by one each round.
     assert order[-9:] == list("ABCABCBCA")
 
 
 def made_up(workload, **seconds):
     results = [
         Result(name.replace("_", " "), "1.0", {"output": 1e-7}, 1e-5, seconds=list(times))
-        for name, times in {"the_floor": [1.0, 1.0, 1.0], **seconds}.items()
+        for name, times in {"bare_operations": [1.0, 1.0, 1.0], **seconds}.items()
     ]
     return Race(workload, results)
 
 
 def test_ratios_are_taken_round_by_round():
     """The machine halves its speed after the first round: who is twice as slow stays twice as slow."""
-    each = made_up(of_size(SMALL), the_floor=[1.0, 2.0, 2.0, 2.0, 4.0], variant_7=[2.0, 4.0, 4.0, 5.0, 8.0])
+    each = made_up(of_size(SMALL), bare_operations=[1.0, 2.0, 2.0, 2.0, 4.0], variant_7=[2.0, 4.0, 4.0, 5.0, 8.0])
     ratio = each.ratio("variant 7")
     assert (ratio.low, ratio.median, ratio.high) == (2.0, 2.0, 2.0)
     ratio = made_up(of_size(SMALL), variant_7=[1.0, 2.0, 3.0]).ratio("variant 7")
@@ -402,11 +403,11 @@ def verdicts(*races, **settings):
     return {(bound.what, bound.where): bound.met for bound in bounds(Bench({}, races=list(races), **settings))}
 
 
-def test_the_floor_bound_counts_each_workload():
+def test_the_bound_beside_the_bare_operations_counts_each_workload():
     base = of_size(SIZES[0])
     kept = made_up(base, variant_7=[1.07, 1.08, 1.09])
     missed = made_up(replace(base, mask="causal"), variant_7=[1.08, 1.09, 1.10])
-    assert verdicts(kept, missed) == {("7 / floor", "8 × 256"): True, ("7 / floor", "8 × 256 causal"): False}
+    assert verdicts(kept, missed) == {("7 / bare", "8 × 256"): True, ("7 / bare", "8 × 256 causal"): False}
 
 
 def test_the_bound_beside_the_others_names_the_best_of_them():
@@ -641,6 +642,19 @@ def test_the_race_figure_draws_the_medians():
     assert machine_in_words(describe_machine()) in figure.texts[-1].get_text()
 
 
+def test_the_ranking_puts_the_fastest_on_top_and_says_who_ran_a_kernel():
+    each = made_up(of_size(SIZES[0]), textbook_class=[2.0, 2.2, 2.4], variant_7=[1.0, 1.2, 1.3])
+    each["variant 7"].kernel = "flash_attention_for_cpu"
+    figure = plot_ranking(Bench(describe_machine(), races=[each]), {"a title": each})
+    (ax,) = figure.axes
+    assert ax.get_title() == "a title"
+    assert ax.yaxis_inverted()
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["variant 7", "textbook class"]
+    marks = [(line.get_marker(), float(line.get_xdata()[0])) for line in ax.lines if line.get_marker() in ("o", "s")]
+    assert marks == [("o", 1.2), ("s", 2.2)]
+    plt.close(figure)
+
+
 def test_the_growth_figure_draws_the_curves():
     figure = draw_all(Bench(describe_machine(), growth=made_up_growth()))["growth"]
     time_ax, memory_ax = figure.axes
@@ -651,10 +665,12 @@ def test_the_growth_figure_draws_the_curves():
     assert {text.get_text() for text in memory_ax.texts} >= {"7:  $T^{1.0}$", "1 to 6:  $T^{2.0}$", "2 GiB"}
 
 
-def test_the_shares_figure_draws_the_milliseconds():
+def test_the_shares_figure_draws_percents():
     shares = {6: dict.fromkeys(PARTS, 0.001), 7: {**dict.fromkeys(PARTS, 0.0), "fused kernel": 0.004}}
     (ax,) = draw_all(Bench(describe_machine(), shares=shares, shares_of="x"))["shares"].axes
-    assert sum(bar.get_width() for bar in ax.patches) == pytest.approx(len(PARTS) + 4)
+    widths = [bar.get_width() for bar in ax.patches]
+    assert widths[: len(PARTS)] == pytest.approx([100 / len(PARTS)] * len(PARTS))
+    assert widths[len(PARTS) :] == [100.0 if part == "fused kernel" else 0.0 for part in PARTS]
 
 
 # ------------------------------------------------------------------------------------------------ the stored run
@@ -678,7 +694,7 @@ def test_the_readme_tells_what_the_stored_run_measured():
     assert stored.caption in readme
     found: dict[str, list[float]] = {}
     for bound in bounds(stored):
-        key = "7 / best" if bound.what.startswith("7 / ") and bound.what != "7 / floor" else bound.what
+        key = "7 / best" if bound.what.startswith("7 / ") and bound.what != "7 / bare" else bound.what
         if bound.measured != "works":
             found.setdefault(key, []).append(float(bound.measured.split(" ±")[0].replace(",", "")))
     rows = [line for line in readme.splitlines() if line.startswith("| ")]
@@ -688,7 +704,7 @@ def test_the_readme_tells_what_the_stored_run_measured():
         return only
 
     for words, what in (
-        ("the floor, forward", "7 / floor"),
+        ("the bare operations, forward", "7 / bare"),
         ("the best of the others", "7 / best"),
         ("variant 1", "5 / 6"),
     ):

@@ -62,6 +62,8 @@ def test_the_figure_draws_each_head(reading):
         assert ax.images[0].get_clim() == (0, 1)
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list("12⏎")
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == list("a␣b␣c")
+    assert [ax.get_xlabel() for ax in figure.axes[:H]] == ["the question"] * H
+    assert figure.axes[0].get_ylabel() == "what it is about to write"
     plt.close(figure)
 
 

@@ -336,9 +336,16 @@ def test_the_picture_shows_all_heads_of_all_layers(folders, kind):
     figure = reading.plot()
     ax = figure.axes[0]
     image, T = ax.images[0], len(reading.tokens)
+    array, each = np.asarray(image.get_array()), T + 2
+    assert array.shape == (L * each - 2, H * each - 2)
+    between = np.ones(array.shape, dtype=bool)
+    for top in range(0, array.shape[0], each):
+        for left in range(0, array.shape[1], each):
+            between[top : top + T, left : left + T] = False
+    assert not array[between].any(), "white between the maps"
     for layer in range(L):
         for head in range(H):
-            block = np.asarray(image.get_array())[layer * T : (layer + 1) * T, head * T : (head + 1) * T]
+            block = array[layer * each : layer * each + T, head * each : head * each + T]
             np.testing.assert_array_equal(block, reading.weights[layer, head].numpy())
     assert image.get_clim() == (0, 1)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1"]

@@ -27,6 +27,11 @@ def test_equal_functions(qkv):
     assert "e-0" not in repr(same).split("at most 1e-05")[1]  # rounding differs from machine to machine
 
 
+def test_a_single_input_is_no_query(qkv):
+    same = same_answer({"sine": torch.sin, "cosine": lambda x: torch.cos(x - torch.pi / 2)}, qkv[0])
+    assert same.errors["cosine"].keys() == {"context", "gradient of x"}
+
+
 def test_a_different_function(qkv):
     same = same_answer({"v1": VARIANTS[1], "wrong": MISCONCEPTIONS["softmax_over_queries"].function}, *qkv)
     assert not same

@@ -112,10 +112,10 @@ def bench(
     That is torch.nn, transformers, x-transformers, labml-nn and
     llms-from-scratch, all with the same weights, and each first held against a
     float64 reference. Times are medians of interleaved rounds (A B C A B C ...),
-    as multiples of the floor: four matrix products and the bare kernel. Then
-    how time and memory grow with T, and where the time goes. Written are
-    bench.json and each figure as .png and .svg. Leave the machine alone while
-    it runs.
+    as multiples of the time of the bare operations: four matrix products and
+    the fused kernel, with nothing around them. Then how time and memory grow
+    with T, and where the time goes. Written are bench.json and each figure as
+    .png and .svg. Leave the machine alone while it runs.
 
     Exit status: 0 if all are equal to the reference, 1 if not, 2 for a wrong
     argument.

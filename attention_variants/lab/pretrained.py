@@ -143,28 +143,36 @@ class Reading:
         Returns
         -------
         figure : matplotlib.figure.Figure
-            Its first axes show one picture of shape (num_layers * T, num_heads * T), from white, 0, to blue, 1. In
-            each small map, rows are queries and columns are keys, both from the first token to the last.
+            Its first axes show one picture of all maps, from white, 0, to blue, 1, each in a frame, with white between
+            them: the map of a head begins at row layer * (T + gap) and column head * (T + gap), where gap is T // 6,
+            at least 2. In each, rows are queries and columns are keys, both from the first token to the last.
         """
         import matplotlib.pyplot as plt
-        from matplotlib.collections import LineCollection
+        from matplotlib.collections import PatchCollection
+        from matplotlib.patches import Rectangle
 
         from .plots.axes import draw_map, legend_below, legend_handles, style_colorbar
         from .plots.colors import FRAME
 
         L, H, T, _ = self.weights.shape
-        # side by side: (L, H, T, T) -> (L, T, H, T) -> (L * T, H * T)
-        array = self.weights.transpose(1, 2).reshape(L * T, H * T).cpu().numpy()
-        blocked = (~causal_mask(T) if self.is_causal else torch.zeros(T, T, dtype=torch.bool)).repeat(L, H).numpy()
+        gap = max(2, T // 6)
+        each = T + gap
+        # side by side, a gap after each: (L, H, T, T) -> (L, H, each, each) -> (L * each, H * each)
+        spaced = torch.nn.functional.pad(self.weights, (0, gap, 0, gap)).transpose(1, 2).reshape(L * each, H * each)
+        array = spaced[:-gap, :-gap].cpu().numpy()
+        one_blocked = ~causal_mask(T) if self.is_causal else torch.zeros(T, T, dtype=torch.bool)
+        blocked = torch.nn.functional.pad(one_blocked, (0, gap, 0, gap)).repeat(L, H)[:-gap, :-gap].numpy()
 
         width = 10.0 if H >= 6 else 4.0 + H
         figure, ax = plt.subplots(figsize=(width, (width - 1.6) * L / H + 0.7), layout="constrained")
         image = draw_map(ax, array, "weights", blocked)
-        across = [((-0.5, T * i - 0.5), (H * T - 0.5, T * i - 0.5)) for i in range(1, L)]
-        down = [((T * j - 0.5, -0.5), (T * j - 0.5, L * T - 0.5)) for j in range(1, H)]
-        ax.add_collection(LineCollection([*across, *down], colors=FRAME, linewidths=0.8), autolim=False)
-        ax.set_xticks([T * (h + 0.5) - 0.5 for h in range(H)], labels=[str(h) for h in range(H)])
-        ax.set_yticks([T * (layer + 0.5) - 0.5 for layer in range(L)], labels=[str(layer) for layer in range(L)])
+        frames = [Rectangle((each * j - 0.5, each * i - 0.5), T, T) for i in range(L) for j in range(H)]
+        ax.add_collection(
+            PatchCollection(frames, facecolor="none", edgecolor=FRAME, linewidth=0.8, clip_on=False), autolim=False
+        )
+        ax.spines[:].set_visible(False)
+        ax.set_xticks([each * h + T / 2 - 0.5 for h in range(H)], labels=[str(h) for h in range(H)])
+        ax.set_yticks([each * layer + T / 2 - 0.5 for layer in range(L)], labels=[str(layer) for layer in range(L)])
         ax.set(xlabel="head", ylabel="layer")
         ax.xaxis.set_label_position("top")
         ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, labelsize=9)

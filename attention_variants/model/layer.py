@@ -140,18 +140,25 @@ class MultiHeadAttention(nn.Module):
             If something is not a floating-point tensor of the layer's dtype, or shapes do not fit; if the mask
             is a float mask, holds other integers than 0 and 1, does not broadcast or is ambiguous.
         """
-        if key is None and value is not None:
-            raise ValueError("MultiHeadAttention: value came without key; pass both, or neither for self-attention.")
+        mask = self._checked(query, key, value, mask)
         key = query if key is None else key
         value = key if value is None else value
-        self._check(query, key, value)
-        mask = _boolean(mask)
         if cache is not None:
             return self._forward_with(cache, query, key, value, mask, need_weights=need_weights, is_causal=is_causal)
-
         q, k, v = self.w_q(query), self.w_k(key), self.w_v(value)  # (..., T, d_model) -> (..., T, d_model)
+        context, weights = self._attend(q, k, v, mask, need_weights=need_weights, is_causal=is_causal)
+        return self.w_o(context), weights
+
+    def extra_repr(self) -> str:
+        """The layer's settings, as ``print(layer)`` shows them."""
+        return f"d_model={self.d_model}, num_heads={self.num_heads}, dropout={self.dropout}, variant={self.variant}"
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, need_weights: bool, is_causal: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Let the variant attend; what it cannot do itself, loops around it do."""
         check_inputs(None, q, k, v, mask, self.num_heads, caller="MultiHeadAttention", names=("query", "key", "value"))
-        context, weights = lift(self.variant)(
+        return lift(self.variant)(
             mapped_with(q, mask),
             k,
             v,
@@ -161,7 +168,6 @@ class MultiHeadAttention(nn.Module):
             need_weights=need_weights,
             is_causal=is_causal,
         )
-        return self.w_o(context), weights
 
     def _forward_with(
         self,
@@ -190,20 +196,17 @@ class MultiHeadAttention(nn.Module):
                     f"MultiHeadAttention: the cache keeps a key of shape {tuple(k.shape)}; got {tuple(key.shape)}. In "
                     f"cross-attention what is looked at is projected once: for another one begin with a new cache."
                 )
-        check_inputs(None, q, k, v, mask, self.num_heads, caller="MultiHeadAttention", names=("query", "key", "value"))
-        context, weights = lift(self.variant)(
-            q, k, v, mask, self.num_heads, dropout_p=self.dropout if self.training else 0.0, need_weights=need_weights
-        )
+        context, weights = self._attend(q, k, v, mask, need_weights=need_weights, is_causal=False)
         return self.w_o(context), weights
 
-    def extra_repr(self) -> str:
-        """The layer's settings, as ``print(layer)`` shows them."""
-        return f"d_model={self.d_model}, num_heads={self.num_heads}, dropout={self.dropout}, variant={self.variant}"
-
-    def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
-        """What only the layer knows: the widths that the projections take, and their dtype."""
-        inputs = {"query": (query, self.w_q), "key": (key, self.w_k), "value": (value, self.w_v)}
-        for name, (x, projection) in inputs.items():
+    def _checked(self, query: Tensor, key: Tensor | None, value: Tensor | None, mask: Tensor | None) -> Tensor | None:
+        """Check what only the layer knows, the widths and the dtype that its projections take; a boolean mask."""
+        if key is None and value is not None:
+            raise ValueError("MultiHeadAttention: value came without key; pass both, or neither for self-attention.")
+        given = [query, *(x for x in (key, value) if x is not None)]
+        given += given[-1:] * (3 - len(given))  # what was left out is the one before it
+        projections = (self.w_q, self.w_k, self.w_v)
+        for name, x, projection in zip(("query", "key", "value"), given, projections, strict=True):
             if not isinstance(x, Tensor):
                 raise TypeError(f"MultiHeadAttention: {name} must be a torch.Tensor; got {type(x).__name__}.")
             width = projection.in_features
@@ -227,6 +230,7 @@ class MultiHeadAttention(nn.Module):
                 raise ValueError(
                     f"MultiHeadAttention: {name} must be on the device of the layer, {weight.device}; got {x.device}."
                 )
+        return _boolean(mask)
 
     @classmethod
     def from_torch(cls, module: nn.MultiheadAttention, *, variant: int = 7) -> MultiHeadAttention:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from in_browser import ROOT, listen, needs_browser
+from matplotlib.figure import Figure
 from PIL import Image
 
 import attention_variants as av
@@ -57,6 +58,13 @@ FAINT = """() => {
     return [one.textContent.trim().slice(0, 30), (bright + 0.05) / (dark + 0.05)];
   });
   return { number: found.length, faint: found.filter(([, contrast]) => contrast < 4.5) };
+}"""
+
+# How many lines the text of an element takes.
+LINES_OF_TEXT = """(one) => {
+  const range = document.createRange();
+  range.selectNodeContents(one);
+  return new Set([...range.getClientRects()].map((line) => line.top)).size;
 }"""
 
 pytestmark = needs_browser
@@ -152,6 +160,32 @@ def test_running_line_tensors_and_controls_are_in_sight_together(output, player,
         for name in ("q", "scores", "weights", "context"):  # the spots before their names, at the least
             assert near(picture, COLORS[name])[~running].sum() >= 9, name
     assert player.evaluate("(one) => [one, one.querySelector('.picture')].every((e) => e.scrollWidth <= e.clientWidth)")
+
+
+def test_on_a_phone_the_controls_stay_where_they_are_while_it_plays(output):
+    """Captions have one line or two; a finger on "play" must not find the slider there."""
+    words = ["somebody", "something"]
+    thing = av.animate(1, *torch.randn(3, 2, 3), query_tokens=words, key_tokens=words)
+    page = output(thing._repr_mimebundle_()[0]["text/html"], PHONE)
+    player = page.locator(".av-player:not([aria-busy])")
+    player.wait_for()
+    slider = player.get_by_label("frame")
+    tops, lines = set(), set()
+    for frame in range(len(thing)):
+        slider.fill(str(frame))
+        tops.add(player.locator(".controls").bounding_box()["y"])
+        lines.add(player.locator(".caption").evaluate(LINES_OF_TEXT))
+    assert len(lines) > 1, "else nothing is tried here"
+    assert len(tops) == 1
+
+
+@pytest.mark.parametrize("of_a_figure", [False, True])
+def test_on_a_wide_page_a_caption_is_below_the_picture_if_it_is_not_in_it(output, of_a_figure):
+    film = av.animate_figure(Figure((8, 3)), lambda step: None, range(2), ["before", "after"], title="a film")
+    html = film._repr_mimebundle_()[0]["text/html"] if of_a_figure else html_of("player")
+    player = output(html, LAPTOP).locator(".av-player:not([aria-busy])")
+    player.wait_for()
+    assert player.locator(".caption").is_visible() == of_a_figure
 
 
 @pytest.mark.parametrize("place", [SMALL, LAPTOP])

@@ -41,6 +41,7 @@ def animate(
     key_tokens: Sequence[str] | None = None,
     by_token: bool = False,
     follow: int | None = None,
+    values: bool = False,
     max_frames: int = MOST_FRAMES,
     **kwargs: Any,
 ) -> Animation:
@@ -72,6 +73,9 @@ def animate(
         coloured by its size: to see where each number goes.
     follow : int, optional
         A row to mark in every tensor that has as many rows as the first argument: one position on its way.
+    values : bool, default False
+        Whether to write the numbers into the cells of a function that attends; a tensor whose cells are too small
+        for them goes without. Other functions and modules always have theirs.
     max_frames : int, default 120
         The most frames. Of longer loops, the first turn is shown step by step; then a frame stands for several steps
         and says so.
@@ -117,6 +121,7 @@ def animate(
             "tokens": words,
             "by_token": by_token,
             "follow": follow,
+            "values": values,
             "scale": scale,
             "code": beside is None,
         }

@@ -29,6 +29,12 @@ SECONDS = {
 }
 
 
+def assigned_again(name: str, number: int) -> str:
+    """Call what a module assigns to a name for the second time "x (2nd)"; the first is called by its name."""
+    ending = {2: "nd", 3: "rd"}.get(number, "th")
+    return name if number == 1 else f"{name} ({number}{ending})"
+
+
 @dataclass(frozen=True)
 class Panel:
     """A place in the pictures for one tensor, drawn as sheets of rows and columns.
@@ -87,7 +93,7 @@ class Panel:
     @property
     def title(self) -> str:
         """Its name; of a name that a module assigns again, with the number of the assignment."""
-        return self.name if self.number == 1 else f"{self.name} · {self.number}"
+        return assigned_again(self.name, self.number)
 
     @property
     def size(self) -> str:

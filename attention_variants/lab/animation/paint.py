@@ -77,6 +77,8 @@ class Painter:
         Whether numbers are coloured by the row in which they came in, rather than by their size.
     follow : int, optional
         Which row to mark in every tensor that has as many rows as what came in first.
+    values : bool, default False
+        Whether to write the numbers into the cells where they fit, of a board whose tensors do not stand in order too.
     scale : int, default 1
         Pixels for each pixel: 2 for screens that have twice as many.
     """
@@ -91,9 +93,10 @@ class Painter:
         tokens: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None),
         by_token: bool = False,
         follow: int | None = None,
+        values: bool = False,
         scale: int = 1,
     ) -> None:
-        self.follow = follow
+        self.follow, self.values = follow, values
         self.board, self.scale, self.tokens, self.by_token = board, scale, tokens, by_token
         self.code = code and bool(board.lines)
         self.title = title or board.name
@@ -342,10 +345,10 @@ class Painter:
 
     def _decimals(self, panel: Panel) -> int | None:
         """How many decimals there is room for in the cells of a panel, for all it ever holds; None for none."""
-        if not (panel.whole_numbers or self.board.in_order) or self.by_token:
+        if not (panel.whole_numbers or self.board.in_order or self.values) or self.by_token:
             return None
         cells = [frame.cells[panel.key] for frame in self.board.frames if panel.key in frame.cells]
-        numbers = np.concatenate([np.zeros(1), *(one.value[one.there] for one in cells)])
+        numbers = np.concatenate([np.zeros(1), *(one.value[one.there & ~one.blocked] for one in cells)])
         finite = numbers[np.isfinite(numbers)]
         x, y, right, bottom = self.boxes[panel.key][0].cell(0, 0)
         for decimals in (0,) if panel.whole_numbers else (2, 1):
@@ -516,4 +519,5 @@ def _wrap(text: str) -> list[str]:
 def _cut(text: str, room: float) -> str:
     """Cut a line of code to so many pixels."""
     letters = int(room / length("Mono", _CODE, "m"))
+    text = text if len(text) <= letters else text.replace("   ", " ")  # a wide gap is what can be spared first
     return text if len(text) <= letters else text[: letters - 1] + "…"

@@ -13,7 +13,7 @@ import torch
 
 from attention_variants.lab.code.trace import Assignment
 
-from .frames import Panel
+from .frames import Panel, assigned_again
 from .source_lines import RunningCode
 
 #: The most rows or columns of a panel, and the most sheets of one.
@@ -136,7 +136,7 @@ class Panels:
         before = [panel for panel in self.by_key.values() if panel.name == step.name]
         again = any(panel.shape == shape for panel in before)
         number = 1 + sum(panel.shape == shape for panel in before)
-        key = f"{step.name} · {number}" if again else f"{step.name} {shape}" if before else step.name
+        key = assigned_again(step.name, number) if again else f"{step.name} {shape}" if before else step.name
         sheets, rows, columns = math.prod(shape[:-2]), shape[-2] if len(shape) > 1 else 1, shape[-1]
         operand = next((operand for operand in self.code.operands if operand.name == step.name), None)
         tall = rows if operand is None else 0  # of what a module holds, a part is drawn

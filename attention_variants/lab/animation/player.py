@@ -164,7 +164,7 @@ class Film:
         """How the player may lay it out: its parts, and which of them is code."""
         cuts = [round(share * size[0]) for share in self._columns]
         parts = [(left, 0, right - left, size[1]) for left, right in itertools.pairwise(cuts)]
-        return {"parts": parts, "code": 0, "lines": [(0, 0)] * len(self), "width": size[0] // scale}
+        return {"parts": parts, "code": 0, "captioned": False, "lines": [(0, 0)] * len(self), "width": size[0] // scale}
 
     def _element(self, pictures: Sequence[Image.Image], scale: int) -> str:
         """The player as HTML; until it runs, its last frame."""
@@ -248,6 +248,7 @@ class Animation(Film):
         return {
             "parts": _parts(painters),
             "code": LINE * scale * painters[0].code,
+            "captioned": True,
             "lines": [painters[0].running(both[0]) for both in self._together()],
             "width": size[0] // scale,
         }

@@ -1,7 +1,7 @@
 """What the project guarantees of its speed and memory, beside what a run measured.
 
 The guarantees speak of certain variants by their numbers, as the README does: 7 is what one would use, 6 what one would
-write, and 5 and 1 what these are worth.
+write, and 5 and 1 show what the steps to these bring.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .contenders import FAST_PATH, OTHERS, TEXTBOOK, TORCH, ours
-from .result import FLOOR_NAME, Bench, Race, Ratio, name_of
+from .result import BARE_NAME, Bench, Race, Ratio, name_of
 from .workloads import SIZES, Workload
 
 
@@ -53,20 +53,20 @@ def bounds(bench: Bench) -> list[Bound]:
 
 def _of_races(races: list[Race]) -> Iterator[Bound]:
     plain = [race for race in races if _is_plain(race.workload) and _is_guaranteed(race.workload)]
-    for of_race in (_beside_the_floor, _beside_the_best, _with_weights, _heads_at_once):
+    for of_race in (_beside_the_bare, _beside_the_best, _with_weights, _heads_at_once):
         for race in plain:
             yield from of_race(race)
 
 
-def _beside_the_floor(race: Race) -> Iterator[Bound]:
+def _beside_the_bare(race: Race) -> Iterator[Bound]:
     w = race.workload
     if not w.weights and not w.backward and race.was_timed(name_of(7)):
-        yield _at_most("7 / floor", w, race.ratio(name_of(7)), 1.08)
+        yield _at_most("7 / bare", w, race.ratio(name_of(7)), 1.08)
 
 
 def _beside_the_best(race: Race) -> Iterator[Bound]:
     w, our_names = race.workload, {contender.name for contender in ours()}
-    others = [result for result in race.timed if result.name not in (FLOOR_NAME, *our_names)]
+    others = [result for result in race.timed if result.name not in (BARE_NAME, *our_names)]
     if w.weights or not w.backward or not others or not race.was_timed(name_of(7)):
         return
     best = min(others, key=lambda result: result.median)

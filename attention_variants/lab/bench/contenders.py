@@ -25,9 +25,9 @@ from attention_variants.model.lift import lift
 from attention_variants.variants import VARIANTS, describe_variant, takes
 
 from .adapter import Adapter
-from .floor import Floor
+from .bare import BareOperations
 from .reasons import Reason, Why
-from .result import FLOOR_NAME, name_of
+from .result import BARE_NAME, name_of
 from .workloads import Problem, Workload
 
 #: How to install what the extra ``bench`` cannot bring; see scripts/without_dependencies/.
@@ -350,7 +350,7 @@ class Contender:
             most //= FEWER_IN_BFLOAT16
         if self.stores_scores and not workload.weights and scores > most:
             return Reason(Why.STORES_EVERY_SCORE)
-        if workload.compiled and self.name not in (FLOOR.name, *COMPILED):
+        if workload.compiled and self.name not in (BARE.name, *COMPILED):
             return Reason(Why.NOT_COMPILED)
         return _reason(self.too_slow(workload))
 
@@ -418,7 +418,7 @@ def _of_transformers(name: str, adapter: Callable[..., Adapter], implementation:
 
 
 #: With what everybody is compared.
-FLOOR = Contender(FLOOR_NAME, Floor, gives_weights=True)  # it gives none, and is what all are measured by
+BARE = Contender(BARE_NAME, BareOperations, gives_weights=True)  # it gives none, and is what all are measured by
 
 #: What a reader would pick instead of ours.
 OTHERS: tuple[Contender, ...] = (
@@ -462,7 +462,7 @@ def ours() -> tuple[Contender, ...]:
 
 
 def all_contenders() -> tuple[Contender, ...]:
-    """Everybody but the floor: ours first, then the others.
+    """Everybody but the bare operations: ours first, then the others.
 
     Returns
     -------

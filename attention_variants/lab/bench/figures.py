@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -53,7 +54,7 @@ def draw_all(bench: Bench) -> dict[str, Figure]:
 
 
 def plot_race(bench: Bench) -> Figure:
-    """Draw how long everybody takes, as a multiple of the floor: a panel for each size, and one with weights.
+    """Draw how long everybody takes, as a multiple of the bare operations: a panel for each size, and one with weights.
 
     Parameters
     ----------
@@ -97,9 +98,56 @@ def plot_race(bench: Bench) -> Figure:
     ]
     fig.legend(handles=handles, loc="upper left", fontsize=8, frameon=False)
     fig.supxlabel(
-        "time, as a multiple of the floor's (four matrix products and the bare kernel)", fontsize=9, color=INK
+        "time, as a multiple of that of the bare operations (four matrix products, fused kernel)", fontsize=9, color=INK
     )
     return _finish(fig, bench)
+
+
+def plot_ranking(bench: Bench, races: Mapping[str, Race]) -> Figure:
+    """Draw who was timed in some races, the fastest on top, and who of them ran a fused kernel.
+
+    Parameters
+    ----------
+    bench : Bench
+        For the machine at the foot.
+    races : dict of str to Race
+        The title of a panel -> the race that it shows.
+
+    Returns
+    -------
+    figure : Figure
+        A mark is the median of the rounds' ratios to the bare operations, its line the quartiles.
+    """
+    most = max(len(race.timed) for race in races.values()) - 1
+    fig, axes = plt.subplots(1, len(races), figsize=(4.8 * len(races), 0.3 * most + 1.5), squeeze=False)
+    fused_color, other_color = PART_COLORS["fused kernel"], PART_COLORS["scores"]
+    kinds: dict[bool, dict[str, Any]] = {
+        True: {"marker": "o", "color": fused_color, "label": "runs a fused kernel"},
+        False: {"marker": "s", "color": other_color, "label": "runs none: stores every weight"},
+    }
+    for ax, (title, race) in zip(axes[0], races.items(), strict=True):
+        contenders = [contender for contender in all_contenders() if race.was_timed(contender.name)]
+        contenders.sort(key=lambda contender: race.ratio(contender.name).median)
+        for row, contender in enumerate(contenders):
+            ratio, kind = race.ratio(contender.name), kinds[bool(race[contender.name].kernel)]
+            ax.plot([ratio.low, ratio.high], [row, row], color=kind["color"], linewidth=1.6)
+            ax.plot(ratio.median, row, kind["marker"], color=kind["color"], ms=6)
+        ax.set_yticks(range(len(contenders)), [contender.name for contender in contenders])
+        for label, contender in zip(ax.get_yticklabels(), contenders, strict=True):
+            label.set_fontweight("bold" if contender.is_ours else "normal")
+        ax.invert_yaxis()
+        ax.axvline(1.0, color=INK, linewidth=0.8)
+        ax.set_xlim(left=min(0.8, ax.get_xlim()[0]))
+        ax.xaxis.set_major_locator(plt.MultipleLocator(1.0))
+        ax.grid(axis="x", color=AXIS_GRID, linewidth=0.8)
+        ax.set_axisbelow(True)
+        ax.set_title(title, fontsize=10, color=INK)
+        ax.set_xlabel("time / time of the bare operations", fontsize=9, color=INK)
+        _quiet(ax)
+    handles = [plt.Line2D([], [], linestyle="", **kind) for kind in kinds.values()]
+    _finish(fig, bench)
+    fig.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, fontsize=9, frameon=False)
+    return fig
 
 
 def plot_growth(bench: Bench) -> Figure:
@@ -138,7 +186,7 @@ def plot_growth(bench: Bench) -> Figure:
 
 
 def plot_shares(bench: Bench) -> Figure:
-    """Draw where the time of a call goes, a bar for each variant, as long as the call.
+    """Draw where the time of a call goes, a bar of 100 % for each variant.
 
     Parameters
     ----------
@@ -148,15 +196,16 @@ def plot_shares(bench: Bench) -> Figure:
     Returns
     -------
     figure : Figure
+        The profiler takes time of its own, so the bars do not say which variant is faster.
     """
-    fig, ax = plt.subplots(figsize=(10, 2.9))
+    fig, ax = plt.subplots(figsize=(6.6, 3.3))
     for row, parts in enumerate(bench.shares.values()):
         total, left = sum(parts.values()), 0.0
         for part in PARTS:
-            width = parts[part] * 1e3
+            percent = 100 * parts[part] / total
             ax.barh(
                 row,
-                width,
+                percent,
                 left=left,
                 color=PART_COLORS[part],
                 edgecolor=INK,
@@ -165,17 +214,16 @@ def plot_shares(bench: Bench) -> Figure:
                 height=0.66,
                 label=part if row == 0 else None,
             )
-            if width / 1e3 > 0.06 * max(sum(p.values()) for p in bench.shares.values()):
-                text = ax.text(
-                    left + width / 2, row, f"{width / 1e3 / total:.0%}", ha="center", va="center", fontsize=9
-                )
+            if percent > 4:
+                text = ax.text(left + percent / 2, row, f"{percent:.0f}%", ha="center", va="center", fontsize=9)
                 text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.2, "alpha": 0.85})
-            left += width
+            left += percent
     ax.set_yticks(range(len(bench.shares)), [name_of(variant) for variant in bench.shares])
     ax.invert_yaxis()
-    ax.set_xlabel("milliseconds of a call", color=INK)
+    ax.set_xlim(0, 100)
+    ax.set_xlabel("share of the time of a call, in %", color=INK)
     ax.set_title(bench.shares_of, fontsize=9, color=INK, loc="left")
-    ax.legend(ncols=len(PARTS), fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(-0.01, -0.24))
+    ax.legend(ncols=4, fontsize=8.5, frameon=False, loc="upper left", bbox_to_anchor=(-0.01, -0.2))
     _quiet(ax)
     return _finish(fig, bench)
 
@@ -214,7 +262,7 @@ def _race_panel(ax: Axes, races: Sequence[Race], contenders: Sequence[Contender]
     ax.set_xlim(left=min(0.85, left))
     ax.xaxis.set_major_locator(plt.MaxNLocator(3, steps=[1, 2, 5, 10]))
     ticks = [tick for tick in ax.get_xticks() if 1.0 < tick <= right and tick - 1.0 >= 0.12 * (right - 0.85)]
-    ax.set_xticks([1.0, *ticks])  # the floor is named
+    ax.set_xticks([1.0, *ticks])  # the bare operations are named
     ax.xaxis.set_major_formatter("{x:g}")
     ax.grid(axis="x", color=AXIS_GRID, linewidth=0.8)
     ax.set_axisbelow(True)

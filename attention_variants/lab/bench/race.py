@@ -17,7 +17,7 @@ from attention_variants.lab.measure.memory import peak_memory
 from attention_variants.lab.measure.reference import TOLERANCES, reference_attention, relative_error
 
 from .adapter import Adapter
-from .contenders import FLOOR, Contender
+from .contenders import BARE, Contender
 from .reasons import Reason, Why
 from .result import Race, Result
 from .workloads import DTYPES, Problem, Workload
@@ -58,11 +58,11 @@ def check(contender: Contender, workload: Workload, *, device: torch.device | st
     found = {"output": output, "grad x": gradients[0], "grad memory": gradients[1]}
     if adapter.time_first:
         found = {name: tensor.transpose(0, 1) for name, tensor in found.items()}
-    if workload.weights and contender is not FLOOR:
+    if workload.weights and contender is not BARE:
         found["weights"] = output.new_zeros(0) if weights is None else weights
-    # In self-attention both inputs are one tensor; and the floor's gradients are those of pieces that do not touch.
+    # In self-attention both inputs are one tensor; and the gradients of the bare operations are of separate pieces.
     left_out = {"grad memory"} if workload.is_self else set()
-    if contender is FLOOR or not contender.has_gradients:
+    if contender is BARE or not contender.has_gradients:
         left_out = {"grad x", "grad memory"}
     return {
         name: relative_error(tensor.detach(), expected[name]) for name, tensor in found.items() if name not in left_out
@@ -149,7 +149,7 @@ def race(
     ----------
     workload : Workload
     contenders : iterable of Contender
-        The floor is added.
+        The bare operations are added.
     budget : float, default 15
         About how many seconds the rounds may take together.
     rounds : int, optional
@@ -172,7 +172,7 @@ def race(
     if rounds is not None and rounds < 1:
         raise ValueError(f"race: rounds must be at least 1; got {rounds}.")
     problem = Problem.make(workload, device=device)
-    results, ready = _all_made_ready(problem, (FLOOR, *contenders), {} if checked is None else checked, device, report)
+    results, ready = _all_made_ready(problem, (BARE, *contenders), {} if checked is None else checked, device, report)
     if rounds is None:
         fewest = FEWEST_WITH_WEIGHTS if workload.weights and not workload.backward else FEWEST
         rounds = min(MOST, max(fewest, int(budget / max(sum(seconds for _, seconds in ready.values()), 1e-9))))
@@ -241,7 +241,7 @@ def _made_ready(
     if result.reason is not None:
         return None
     call, given, compiled_error = _call(contender, problem)
-    if workload.compiled and contender is not FLOOR:
+    if workload.compiled and contender is not BARE:
         result.errors["compiled"] = compiled_error
         if not result.equal:
             result.reason = Reason(Why.NOT_EQUAL_COMPILED)
@@ -296,7 +296,7 @@ def _call(contender: Contender, problem: Problem) -> tuple[Callable[[], Any], li
     x, memory = _inputs(adapter, problem, grad=workload.backward)
     attend: Callable = adapter
     error = 0.0
-    if workload.compiled and contender is not FLOOR:
+    if workload.compiled and contender is not BARE:
         attend = torch.compile(adapter, fullgraph=contender.is_ours, dynamic=False)
         with torch.set_grad_enabled(workload.backward):
             error = relative_error(attend(x, memory)[0].detach(), adapter(x, memory)[0].detach())

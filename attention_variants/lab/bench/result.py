@@ -18,8 +18,8 @@ from .machine import machine_in_words
 from .reasons import Reason
 from .workloads import Workload
 
-#: How the tables call what everybody is compared with, see `contenders.Floor`.
-FLOOR_NAME = "the floor"
+#: How the tables call what everybody is compared with, see `bare.BareOperations`.
+BARE_NAME = "bare operations"
 
 
 def name_of(variant: int) -> str:
@@ -131,7 +131,7 @@ class Race:
     workload : Workload
         What was to be done.
     results : list of Result
-        The floor first.
+        The bare operations first.
     """
 
     workload: Workload
@@ -139,7 +139,7 @@ class Race:
 
     @property
     def timed(self) -> list[Result]:
-        """Those that were timed, the floor first."""
+        """Those that were timed, the bare operations first."""
         return [result for result in self.results if result.seconds]
 
     @property
@@ -157,14 +157,14 @@ class Race:
         """Whether somebody took part and was timed."""
         return any(result.name == name for result in self.timed)
 
-    def ratio(self, name: str, to: str = FLOOR_NAME) -> Ratio:
+    def ratio(self, name: str, to: str = BARE_NAME) -> Ratio:
         """Compare two contenders round by round, so that a machine that slows down slows both.
 
         Parameters
         ----------
         name : str
             Whose time is above the line.
-        to : str, default "the floor"
+        to : str, default "bare operations"
             Whose time is below it.
 
         Returns

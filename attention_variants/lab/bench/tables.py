@@ -11,7 +11,7 @@ from rich.text import Text
 from attention_variants.lab.table import html_table, plain_text, rich_table
 
 from .bounds import Bound, bounds
-from .result import FLOOR_NAME, SEEN_FROM, Bench, Compiled, Growth, Race, Result, name_of
+from .result import BARE_NAME, SEEN_FROM, Bench, Compiled, Growth, Race, Result, name_of
 from .shares import PARTS
 
 #: How many workloads stand in one table, so that it fits a terminal of 80.
@@ -19,9 +19,10 @@ _COLUMNS = 5
 
 #: What the cells of the races say.
 _LEGEND = (
-    "Times are multiples of the floor's, whose row has the milliseconds: four matrix products and the bare kernel. "
-    "error: the largest beside float64, in values and gradients. MiB: peak memory in the first column, beyond inputs "
-    "and weights. -: takes no part. =: equal, not timed (bench.json says why). Fused kernels that ran: {kernels}."
+    "Times are multiples of that of the bare operations, whose row has the milliseconds: four matrix products and the "
+    "fused kernel, nothing around them. error: the largest beside float64, in values and gradients. MiB: peak memory "
+    "in the first column, beyond inputs and weights. -: takes no part. =: equal, not timed (bench.json says why). "
+    "Fused kernels that ran: {kernels}."
 )
 
 #: A table: its title, column heads, rows, how many columns hold words, and a line below.
@@ -39,7 +40,7 @@ def race_tables(races: list[Race]) -> Iterator[_Parts]:
     ------
     table : tuple
         Title, column heads, rows, how many columns hold words, and a line below. A cell is the time as a multiple of
-        the floor's, whose own row has the milliseconds.
+        that of the bare operations, whose own row has the milliseconds.
     """
     groups: dict[tuple, list[Race]] = {}
     for race in races:
@@ -165,7 +166,7 @@ def _cell(race: Race, name: str) -> str:
     result: Result = race[name]
     if not result.seconds:
         return ("=" if result.equal else "DIFFERS") if result.errors else "-"
-    if name == FLOOR_NAME:
+    if name == BARE_NAME:
         return f"{result.median * 1e3:,.0f} ms" if result.median >= 0.01 else f"{result.median * 1e3:.1f} ms"
     return f"{race.ratio(name).median:.2f}"
 

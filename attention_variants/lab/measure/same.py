@@ -67,7 +67,7 @@ def same_answer(functions: Mapping[str, Callable], *inputs: Any, **options: Any)
         others are compared with.
     *inputs, **options
         What each is called with. Gradients are taken with respect to the floating-point tensors in ``inputs``;
-        the first three are called q, k and v.
+        the first three are called q, k and v, and one alone is called x.
 
     Returns
     -------
@@ -102,4 +102,5 @@ def _run(function: Callable, inputs: tuple[Any, ...], options: dict[str, Any]) -
     context, weights = outputs if isinstance(outputs, tuple) else (outputs, None)
     gradients = torch.autograd.grad(context.sin().sum(), leaves)
     parts = {"context": context.detach()} | ({} if weights is None else {"weights": weights.detach()})
-    return parts | {f"gradient of {name}": grad for name, grad in zip("qkv", gradients, strict=False)}
+    names = "x" if len(leaves) == 1 else "qkv"
+    return parts | {f"gradient of {name}": grad for name, grad in zip(names, gradients, strict=False)}

@@ -59,9 +59,15 @@ def plot_reading(reading: DateReading, *, ncols: int = 2) -> Figure:
     Returns
     -------
     figure : matplotlib.figure.Figure
-        As `plot_heads` draws it.
+        As `plot_heads` draws it, with axes that speak of question and answer.
     """
-    return plot_heads(reading.weights, reading.target_tokens, reading.source_tokens, ncols=ncols)
+    figure = plot_heads(reading.weights, reading.target_tokens, reading.source_tokens, ncols=ncols)
+    for ax in figure.axes[: len(reading.weights)]:
+        if ax.get_xlabel():
+            ax.set_xlabel("the question")
+        if ax.get_ylabel():
+            ax.set_ylabel("what it is about to write")
+    return figure
 
 
 def plot_probabilities(reading: DateReading, *, ax: Axes | None = None) -> Figure:

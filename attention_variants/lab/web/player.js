@@ -2,6 +2,7 @@
 // data: { name, size: [width, height] in pixels, width: that on the page,
 //         parts: [x, y, width, height] of each part that may stand below the one before it on a narrow page,
 //         code: how high a line is in the first of them, or 0 if that is no code,
+//         captioned: whether the caption is painted in the frames,
 //         lines: [first, end] of the lines that run in each frame, counted from 0,
 //         frames: [x, y, picture] each: what changes from the one before it, as WebP in base64, and where it stands,
 //         seconds: how long each stands, captions: what happens in each }
@@ -14,7 +15,7 @@ const MARGIN = 4; // pixels: of the white ground around the picture
 
 export default {
   async render({ data, el, maxHeight }) {
-    const { name, size, width, parts, code, lines, frames, seconds, captions } = data;
+    const { name, size, width, parts, code, captioned, lines, frames, seconds, captions } = data;
     const last = frames.length - 1;
 
     const root = document.createElement("div");
@@ -81,7 +82,8 @@ export default {
     function layOut() {
       const room = canvas.parentElement.clientWidth - 2 * MARGIN;
       if (room <= 0) return; // in a notebook it gets its width later
-      root.classList.toggle("small", room < READABLE * width);
+      root.classList.toggle("written", !captioned || room < READABLE * width); // the caption, below the picture
+      leaveRoomForCaptions();
       root.classList.toggle("narrow", parts.length > 1 && room < (code ? READABLE * width : PHONE));
       const sharp = narrow() ? devicePixelRatio : size[0] / width; // pixels of the canvas for one of the page
       places = narrow() ? stack(room) : [[[0, 0, ...size], [0, 0, width, size[1] / sharp]]];
@@ -90,6 +92,15 @@ export default {
       if (String(goal) !== String([canvas.width, canvas.height])) [canvas.width, canvas.height] = goal;
       shown2d.setTransform(sharp, 0, 0, sharp, 0, 0);
       redraw();
+    }
+
+    // As high in all frames as the longest asks for: the controls below stay where they are.
+    const longest = captions.reduce((one, other) => (other.length > one.length ? other : one));
+    function leaveRoomForCaptions() {
+      caption.style.minHeight = "";
+      caption.textContent = longest;
+      caption.style.minHeight = `${caption.offsetHeight}px`;
+      caption.textContent = captions[Math.max(now, 0)];
     }
 
     // As large as the width allows, and the height of the window: of the code, the lines around the one that runs.

@@ -1,4 +1,4 @@
-"""The floor: what all times of a race are measured by."""
+"""The bare operations: what all times of a race are divided by."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .adapter import Adapter
 from .workloads import Problem
 
 
-class Floor(Adapter):
-    """What all are measured by: four matrix products and the bare kernel, on tensors that lie ready.
+class BareOperations(Adapter):
+    """Four matrix products and the fused kernel, on tensors that lie ready: all times are divided by theirs.
 
     Nothing flows from one to the next, so nothing is split, merged, copied or checked. (What lies ready are the right
     numbers: the last product gives the right output.) Who packs three products into one, or finds in the cache what it
