@@ -13,7 +13,7 @@ from .grouped_query import grouped_query_attention
 from .kv_cache import KVCache
 from .latent import latent_attention
 from .linear import linear_attention
-from .rotary import Llama3Scaling, apply_rotary, rotary_speeds
+from .rotary import Llama3Scaling, apply_rotary, rotary_speeds, turn
 from .sliding_window import RollingKVCache
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "latent_attention",
     "linear_attention",
     "rotary_speeds",
+    "turn",
 ]

@@ -63,18 +63,38 @@ def apply_rotary(
     width = x.shape[-1] if rotary_dim is None else rotary_dim
     check_rotary("apply_rotary", x, width, base, pairs)
     check_positions("apply_rotary", positions, x)
-    speed = rotary_speeds(width, base=base, scaling=scaling, device=x.device)  # (width / 2), in radians
-    angle = positions[..., None] * speed  # (..., T, 1) * (width / 2) -> (..., T, width / 2)
-    cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    speeds = rotary_speeds(width, base=base, scaling=scaling, device=x.device)  # (width / 2), in radians
+    angle = positions[..., None] * speeds  # (..., T, 1) * (width / 2) -> (..., T, width / 2)
+    turned = turn(x[..., :width], angle.cos().to(x.dtype), angle.sin().to(x.dtype), pairs=pairs)
+    return turned if width == x.shape[-1] else torch.cat([turned, x[..., width:]], dim=-1)
 
-    x, rest = x[..., :width], x[..., width:]
+
+def turn(
+    x: Float[Tensor, "*batch T d_k"],
+    cosine: Float[Tensor, "*batch T pairs"],
+    sine: Float[Tensor, "*batch T pairs"],
+    *,
+    pairs: Pairs = "halves",
+) -> Float[Tensor, "*batch T d_k"]:
+    """Turn each pair of columns, a point in a plane, by the angle that has this cosine and sine.
+
+    Parameters
+    ----------
+    x : Tensor of shape (..., T, d_k)
+    cosine, sine : Tensor that broadcasts to (..., T, d_k / 2)
+    pairs
+        As in `apply_rotary`.
+
+    Returns
+    -------
+    turned : Tensor of shape (..., T, d_k)
+    """
     if pairs == "halves":
-        first, second = x[..., : width // 2], x[..., width // 2 :]
+        first, second = x.chunk(2, dim=-1)
     else:
         first, second = x[..., 0::2], x[..., 1::2]
-    turned = first * cosine - second * sine, first * sine + second * cosine  # a point on a circle, moved on
-    x = torch.cat(turned, dim=-1) if pairs == "halves" else torch.stack(turned, dim=-1).flatten(-2)
-    return torch.cat([x, rest], dim=-1)
+    turned = first * cosine - second * sine, first * sine + second * cosine
+    return torch.cat(turned, dim=-1) if pairs == "halves" else torch.stack(turned, dim=-1).flatten(-2)
 
 
 def rotary_speeds(
