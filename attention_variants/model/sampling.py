@@ -62,7 +62,7 @@ def sampling_probabilities(
     return torch.zeros_like(logits).scatter_(-1, order, probabilities)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def stream(
     model: LanguageModel,
     tokens: Int[Tensor, "B T"],
@@ -125,7 +125,10 @@ def stream(
     for _ in range(max_new_tokens):
         logits, _ = model(new if use_cache else tokens, cache)
         probabilities = sampling_probabilities(logits[:, -1], temperature=temperature, top_k=top_k, top_p=top_p)
-        new = torch.multinomial(probabilities, 1, generator=generator)  # (B, 1)
+        if temperature == 0.0:
+            new = probabilities.argmax(dim=-1, keepdim=True)  # (B, 1)
+        else:
+            new = torch.multinomial(probabilities, 1, generator=generator)
         tokens = torch.cat([tokens, new], dim=1)
         yield new[:, 0], probabilities
 
