@@ -101,8 +101,8 @@ def test_a_bias_that_changes_nothing_is_left_out():
 def test_the_line_that_reads_a_matrix_lights_it(narrow):
     animation = animate(narrow.encoder.layers[0].feed_forward, normal(T, D_MODEL))
     by_caption = {frame.caption: frame for frame in animation.frames}
-    first = by_caption["hidden: w_1(x) is x @ w_1.weight.T + w_1.bias"]
-    second = by_caption["output: w_2(…) is … @ w_2.weight.T + w_2.bias"]
+    first = by_caption["hidden: relu of w_1(x); w_1(x) is x @ w_1.weight.T + w_1.bias"]
+    second = by_caption["output: w_2(hidden) is hidden @ w_2.weight.T + w_2.bias"]
     assert lit(first, "w_1.weight.T").all()
     assert not lit(first, "w_2.weight.T").any()
     assert lit(second, "w_2.weight.T").all()
@@ -511,7 +511,7 @@ def test_words_below_a_panel_have_room_above_the_foot():
 
     x = normal(T, T)
     words, none = (animate(look, x, names="weights", key_tokens=w)._painters(1)[0].layout for w in (WORDS, None))
-    for layout, room in ((words, 12), (none, 0)):
+    for layout, room in ((words, 16), (none, 0)):
         (box,) = layout.boxes["weights"]
         assert layout.bottom == pytest.approx(box.cell(T - 1, 0)[3] + room)
 

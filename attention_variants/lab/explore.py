@@ -678,7 +678,7 @@ def _draw_view(figure: Figure, view: _View, numbers: CellNumbers, query: int, ke
         "weight, hatched: blocked" if view.blocked.any() else "weight",
     )
 
-    title = f"{_cut(view.title, 90)}   (head {numbers.head} of 0–{view.num_heads - 1})"
+    title = f"{_cut(view.title, 90)}   (head {numbers.head}, of 0 to {view.num_heads - 1})"
     figure.text(
         0.15 / width, 1 - 0.2 / height, tick_texts([title], range(1))[0], fontsize=TITLE_SIZE, color=INK, va="center"
     )

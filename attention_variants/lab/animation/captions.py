@@ -64,6 +64,8 @@ class Event:
         At the end, if two functions stand beside each other.
     differences : tuple of (int, int, str)
         Of what differs on the way: how many numbers, of how many, of which tensor.
+    head : int, optional
+        In a loop over heads, of which it is.
     """
 
     kind: Kind
@@ -77,6 +79,7 @@ class Event:
     turns: int = 1
     verdict: Verdict | None = None
     differences: tuple[tuple[int, int, str], ...] = ()
+    head: int | None = None
 
 
 def caption(event: Event, steps: int = 1) -> str:
@@ -93,7 +96,7 @@ def caption(event: Event, steps: int = 1) -> str:
     -------
     caption : str
     """
-    text = _SENTENCES[event.kind](event)
+    text = ("" if event.head is None else f"head {event.head}: ") + _SENTENCES[event.kind](event)
     return f"{steps} steps, up to {text}" if steps > 1 else text
 
 
@@ -146,13 +149,15 @@ def _returned(event: Event) -> str:
     return f"returned; {verdict}" + f"; on the way, {differ} differ" * bool(differ)
 
 
-def said_of(called: Sequence[tuple[str, str, nn.Module]]) -> str:
+def said_of(called: Sequence[tuple[str, str, nn.Module]], around: str = "") -> str:
     """Say what the modules that a line calls compute.
 
     Parameters
     ----------
     called : sequence of (str, str, torch.nn.Module)
         The name, the first argument, and the module of each, in the order in which they run.
+    around : str, default ""
+        The name of a function that is called with what they make.
 
     Returns
     -------
@@ -165,6 +170,8 @@ def said_of(called: Sequence[tuple[str, str, nn.Module]]) -> str:
     if len(products) == 1:
         ((name, argument, module),) = products
         argument = argument if argument.isidentifier() else "…"
+        if around:
+            said.append(f"{around} of {name}({argument})")
         said.append(
             f"{name}({argument}) is {argument} @ {name}.weight.T" + f" + {name}.bias" * (module.bias is not None)
         )

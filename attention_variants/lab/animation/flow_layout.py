@@ -109,7 +109,7 @@ class FlowLayout(Layout):
                 self._place_sheets(block.above, x, y + over - high)
                 self.words[block.above.key] = block.above_words if self.cell >= LABELLED_CELL else ()
             self.words[block.panel.key] = block.words if self.cell >= LABELLED_CELL else ()
-            words = SMALL_LINE if self.column_words(block.panel) else 0
+            words = SMALL_LINE + 4 if self.column_words(block.panel) else 0
             bottom = max(bottom, self._place_sheets(block.panel, x, y + over) + words)
         return bottom
 

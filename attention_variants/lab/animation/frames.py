@@ -61,6 +61,8 @@ class Panel:
         How many tensors share it, a sheet for each: the turns of a loop over heads.
     stacked : bool
         Whether the code then makes one tensor of them.
+    block : tuple of int, optional
+        The shape of each, if a loop over blocks of keys holds one at a time.
     number : int
         Of a name that a module assigns again, which of its assignments is drawn here, from 1.
     """
@@ -78,6 +80,7 @@ class Panel:
     whole_numbers: bool = False
     turns: int = 1
     stacked: bool = False
+    block: tuple[int, ...] | None = None
     number: int = 1
 
     @property
@@ -106,6 +109,8 @@ class Panel:
         if self.turns > 1:
             each = shape_of(self.shape, self.turns)
             return (f"{each}, then {self.shape}" if self.stacked else each,)
+        if self.block is not None:
+            return (str(self.block),)  # there are never more
         parts, bias = [], " and a bias" * self.has_bias
         shape = (self.shape[0] - self.has_bias, *self.shape[1:])
         if self.kept_rows is not None:

@@ -23,7 +23,7 @@ _ABOVE = {"k": "scores", "mask": "weights", "v": "context", "new_max": "running_
 TITLE, SMALL, LINE = 12, 10, 15  # letters of a title, letters of a label, from line to line
 SMALL_LINE = 12  # from line to line of small letters
 _LARGEST_CELL, LABELLED_CELL = 34, 9  # the largest cells, and the smallest that have labels
-GAP, SEAM, NAME = 14, 8, 14  # between two panels, between two sheets, the name of a sheet
+GAP, SEAM, NAME = 14, 8, 16  # between two panels, between two sheets, the name of a sheet
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,12 @@ class Layout:
         tokens = self.tokens[0 if kind == "query" else 1]
         return [str(number) for number in range(count)] if tokens is None else [*tokens]
 
+    @property
+    def short_keys(self) -> bool:
+        """Whether the words of the keys are as narrow as a cell, so that they need not stand upright."""
+        tokens = self.tokens[1]
+        return tokens is not None and all(length("Sans", SMALL, text) <= self.cell - 2 for text in tokens)
+
     def _unit(self, panel: Panel) -> float:
         """The width of a feature, in cells: many features share the room of six."""
         return min(1.0, 6 / panel.columns) if panel.name in ("q", "k", "v", "context") else 1.0
@@ -249,4 +255,4 @@ class Layout:
         if self.cell < LABELLED_CELL or not any(map(self.is_transposed, self.over)):
             return 0.0
         tokens = self.tokens[1]
-        return max(length("Sans", SMALL, text) for text in tokens) + 4 if tokens else 12.0
+        return max(length("Sans", SMALL, text) for text in tokens) + 4 if tokens and not self.short_keys else 12.0

@@ -121,10 +121,40 @@ def calls(expression: ast.expr, own: str, module: nn.Module) -> list[tuple[str, 
     for node in _ran(expression, own, module):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             code, held = _what(node.func, own, module)
-            idle = isinstance(held, nn.Identity) or (isinstance(held, nn.Dropout) and not (held.training and held.p))
-            if isinstance(held, nn.Module) and not idle:
-                called.append((code.partition(".")[2], ast.unparse(node.args[0]) if node.args else "", held))
+            if isinstance(held, nn.Module) and not _is_idle(held):
+                argument = node.args[0] if node.args else None
+                while isinstance(argument, ast.Call) and isinstance(argument.func, ast.Attribute) and argument.args:
+                    if not _is_idle(_what(argument.func, own, module)[1]):
+                        break
+                    argument = argument.args[0]
+                called.append((code.partition(".")[2], ast.unparse(argument) if argument else "", held))
     return called
+
+
+def function_around(expression: ast.expr, own: str, module: nn.Module) -> str:
+    """The name of a function that the module holds and the expression calls last: "relu" in ``self.activation(...)``.
+
+    Parameters
+    ----------
+    expression, own, module
+        As `calls` takes them.
+
+    Returns
+    -------
+    name : str
+        "" if it calls a module last, or something else.
+    """
+    if isinstance(expression, ast.Call) and isinstance(expression.func, ast.Attribute):
+        names = ast.unparse(expression.func).split(".")
+        held = getattr(module, names[1], None) if names[0] == own and len(names) == 2 else None
+        if callable(held) and not isinstance(held, nn.Module) and not inspect.ismethod(held):
+            return str(getattr(held, "__name__", names[1]))
+    return ""
+
+
+def _is_idle(held: Any) -> bool:
+    """Whether a module does nothing now, as a dropout after the training."""
+    return isinstance(held, nn.Identity) or (isinstance(held, nn.Dropout) and not (held.training and held.p))
 
 
 def _ran(expression: ast.expr, own: str, module: nn.Module) -> Iterator[ast.AST]:

@@ -161,7 +161,7 @@ class Painter:
         if self.layout.is_transposed(panel):
             for row, text in enumerate(self.layout.labels("key", panel.rows)):
                 x, y, right, _ = boxes[0].cell(row, 0)
-                if self.tokens[1] is None:
+                if self.tokens[1] is None or self.layout.short_keys:
                     pen.text(((x + right) / 2, y - 3), text, "Sans", SMALL, QUIET, anchor="mb")
                 else:
                     pen.upright(((x + right) / 2, y - 3), text, "Sans", SMALL, QUIET)
@@ -170,7 +170,7 @@ class Painter:
             self._row_words(pen, boxes, self.layout.words.get(panel.key, ()))
             for column, text in enumerate(self.layout.column_words(panel)):
                 x, _, right, bottom = boxes[-1].cell(panel.rows - 1, column)
-                pen.text(((x + right) / 2, bottom + 2), text, "Sans", SMALL, QUIET, anchor="mt")
+                pen.text(((x + right) / 2, bottom + 5), text, "Sans", SMALL, QUIET, anchor="mt")  # below a frame
             return
         has_q = any(other.name == "q" for other in self.board.panels.values())
         leftmost = min(box.x for boxes in self.boxes.values() for box in boxes)
@@ -222,6 +222,8 @@ class Painter:
             self._cells(pen, self.board.panels[key], cells, left=key not in leaving)
         for move in frame.moves:
             self._moving(pen, move)
+        for key, corner in self.layout.titles.items() if frame.moves else ():  # names stay above what passes
+            self._title(pen, self.board.panels[key], corner)
         pen.text((self.left, self.height - 24), _cut(frame.caption, self.width - self.left - 8), "Mono", _CODE)
         return image
 
@@ -318,11 +320,8 @@ class Painter:
                     origin = int(cells.origin[sheet, row, column])
                     if self.by_token and origin >= 0 and min(box.wide, box.high) >= 18:
                         self._letter(pen, panel.name, origin, corners)
-            gone = left and not cells.there[sheet].any() and np.isfinite(cells.value[sheet]).any()
-            if gone and box.cell(0, panel.columns - 1)[2] - box.x > 40:  # otherwise it would look like a mistake
-                x, y, _, _ = box.cell(0, 0)
-                _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
-                pen.text(((x + right) / 2, (y + bottom) / 2), "moved", "Sans", SMALL, QUIET, anchor="mm")
+            if left and not cells.there[sheet].any() and np.isfinite(cells.value[sheet]).any():
+                self._moved(pen, panel, box)
             if panel.has_bias:
                 x, y, _, _ = box.cell(panel.rows - 1, 0)
                 pen.line((x, y, box.cell(0, panel.columns - 1)[2], y), INK)
@@ -334,6 +333,16 @@ class Painter:
                 x, y, _, _ = box.cell(self.follow, 0)
                 _, _, right, bottom = box.cell(self.follow, panel.columns - 1)
                 pen.outline((x, y, right, bottom), FOLLOWED, 2)
+
+    @staticmethod
+    def _moved(pen: _Pen, panel: Panel, box: Box) -> None:
+        """Say of an empty panel that its numbers have gone on: otherwise it would look like a mistake."""
+        x, y, _, _ = box.cell(0, 0)
+        _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
+        if right - x > 40:
+            pen.text(((x + right) / 2, (y + bottom) / 2), "moved", "Sans", SMALL, QUIET, anchor="mm")
+        elif bottom - y > 40:
+            pen.upright(((x + right) / 2, (y + bottom) / 2 + 18), "moved", "Sans", SMALL, QUIET)
 
     def _all_decimals(self) -> dict[str, int | None]:
         """How many decimals there is room for in the cells of each panel: as many in all, so that none looks empty."""
@@ -383,6 +392,13 @@ class Painter:
             pen.fill((x, y, right - 1, bottom - 1), tuple(colour))
             if self.by_token and origin >= 0 and right - x >= 18:
                 self._letter(pen, name, origin, (x, y, right - 1, bottom - 1))
+        panel = self.board.panels[move.end.key]
+        if self.decimals[panel.key] is not None and not self.by_token:
+            for corners, value, colour in zip(now.tolist(), move.value.tolist(), rgb, strict=True):
+                self._number(pen, panel, value, colour, tuple(corners))
+        if self.board.panels[move.start.key].held:  # a row of a table goes over others
+            (x, y), (right, bottom) = now[:, :2].min(axis=0), now[:, 2:].max(axis=0)
+            pen.outline((x - 1, y - 1, right, bottom), INK)
 
     def _corners(self, spot: Spot) -> np.ndarray:
         """The corners of the cells of a spot, (n, 4), in pixels."""

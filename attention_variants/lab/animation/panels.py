@@ -97,7 +97,7 @@ class Panels:
             elif block is not None:
                 columns, alone = block, True
                 shape = (*shape[:-1], self.keys or 0)
-            key = self._panel(step, shape, shape[-3] if len(shape) > len(step.shape) else 1)
+            key = self._panel(step, shape, shape[-3] if len(shape) > len(step.shape) else 1, block is not None)
             place = Place(key, sheets, columns, alone)
             self.drawn[step.name] = place
             places.append(place)
@@ -127,7 +127,7 @@ class Panels:
                     return slice(start, stop)
         return None
 
-    def _panel(self, step: Assignment, shape: tuple[int, ...], turns: int) -> str:
+    def _panel(self, step: Assignment, shape: tuple[int, ...], turns: int, in_blocks: bool) -> str:
         apart = self.code.module is not None and step.kind == "assign" and len(self.by_key) < MOST_PANELS
         for panel in reversed(self.by_key.values()):
             if panel.name == step.name and panel.shape == shape and not apart:
@@ -158,6 +158,7 @@ class Panels:
             operand,
             turns=turns,
             number=number,
+            block=tuple(step.shape) if in_blocks else None,
             whole_numbers=rows == 1 and not step.value.is_floating_point() and step.value.dtype != torch.bool,
         )
         return key

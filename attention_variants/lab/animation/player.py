@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.progress import track
 
@@ -20,7 +20,7 @@ from .captions import Event, Kind
 from .encode import encode_png, only_changes, with_one_palette, write_gif, write_mp4
 from .frames import Frame, Storyboard
 from .layout import LINE
-from .paint import Painter
+from .paint import RULE, Painter
 
 #: An animation has at most so many frames.
 MOST_FRAMES = 120
@@ -206,7 +206,7 @@ class Animation(Film):
         super().__init__(
             f"{names}, step by step",
             self._each,
-            [_said_of_all(both) for both in together],
+            [_said_of_all(both, [painter.title for painter in painters(1)]) for both in together],
             [max(frame.seconds for frame in both) for both in together],
         )
         panels = (panel for board in storyboards for panel in board.panels.values())
@@ -254,14 +254,17 @@ class Animation(Film):
         }
 
 
-def _said_of_all(frames: Sequence[Frame]) -> str:
+def _said_of_all(frames: Sequence[Frame], titles: Sequence[str]) -> str:
     """What happens in each, once if it is the same; of two beside each other without their lines, which are seen."""
     if len(frames) > 1:
         events = [
             replace(frame.event, code="" if frame.event.kind is Kind.WRITTEN else frame.event.code) for frame in frames
         ]
         frames = [replace(frame, event=event) for frame, event in zip(frames, events, strict=True)]
-    return ". ".join(dict.fromkeys(frame.caption for frame in frames))
+    said = [frame.caption for frame in frames]
+    if len(set(said)) == 1:
+        return said[0]
+    return "\n".join(f"{title}: {caption}" for title, caption in zip(titles, said, strict=True))
 
 
 def _checked(path: str | Path, kinds: Sequence[str], scale: int) -> Path:
@@ -303,6 +306,8 @@ def _beside(pictures: Sequence[Image.Image], *, across: bool) -> Image.Image:
         corners = ((0, 0), (0, height))
     for picture, corner in zip(pictures, corners, strict=True):
         both.paste(picture, corner)
+    if across:
+        ImageDraw.Draw(both).line((width - 1, 8, width - 1, both.height - 8), fill=RULE)
     return both
 
 

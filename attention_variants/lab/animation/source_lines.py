@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from attention_variants.lab.code.trace import Assignment, Trace
 
-from .operands import Operand, calls, module_of, operands
+from .operands import Operand, calls, function_around, module_of, operands
 
 #: What a tensor is asked for without its numbers being used.
 _ABOUT = {"shape", "dtype", "device", "ndim", "size", "numel", "new_zeros", "new_full", "new_ones", "new_empty"}
@@ -212,6 +212,13 @@ class RunningCode:
         if self.module is None or self.function is None or expression is None:
             return []
         return calls(expression, self.function.args.args[0].arg, self.module)
+
+    def function_around(self, step: Assignment) -> str:
+        """The name of a function, no module, that the line of an assignment calls last; "" if there is none."""
+        expression = _expression(self.statement(step.line))
+        if self.module is None or self.function is None or expression is None:
+            return ""
+        return function_around(expression, self.function.args.args[0].arg, self.module)
 
     def numbers_of_tokens(self, step: Assignment, values: Mapping[str, Tensor]) -> list[str]:
         """The names of the whole numbers that a line reads."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,8 @@ class _FrameMaker:
         self.frames: list[Frame] = []
         #: Of a loop that does not count: what its turn now has done, and how many turns went before.
         self.came: dict[int, tuple[set[tuple[str, int]], int]] = {}
+        self.head: int | None = None  # of which what happens now is
+        self.copied: list[tuple[str, str]] = []  # tables, and what is copied out of them
 
     def run(self, max_frames: int) -> None:
         moments = list(self._moments())
@@ -114,8 +117,10 @@ class _FrameMaker:
         self.frames_a_leg = min(8, max(2, (max_frames - still) // (2 * moving or 1) - 1))
         for moment in moments:
             self._show(moment)
-        last = self.trace.last_line
-        self._emit(range(last, last + 1), Event(Kind.RETURNED), {}, "end")
+        last, self.head = self.trace.last_line, None
+        read = self.code.read(Assignment("", torch.zeros(1), last, "", "assign"), self.contents.values)
+        lit = self.contents.lit_by({name: cells for name, cells in read.items() if name in self.contents.current})
+        self._emit(range(last, last + 1), Event(Kind.RETURNED), lit, "end")
 
     def limits(self) -> dict[str, float]:
         """The largest magnitude of each name over time, what a mask put there left out."""
@@ -124,6 +129,8 @@ class _FrameMaker:
             value = cells_of(step.value)
             finite = np.abs(value[np.isfinite(value) & ~left_by_a_mask(value, step.value)])
             limits[step.name] = max(limits.get(step.name, 0.0), float(finite.max(initial=0.0)))
+        for table, vectors in self.copied:  # a copy looks like what it is a copy of
+            limits[table] = limits[vectors] = max(limits[table], limits[vectors])
         return limits
 
     def _moments(self) -> Iterator[list[tuple[Assignment, Place]]]:
@@ -158,6 +165,7 @@ class _FrameMaker:
                     self._emit(range(self.code.first, self.code.first + 1), event, {}, "still")
             return
         lines, turn = self._lines(first), self._turn(first)
+        self.head = self._head(*moment[0])
         lit = self.contents.lit_by(self.code.read(first, self.contents.values))
         movements: dict[str, Movement] = {}
         if first.kind == "assign":
@@ -178,6 +186,12 @@ class _FrameMaker:
             kind = f"first {first.kind}" if turn[1] == turn[2] else first.kind
         self._emit(lines, self._event(steps, tuple(movements), all(kept)), lit, kind, turn=turn)
 
+    def _head(self, step: Assignment, place: Place) -> int | None:
+        """Of which head a line computes, in a loop over heads; None outside of one."""
+        if step.kind != "assign" or len(step.shape) < 2 or not self.panels.is_stacked(step):
+            return None
+        return int(place.sheets[0]) % self.panels.by_key[place.key].turns
+
     def _written(self, step: Assignment) -> np.ndarray | bool:
         """What a line wrote: what changed, and what it names as its target."""
         target = self.code.target(step)
@@ -196,7 +210,7 @@ class _FrameMaker:
         turn: tuple[Any, ...] = (),
     ) -> None:
         cells = {key: state.cells(lit.get(key)) for key, state in self.contents.states.items()}
-        self.frames.append(Frame(lines, event, cells, moves, SECONDS[kind], turn))
+        self.frames.append(Frame(lines, replace(event, head=self.head), cells, moves, SECONDS[kind], turn))
 
     def _lines(self, step: Assignment) -> range:
         statement = self.code.statement(step.line)
@@ -247,7 +261,7 @@ class _FrameMaker:
         if _is_blank(steps):
             return Event(Kind.BLANK, names, count=first.value.numel())
         if called := self.code.called(first):
-            return Event(Kind.CALLED, names, said_of(called))
+            return Event(Kind.CALLED, names, said_of(called, self.code.function_around(first)))
         changes = [step.value if step.changed is None else step.changed for step in steps]
         count = sum(int(change.sum()) if change.dtype == torch.bool else change.numel() for change in changes)
         return Event(Kind.WRITTEN, names, self._said(first, names), count=count)
@@ -287,20 +301,24 @@ class _FrameMaker:
                 state.shown = None
             self.contents.state(movement.spots[-1].key)
         for leg, event in enumerate(movements[0].events):
-            for at in range(1, self.frames_a_leg + 1):
-                progress = at / self.frames_a_leg
+            pairs = [(m.spots[leg], m.spots[leg + 1]) for m in movements if leg + 1 < len(m.spots)]
+            stay = all(a.key == b.key and np.array_equal(a.cells, b.cells) for a, b in pairs)
+            frames = min(3, self.frames_a_leg) if stay else self.frames_a_leg  # a gap opens or closes, no more
+            for at in range(1, frames + 1):
+                progress = at / frames
                 smooth = progress * progress * (3 - 2 * progress)  # it sets out and arrives slowly
                 moves = tuple(
                     Move(m.name, m.spots[leg], m.spots[leg + 1], m.value, m.origin, smooth)
                     for m in movements
                     if leg + 1 < len(m.spots)
                 )
-                self._emit(lines, event, {}, "arrived" if at == self.frames_a_leg else "moving", moves)
+                self._emit(lines, event, {}, "arrived" if at == frames else "moving", moves)
 
     def _pick(self, lines: range, step: Assignment, movement: Movement) -> None:
         """Let the row that a token picks go where it goes, one token after the other."""
         tokens = self.code.numbers_of_tokens(step, self.contents.values)[0]
         start, end = movement.spots
+        self.copied.append((self.panels.by_key[start.key].name, step.name))
         numbers, place = self.contents.values[tokens].flatten().tolist(), self.contents.current[tokens]
         vectors, width = self.contents.state(end.key), len(start.cells) // len(numbers)
         legs = 2 if len(numbers) <= _PICKED_SLOWLY else 1

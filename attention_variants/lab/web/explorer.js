@@ -32,7 +32,7 @@ function decode({ view, tensors }) {
 }
 
 const minus = (text) => text.replace("-", "−");
-const digits = (number) => (number === 0 ? "0" : minus(number.toPrecision(4)));
+const digits = (number, count = 4) => (number === 0 ? "0" : minus(number.toPrecision(count)));
 const [NUMBERS, GAP, CHECK] = [196, 16, 20]; // pixels: how wide the numbers are, what lies between two panels, a line
 const LEANS = 17; // pixels: columns less wide leave no space for labels that lean
 const share = (weight) => weight.toFixed(2);
@@ -97,7 +97,7 @@ function render({ data, el, maxHeight }) {
   }
   function drawControls() {
     head.max = view.heads - 1;
-    head.previousSibling.textContent = `head ${state.head} of 0–${view.heads - 1}`;
+    head.previousSibling.textContent = `head ${state.head} (0 to ${view.heads - 1})`;
     [sentence.value, query.value, key.value, head.value] = [state.view, state.query, state.key ?? "", state.head];
     panels.dataset.shown = state.shown;
     for (const tab of tabs) tab.setAttribute("aria-pressed", tab.dataset.shown === state.shown);
@@ -268,7 +268,7 @@ function render({ data, el, maxHeight }) {
       card("score", score, `${digits(product)} / √${view.d_k}`, colors.scores),
       card("exp", exp, exp ? `exp(${digits(score)} − ${less}), less the largest score` : "blocked: counts as 0"),
       card("sum", sum, "of exp over the row"),
-      card("weight", weight, sum ? `${digits(exp)} / ${digits(sum)}` : "every key is blocked", colors.weights));
+      card("weight", weight, sum ? `${digits(exp, 5)} / ${digits(sum, 5)}` : "every key is blocked", colors.weights));
   }
 
   function draw() {

@@ -10,6 +10,7 @@
 // Of the painted size: letters are of 8 pixels then. Where they would be smaller, the parts stand one below the other.
 const READABLE = 0.72;
 const PHONE = 480; // pixels: two pictures side by side are too small to be read on what is narrower
+const MOVING = 0.1; // seconds: what stands no longer shows numbers on their way
 const FEW_LINES = 80; // pixels: as much of the code is seen at least
 const MARGIN = 4; // pixels: of the white ground around the picture
 
@@ -94,12 +95,17 @@ export default {
       redraw();
     }
 
-    // As high in all frames as the longest asks for: the controls below stay where they are.
-    const longest = captions.reduce((one, other) => (other.length > one.length ? other : one));
+    // As high in all frames as the highest is: the controls below stay where they are.
+    let measured = 0; // at which width
     function leaveRoomForCaptions() {
+      if (caption.offsetWidth === measured) return;
+      measured = caption.offsetWidth;
       caption.style.minHeight = "";
-      caption.textContent = longest;
-      caption.style.minHeight = `${caption.offsetHeight}px`;
+      const heights = [...new Set(captions)].map((text) => {
+        caption.textContent = text;
+        return caption.getBoundingClientRect().height;
+      });
+      caption.style.minHeight = `${Math.max(...heights)}px`;
       caption.textContent = captions[Math.max(now, 0)];
     }
 
@@ -155,8 +161,16 @@ export default {
     }
 
     play.addEventListener("click", () => (timer === null ? start() : stop()));
-    back.addEventListener("click", () => { stop(); show(now - 1); });
-    on.addEventListener("click", () => { stop(); show(now + 1); });
+    // A step goes over the frames in which numbers are on their way; the slider has them all.
+    const stands = (frame) => frame <= 0 || frame >= last || seconds[frame] > MOVING;
+    function step(by) {
+      stop();
+      let goal = now + by;
+      while (!stands(goal)) goal += by;
+      show(goal);
+    }
+    back.addEventListener("click", () => step(-1));
+    on.addEventListener("click", () => step(1));
     slider.addEventListener("input", () => { stop(); show(Number(slider.value)); });
     for (const control of controls) control.disabled = false;
     root.removeAttribute("aria-busy");
