@@ -288,7 +288,7 @@ def test_check_is_content_with_a_good_page(check):
     [
         (promises, page(without="can")),
         (promises, page(without="minutes")),
-        (promises, page(top="# A\n\n**After this you can** go.\n\n*About 25 minutes. You need: time.*")),
+        (promises, page(top="# A\n\n**After this you can** go.\n\n*About 30 minutes. You need: time.*")),
         (few_words, page(more=[new_markdown_cell("word " * MOST_WORDS)])),
         (drawing_is_hidden, page(more=[new_code_cell(FIGURE)])),
         (drawing_is_hidden, page(more=[new_code_cell("_ = av.plot_heads(weights)\nplt.show()")])),
