@@ -22,4 +22,4 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
 #: What ``from attention_variants import *`` brings: no subpackages, whose names, such as ``model``, readers use too.
-__all__ = [name for name in _names if name not in ("classroom", "lab", "model", "variants")]
+__all__ = [name for name in _names if name not in ("classroom", "lab", "model", "modern", "variants")]

@@ -29,7 +29,7 @@ HEAVY = (
     "transformers",
     "typer",
 )
-SUBPACKAGES = {"classroom", "lab", "model", "variants"}
+SUBPACKAGES = {"classroom", "lab", "model", "modern", "variants"}
 LIST_MODULES = "import json, sys; {}; print(json.dumps(sorted(sys.modules)))"
 
 

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from attention_variants.modern import KVCache
 
 from .convert import check_class, copy_around_attention
 from .layer import MultiHeadAttention
 from .stack import Stack
 from .sublayers import AddNorm, FeedForward
+
+
+@dataclass(frozen=True)
+class DecoderLayerCache:
+    """What a decoder layer keeps while a target is written.
+
+    Attributes
+    ----------
+    target : KVCache
+        Of the self-attention: it grows by a position for each token.
+    memory : KVCache
+        Of the cross-attention: the source's keys and values, projected once.
+    """
+
+    target: KVCache = field(default_factory=KVCache)
+    memory: KVCache = field(default_factory=KVCache)
 
 
 class DecoderLayer(nn.Module):
@@ -51,6 +72,7 @@ class DecoderLayer(nn.Module):
         *,
         is_causal: bool = True,
         need_weights: bool = False,
+        cache: DecoderLayerCache | None = None,
     ) -> tuple[Float[Tensor, "*batch T_t d_model"], tuple[Tensor | None, Tensor | None]]:
         """Look back, look over, work on what was found.
 
@@ -68,6 +90,8 @@ class DecoderLayer(nn.Module):
             Whether no position may look at a later one of the target.
         need_weights : bool, default False
             Whether to return the weights too.
+        cache : DecoderLayerCache, optional
+            What is kept of earlier positions, which are then not in x; the mask is for all of them.
 
         Returns
         -------
@@ -77,12 +101,13 @@ class DecoderLayer(nn.Module):
             Of the self-attention, (..., num_heads, T_t, T_t), and of the cross-attention, (..., num_heads, T_t, T_s).
             None unless ``need_weights``.
         """
+        of_target, of_memory = (None, None) if cache is None else (cache.target, cache.memory)
         attended, self_weights = self.self_attention(
-            self.add_norm_1.entrance(x), mask=mask, is_causal=is_causal, need_weights=need_weights
+            self.add_norm_1.entrance(x), mask=mask, is_causal=is_causal, need_weights=need_weights, cache=of_target
         )
         x = self.add_norm_1(x, attended)
         attended, cross_weights = self.cross_attention(
-            self.add_norm_2.entrance(x), memory, mask=memory_mask, need_weights=need_weights
+            self.add_norm_2.entrance(x), memory, mask=memory_mask, need_weights=need_weights, cache=of_memory
         )
         x = self.add_norm_2(x, attended)
         x = self.add_norm_3(x, self.feed_forward(self.add_norm_3.entrance(x)))
@@ -130,6 +155,7 @@ class Decoder(Stack):
         *,
         is_causal: bool = True,
         need_weights: bool = False,
+        cache: Sequence[DecoderLayerCache] | None = None,
     ) -> tuple[Float[Tensor, "*batch T_t d_model"], list[tuple[Tensor | None, Tensor | None]]]:
         """Run the layers in order; every one looks at the same memory.
 
@@ -137,6 +163,8 @@ class Decoder(Stack):
         ----------
         x, memory, mask, memory_mask, is_causal, need_weights
             As `DecoderLayer.forward` takes them.
+        cache : sequence of DecoderLayerCache, optional
+            One for each layer, see `new_cache`.
 
         Returns
         -------
@@ -146,7 +174,14 @@ class Decoder(Stack):
             Those of each layer: of its self-attention and of its cross-attention.
         """
         all_weights = []
-        for layer in self.layers:
-            x, weights = layer(x, memory, mask, memory_mask, is_causal=is_causal, need_weights=need_weights)
+        caches = [None] * len(self.layers) if cache is None else cache
+        if len(caches) != len(self.layers):
+            raise ValueError(f"Decoder: cache must be one for each of {len(self.layers)} layers; got {len(caches)}.")
+        for layer, kept in zip(self.layers, caches, strict=True):
+            x, weights = layer(x, memory, mask, memory_mask, is_causal=is_causal, need_weights=need_weights, cache=kept)
             all_weights.append(weights)
         return self.norm(x), all_weights
+
+    def new_cache(self) -> list[DecoderLayerCache]:
+        """Make an empty cache for each layer."""
+        return [DecoderLayerCache() for _ in self.layers]

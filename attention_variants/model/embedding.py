@@ -100,16 +100,23 @@ class PositionalEncoding(nn.Module):
         self.encoding = positional_encoding(max_len, d_model)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Float[Tensor, "*batch T d_model"]) -> Float[Tensor, "*batch T d_model"]:
-        """Add the first T encodings.
+    def forward(self, x: Float[Tensor, "*batch T d_model"], start: int = 0) -> Float[Tensor, "*batch T d_model"]:
+        """Add the encodings of T positions.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., T, d_model)
+            A vector for each position.
+        start : int, default 0
+            The position of the first; those before it came in another call.
 
         Raises
         ------
         ValueError
             If there are more positions than ``max_len``.
         """
-        T, max_len = x.shape[-2], len(self.encoding)
+        T, max_len = start + x.shape[-2], len(self.encoding)
         if T > max_len:
             raise ValueError(f"PositionalEncoding: at most {max_len} positions, its max_len; got {T}.")
-        encoded: Tensor = self.dropout(x + self.encoding[:T].to(x))  # (..., T, d_model) + (T, d_model)
+        encoded: Tensor = self.dropout(x + self.encoding[start:T].to(x))  # (..., T, d_model) + (T, d_model)
         return encoded

@@ -11,7 +11,13 @@ from .transformer import Transformer
 
 @torch.no_grad()
 def greedy_decode(
-    model: Transformer, source: Int[Tensor, "B T_s"], *, start: int, end: int, max_len: int
+    model: Transformer,
+    source: Int[Tensor, "B T_s"],
+    *,
+    start: int,
+    end: int,
+    max_len: int,
+    use_cache: bool = True,
 ) -> Int[Tensor, "B T_t"]:
     """Take the likeliest next token, again and again.
 
@@ -25,6 +31,8 @@ def greedy_decode(
         The tokens that begin and end a target.
     max_len : int
         How many tokens to write at most.
+    use_cache : bool, default True
+        Whether to keep keys and values, and compute only what is new; the tokens are the same.
 
     Returns
     -------
@@ -35,8 +43,9 @@ def greedy_decode(
     memory_mask = model.mask(source)
     target = source.new_full((len(source), 1), start)
     ended = torch.zeros_like(target[:, 0], dtype=torch.bool)
+    cache = model.decoder.new_cache() if use_cache else None
     for _ in range(max_len):
-        logits, _ = model.decode(target, memory, memory_mask)
+        logits, _ = model.decode(target, memory, memory_mask, cache=cache)
         token = logits[:, -1].argmax(dim=-1).masked_fill(ended, model.pad)
         target = torch.cat([target, token[:, None]], dim=1)
         ended |= token == end
@@ -55,12 +64,13 @@ def beam_search(
     max_len: int,
     beam_size: int = 4,
     length_penalty: float = 0.6,
+    use_cache: bool = True,
 ) -> tuple[Int[Tensor, "B beam_size T_t"], Float[Tensor, "B beam_size"]]:
     """Follow the ``beam_size`` likeliest beginnings at once, for the best first token need not begin the best whole.
 
     Parameters
     ----------
-    model, source, start, end, max_len
+    model, source, start, end, max_len, use_cache
         As `greedy_decode` takes them.
     beam_size : int, default 4
         How many beginnings to keep. With 1, this is `greedy_decode`.
@@ -96,8 +106,9 @@ def beam_search(
     scores[:, 0] = 0.0  # at first all beginnings are the same: count them once
     ended = torch.zeros_like(target[..., 0], dtype=torch.bool)
     length = torch.zeros_like(scores)
+    cache = model.decoder.new_cache() if use_cache else None
     for _ in range(max_len):
-        logits, _ = model.decode(target.flatten(0, 1), memory, memory_mask)
+        logits, _ = model.decode(target.flatten(0, 1), memory, memory_mask, cache=cache)
         V = logits.shape[-1]
         log_p = logits[:, -1].log_softmax(dim=-1).view(B, K, V)
         log_p = log_p.masked_fill(ended[..., None], -torch.inf)
@@ -110,6 +121,8 @@ def beam_search(
         ended, length = ended.gather(1, parent), length.gather(1, parent)
         length = length + ~ended
         ended = ended | (token == end)
+        for layer in cache or ():  # each beam goes on from the one that it came from; all look at the same source
+            layer.target.reorder((torch.arange(B, device=parent.device)[:, None] * K + parent).flatten())
         if ended.all():
             break
     tokens = target[..., 1:]

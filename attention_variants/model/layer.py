@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attention_variants.modern import KVCache, RollingKVCache
 from attention_variants.variants import get_variant
 from attention_variants.variants.checks import check_inputs, look, mapped_with
 
 from . import convert
 from .lift import lift
+from .masks import combine_masks
+
+#: Which layer fills a cache.
+_OWNERS: weakref.WeakKeyDictionary[KVCache | RollingKVCache, weakref.ref[MultiHeadAttention]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 class MultiHeadAttention(nn.Module):
@@ -95,6 +103,7 @@ class MultiHeadAttention(nn.Module):
         *,
         need_weights: bool = True,
         is_causal: bool = False,
+        cache: KVCache | RollingKVCache | None = None,
     ) -> tuple[Float[Tensor, "*batch T_q d_model"], Float[Tensor, "*batch num_heads T_q T_k"] | None]:
         """Project, let each query attend to the keys, and project what it took.
 
@@ -113,6 +122,10 @@ class MultiHeadAttention(nn.Module):
             Whether to return the weights. Without them, variant 7 does not build the T_q x T_k matrix.
         is_causal : bool, default False
             The same as a causal mask aligned top-left; combines with ``mask``.
+        cache : KVCache or RollingKVCache, optional
+            What is kept of earlier calls. In self-attention ``query`` is then what is new: its keys and values are
+            appended, ``is_causal`` counts from the end, and T_k is all that is kept. In cross-attention ``key`` is
+            projected at the first call alone.
 
         Returns
         -------
@@ -130,6 +143,8 @@ class MultiHeadAttention(nn.Module):
         mask = self._checked(query, key, value, mask)
         key = query if key is None else key
         value = key if value is None else value
+        if cache is not None:
+            return self._forward_with(cache, query, key, value, mask, need_weights=need_weights, is_causal=is_causal)
         q, k, v = self.w_q(query), self.w_k(key), self.w_v(value)  # (..., T, d_model) -> (..., T, d_model)
         context, weights = self._attend(q, k, v, mask, need_weights=need_weights, is_causal=is_causal)
         return self.w_o(context), weights
@@ -153,6 +168,36 @@ class MultiHeadAttention(nn.Module):
             need_weights=need_weights,
             is_causal=is_causal,
         )
+
+    def _forward_with(
+        self,
+        cache: KVCache | RollingKVCache,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        *,
+        need_weights: bool,
+        is_causal: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend to what is kept."""
+        _claim(cache, self)
+        q = self.w_q(query)
+        if key is query:
+            if is_causal and query.shape[-2] > 1:
+                mask = combine_masks(mask, cache.mask(query.shape[-2]))
+            k, v = cache.append(self.w_k(key), self.w_v(value))
+        elif cache.k is None or cache.v is None:
+            k, v = cache.append(self.w_k(key), self.w_v(value))
+        else:
+            k, v = cache.k, cache.v
+            if k.shape[:-1] != key.shape[:-1]:
+                raise ValueError(
+                    f"MultiHeadAttention: the cache keeps a key of shape {tuple(k.shape)}; got {tuple(key.shape)}. In "
+                    f"cross-attention what is looked at is projected once: for another one begin with a new cache."
+                )
+        context, weights = self._attend(q, k, v, mask, need_weights=need_weights, is_causal=False)
+        return self.w_o(context), weights
 
     def _checked(self, query: Tensor, key: Tensor | None, value: Tensor | None, mask: Tensor | None) -> Tensor | None:
         """Check what only the layer knows, the widths and the dtype that its projections take; a boolean mask."""
@@ -284,6 +329,16 @@ class MultiHeadAttention(nn.Module):
                 if bias is not None:
                     linear.bias.copy_(bias)
         return layer.train(weights.training)
+
+
+def _claim(cache: KVCache | RollingKVCache, layer: MultiHeadAttention) -> None:
+    """Note whose keys a cache keeps: those of another layer would be taken for ours without an error."""
+    owner = _OWNERS.setdefault(cache, weakref.ref(layer))
+    if owner() is not layer:
+        raise ValueError(
+            f"MultiHeadAttention: this cache keeps the keys of another layer. Each layer needs one of its own: "
+            f"begin with a new {type(cache).__name__}."
+        )
 
 
 def _boolean(mask: Tensor | None) -> Tensor | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from .decoder import Decoder
+from .decoder import Decoder, DecoderLayerCache
 from .embedding import PositionalEncoding, TokenEmbedding
 from .encoder import Encoder
 from .layer import MultiHeadAttention
@@ -202,6 +202,7 @@ class Transformer(nn.Module):
         *,
         is_causal: bool = True,
         need_weights: bool = False,
+        cache: Sequence[DecoderLayerCache] | None = None,
     ) -> tuple[Float[Tensor, "B T_t target_vocab"], list[tuple[Tensor | None, Tensor | None]]]:
         """Predict the next token at every position of the target, from what `encode` made of the source.
 
@@ -217,18 +218,26 @@ class Transformer(nn.Module):
             Whether no position of the target may look at a later one.
         need_weights : bool, default False
             Whether to return the weights too.
+        cache : sequence of DecoderLayerCache, optional
+            Of earlier calls with the beginning of the same target (``model.decoder.new_cache()`` at first): positions
+            that it keeps are not computed again, and nothing is returned of them.
 
         Returns
         -------
         logits : Tensor of shape (B, T_t, target_vocab)
-            At position t, those of the token at t + 1.
+            At position t, those of the token at t + 1; with a cache, of the positions that are new.
         weights : list of (Tensor or None, Tensor or None)
             Of each layer those among the target, of shape (B, num_heads, T_t, T_t), and those from the target to the
             source, of shape (B, num_heads, T_t, T_s); None unless ``need_weights``.
         """
-        x = self.position(self.target_embedding(target))  # (B, T_t) -> (B, T_t, d_model)
+        kept = len(cache[0].target) if cache else 0
+        if kept and kept >= target.shape[1]:
+            raise ValueError(
+                f"Transformer: the cache keeps {kept} positions, and target has no more: {target.shape[1]}."
+            )
+        x = self.position(self.target_embedding(target[:, kept:]), kept)  # (B, T_t) -> (B, T_t, d_model)
         x, weights = self.decoder(
-            x, memory, self.mask(target), memory_mask, is_causal=is_causal, need_weights=need_weights
+            x, memory, self.mask(target), memory_mask, is_causal=is_causal, need_weights=need_weights, cache=cache
         )
         projection = self.target_embedding.weight if self.output is None else self.output.weight
         return F.linear(x, projection), weights  # (B, T_t, d_model) -> (B, T_t, target_vocab)

@@ -25,6 +25,7 @@ def check_inputs(
     *,
     caller: str | None = None,
     names: tuple[str, str, str] = ("q", "k", "v"),
+    num_kv_heads: int | None = None,
 ) -> None:
     """Raise a helpful error unless the inputs fit the contract of a variant.
 
@@ -45,6 +46,8 @@ def check_inputs(
         The name that errors begin with; by default the variant's function.
     names : tuple of str
         What the caller calls its queries, keys and values.
+    num_kv_heads : int, optional
+        How many heads keys and values have, if several heads of queries share one; by default as many as the queries.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def check_inputs(
         came = ", ".join(f"{name} on {x.device}" for name, x in tensors.items())
         raise ValueError(f"{caller}: {_and(names)} must be on one device; got {came}.")
 
-    _check_shapes(takes, caller, tensors)
+    _check_shapes(takes, caller, tensors, _group(caller, num_heads, num_kv_heads))
     if "heads" in takes:
         _check_heads(caller, q.shape[-1], num_heads)
     if not 0.0 <= dropout_p <= 1.0:
@@ -84,7 +87,7 @@ def check_inputs(
         _check_mask(takes, caller, q, k, mask, num_heads)
 
 
-def _check_shapes(takes: Collection[str], caller: str, tensors: dict[str, Tensor]) -> None:
+def _check_shapes(takes: Collection[str], caller: str, tensors: dict[str, Tensor], group: int) -> None:
     (q_name, q), (k_name, k), (v_name, v) = tensors.items()
     widths = ("d_model",) * 3 if "heads" in takes else ("d_k", "d_k", "d_v")
     for (name, x), length, width in zip(tensors.items(), ("T_q", "T_k", "T_k"), widths, strict=True):
@@ -101,21 +104,56 @@ def _check_shapes(takes: Collection[str], caller: str, tensors: dict[str, Tensor
         )
     if k.shape[-2] != v.shape[-2]:
         raise ValueError(f"{caller}: {k_name} and {v_name} must have the same length T_k; got {_listed(tensors)}.")
-    if "heads" in takes and not q.shape[-1] == k.shape[-1] == v.shape[-1]:
+    if group > 1 and not q.shape[-1] == group * k.shape[-1] == group * v.shape[-1]:
+        raise ValueError(
+            f"{caller}: {group} heads of queries share one of keys and values, so {q_name} must be {group} times as "
+            f"wide as {k_name} and {v_name}; got {_listed(tensors)}."
+        )
+    if group == 1 and "heads" in takes and not q.shape[-1] == k.shape[-1] == v.shape[-1]:
         without = ", ".join(str(number) for number in sorted(VARIANTS) if number not in variants_that_take("heads"))
         raise ValueError(
             f"{caller}: {_and(tensors)} must share the width d_model; got {_listed(tensors)}. "
             f"Values of another width work without heads: variants {without}."
         )
-    if q.shape[-1] != k.shape[-1]:
+    if group == 1 and q.shape[-1] != k.shape[-1]:
         raise ValueError(f"{caller}: {q_name} and {k_name} must have the same width d_k; got {_listed(tensors)}.")
     if q.shape[-1] == 0:
         raise ValueError(f"{caller}: {q_name} and {k_name} need a width of at least 1; got {_listed(tensors)}.")
 
 
+def _group(caller: str, num_heads: int, num_kv_heads: int | None) -> int:
+    """How many heads of queries share one of keys and values; raise a ValueError unless it is a whole number."""
+    if num_kv_heads is None:
+        return 1
+    check_count(caller, "num_heads", num_heads)
+    check_count(caller, "num_kv_heads", num_kv_heads)
+    if num_heads % num_kv_heads:
+        fits = ", ".join(str(n) for n in range(1, num_heads + 1) if num_heads % n == 0)
+        raise ValueError(
+            f"{caller}: num_heads must be divisible by num_kv_heads, for each head of keys serves equally many of "
+            f"queries; got num_heads = {num_heads} and num_kv_heads = {num_kv_heads}. {num_heads} can share {fits}."
+        )
+    return num_heads // num_kv_heads
+
+
+def check_count(caller: str, name: str, count: int, *, least: int = 1) -> None:
+    """Raise a ValueError unless something is a whole number of at least 1.
+
+    Parameters
+    ----------
+    caller, name : str
+        The name that the error begins with, and what is counted.
+    count : int
+        What came.
+    least : int, default 1
+        The smallest that fits.
+    """
+    if not isinstance(count, int) or isinstance(count, bool) or count < least:
+        raise ValueError(f"{caller}: {name} must be a whole number of at least {least}; got {count!r}.")
+
+
 def _check_heads(caller: str, d_model: int, num_heads: int) -> None:
-    if not isinstance(num_heads, int) or isinstance(num_heads, bool) or num_heads < 1:
-        raise ValueError(f"{caller}: num_heads must be a whole number of at least 1; got {num_heads!r}.")
+    check_count(caller, "num_heads", num_heads)
     if d_model % num_heads:
         fits = ", ".join(str(n) for n in range(1, d_model + 1) if d_model % n == 0)
         raise ValueError(

@@ -1,0 +1,200 @@
+"""The layers of a language model as they are built today: what has changed since the Transformer of 2017."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from attention_variants.modern import KVCache, RollingKVCache, grouped_query_attention, turn
+
+from .masks import causal_mask, combine_masks, sliding_window_mask
+
+
+class RMSNorm(nn.Module):
+    """Bring each vector to length sqrt(d_model), times a factor for each column; no mean is taken off, nothing added.
+
+    Parameters
+    ----------
+    d_model : int
+        The width.
+    eps : float, default 1e-5
+        Added to the mean of the squares, so that a vector of zeros stays one.
+
+    References
+    ----------
+    Zhang and Sennrich (2019), "Root Mean Square Layer Normalization", section 3. arXiv:1910.07467
+    """
+
+    def __init__(self, d_model: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(d_model))
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """Normalise along the last axis."""
+        mean_square = x.square().mean(dim=-1, keepdim=True)  # (..., 1)
+        return x * torch.rsqrt(mean_square + self.eps) * self.weight
+
+
+class SwiGLU(nn.Module):
+    """A feed-forward network in which one product decides how much of another goes through.
+
+    Parameters
+    ----------
+    d_model : int
+        The width of what goes in and comes out.
+    d_ff : int
+        The width inside.
+
+    References
+    ----------
+    Shazeer (2020), "GLU Variants Improve Transformer", section 2. arXiv:2002.05202
+    """
+
+    def __init__(self, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        self.w_gate = nn.Linear(d_model, d_ff, bias=False)
+        self.w_up = nn.Linear(d_model, d_ff, bias=False)
+        self.w_down = nn.Linear(d_ff, d_model, bias=False)
+
+    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """Rework each vector on its own."""
+        gate = F.silu(self.w_gate(x))  # (..., d_ff): z * sigmoid(z)
+        x = self.w_down(gate * self.w_up(x))
+        return x
+
+
+class RotaryAttention(nn.Module):
+    """Causal self-attention with rotary positions, shared keys and a cache.
+
+    Parameters
+    ----------
+    d_model : int
+        The width of what goes in and comes out.
+    num_heads : int
+        The heads of the queries.
+    num_kv_heads : int
+        The heads of the keys and values; it divides num_heads.
+    d_k : int
+        The width of a head; num_heads * d_k need not be d_model.
+    qk_norm : bool, default False
+        Whether queries and keys are normalised before they are turned, as in Qwen3.
+    window : int, optional
+        How many positions a query looks back at most, see `sliding_window_mask`; by default all.
+    eps : float, default 1e-5
+        Of the norms of queries and keys.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        num_kv_heads: int,
+        d_k: int,
+        *,
+        qk_norm: bool = False,
+        window: int | None = None,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv_heads, self.d_k, self.window = num_heads, num_kv_heads, d_k, window
+        self.w_q = nn.Linear(d_model, num_heads * d_k, bias=False)
+        self.w_k = nn.Linear(d_model, num_kv_heads * d_k, bias=False)
+        self.w_v = nn.Linear(d_model, num_kv_heads * d_k, bias=False)
+        self.w_o = nn.Linear(num_heads * d_k, d_model, bias=False)
+        self.norm_q = RMSNorm(d_k, eps) if qk_norm else nn.Identity()
+        self.norm_k = RMSNorm(d_k, eps) if qk_norm else nn.Identity()
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T d_model"],
+        cosine: Float[Tensor, "T 1 pairs"],
+        sine: Float[Tensor, "T 1 pairs"],
+        cache: KVCache | RollingKVCache | None = None,
+    ) -> tuple[Float[Tensor, "B T d_model"], Float[Tensor, "B H T T_k"]]:
+        """Let each position look back.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, T, d_model)
+            The vectors of the new positions.
+        cosine, sine : Tensor of shape (T, 1, d_k / 2)
+            Of the angles by which the pairs turn at these positions, for all heads.
+        cache : KVCache or RollingKVCache, optional
+            What is kept of earlier positions; the new ones are appended.
+
+        Returns
+        -------
+        output : Tensor of shape (B, T, d_model)
+        weights : Tensor of shape (B, num_heads, T, T_k)
+        """
+        B, T, _ = x.shape
+        q = self.w_q(x).view(B, T, self.num_heads, self.d_k)
+        k = self.w_k(x).view(B, T, self.num_kv_heads, self.d_k)
+        q, k, v = turn(self.norm_q(q), cosine, sine), turn(self.norm_k(k), cosine, sine), self.w_v(x)
+        q, k = q.flatten(-2), k.flatten(-2)  # (B, T, H, d_k) -> (B, T, H * d_k)
+
+        mask = self._mask(T, cache, x.device)
+        if cache is not None:
+            k, v = cache.append(k, v)  # (B, T_k, G * d_k), turned already
+        context, weights = grouped_query_attention(q, k, v, mask, self.num_heads, self.num_kv_heads)
+        return self.w_o(context), weights
+
+    def _mask(self, T: int, cache: KVCache | RollingKVCache | None, device: torch.device) -> Tensor | None:
+        """Which of the kept and the new keys each new query may look at; None for all."""
+        if cache is not None and (T > 1 or (self.window is not None and not isinstance(cache, RollingKVCache))):
+            mask = cache.mask(T)
+            T_k = mask.shape[-1]
+        elif cache is not None:
+            return None
+        else:
+            mask, T_k = causal_mask(T, device=device), T
+        if self.window is None or isinstance(cache, RollingKVCache):
+            return mask
+        near = sliding_window_mask(T, T_k, window=self.window, align="bottom-right", device=device)
+        return combine_masks(mask, near)
+
+
+class LanguageModelLayer(nn.Module):
+    """Look back, then work on what was found; each is added to what entered it, which is normalised first.
+
+    Parameters
+    ----------
+    d_model, num_heads, num_kv_heads, d_k, qk_norm, window, eps
+        As in `RotaryAttention`.
+    d_ff : int
+        The width inside the feed-forward network.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        num_kv_heads: int,
+        d_k: int,
+        d_ff: int,
+        *,
+        qk_norm: bool = False,
+        window: int | None = None,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        self.norm_1 = RMSNorm(d_model, eps)
+        self.attention = RotaryAttention(d_model, num_heads, num_kv_heads, d_k, qk_norm=qk_norm, window=window, eps=eps)
+        self.norm_2 = RMSNorm(d_model, eps)
+        self.feed_forward = SwiGLU(d_model, d_ff)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T d_model"],
+        cosine: Float[Tensor, "T 1 pairs"],
+        sine: Float[Tensor, "T 1 pairs"],
+        cache: KVCache | RollingKVCache | None = None,
+    ) -> tuple[Float[Tensor, "B T d_model"], Float[Tensor, "B H T T_k"]]:
+        """Rework the vectors of the new positions; arguments and results as those of `RotaryAttention.forward`."""
+        attended, weights = self.attention(self.norm_1(x), cosine, sine, cache)
+        x = x + attended
+        x = x + self.feed_forward(self.norm_2(x))
+        return x, weights

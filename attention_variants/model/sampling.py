@@ -1,0 +1,172 @@
+"""Writing with a language model: from logits to a choice, token by token."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .language_model import LanguageModel
+
+
+def sampling_probabilities(
+    logits: Float[Tensor, "*batch vocab_size"],
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Float[Tensor, "*batch vocab_size"]:
+    """From what distribution the next token is drawn.
+
+    In this order: the logits are divided by the temperature; of the tokens, the ``top_k`` likeliest stay; of these the
+    fewest that have at least ``top_p`` of the probability together stay; what stays is made to sum to 1.
+    Fan et al. (2018), "Hierarchical Neural Story Generation", section 5.1, arXiv:1805.04833 (top-k); Holtzman et al.
+    (2020), "The Curious Case of Neural Text Degeneration", section 3.1, arXiv:1904.09751 (top-p).
+
+    Parameters
+    ----------
+    logits : Tensor of shape (..., vocab_size)
+    temperature : float, default 1.0
+        Above 1 the choice is freer, below 1 it is safer; towards 0 it becomes the likeliest token, and 0 is that.
+    top_k : int, optional
+        How many tokens stay. If several are equally likely at the limit, those with the smaller numbers do.
+    top_p : float, optional
+        How much of the probability stays, above 0 and at most 1, which leaves all.
+
+    Returns
+    -------
+    probabilities : Tensor of shape (..., vocab_size)
+        They sum to 1; 0 for what is left out.
+
+    Raises
+    ------
+    ValueError
+        If the temperature is negative or not a number, top_k is less than 1, or top_p is not as above.
+    """
+    _check("sampling_probabilities", temperature, top_k, top_p)
+    if temperature == 0.0:
+        return torch.zeros_like(logits).scatter_(-1, logits.argmax(dim=-1, keepdim=True), 1.0)
+    # Stable: of equal ones, that with the smaller number comes first, on every machine.
+    ordered, order = (logits / temperature).sort(dim=-1, descending=True, stable=True)
+    if top_k is not None:
+        ordered[..., top_k:] = -torch.inf
+    probabilities = torch.softmax(ordered, dim=-1)
+    if top_p is not None:
+        before = probabilities.cumsum(dim=-1) - probabilities  # what those ahead of a token have together
+        probabilities = probabilities.masked_fill(before >= top_p, 0.0)
+        probabilities = probabilities / probabilities.sum(dim=-1, keepdim=True)
+    return torch.zeros_like(logits).scatter_(-1, order, probabilities)
+
+
+@torch.inference_mode()
+def stream(
+    model: LanguageModel,
+    tokens: Int[Tensor, "B T"],
+    max_new_tokens: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    use_cache: bool = True,
+    seed: int | None = None,
+) -> Iterator[tuple[Int[Tensor, " B"], Float[Tensor, "B vocab_size"]]]:
+    """Write token by token, and hand over each as soon as it is there.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        In evaluation mode.
+    tokens : integer Tensor of shape (B, T)
+        The beginnings, all of one length.
+    max_new_tokens : int
+        How many tokens to write.
+    temperature, top_k, top_p
+        As `sampling_probabilities` takes them.
+    use_cache : bool, default True
+        Whether to keep keys and values, and compute only what is new; the tokens are the same.
+    seed : int, optional
+        The same seed gives the same text; without one, every call draws anew.
+
+    Yields
+    ------
+    token : integer Tensor of shape (B)
+        The next token of each text.
+    probabilities : Tensor of shape (B, vocab_size)
+        From which it was drawn.
+
+    Raises
+    ------
+    ValueError
+        If there is no token to begin with, or an option is not as above.
+
+    Warns
+    -----
+    UserWarning
+        When the text grows longer than those of the training.
+    """
+    _check("generate", temperature, top_k, top_p)
+    if not isinstance(max_new_tokens, int) or isinstance(max_new_tokens, bool) or max_new_tokens < 0:
+        raise ValueError(f"generate: max_new_tokens must be a whole number of at least 0; got {max_new_tokens!r}.")
+    generator = None
+    if seed is not None:
+        generator = torch.Generator(device=tokens.device).manual_seed(seed)
+    cache = model.new_cache() if use_cache else None
+    longest = model.config.max_len
+    if tokens.shape[-1] <= longest < tokens.shape[-1] + max_new_tokens:
+        warnings.warn(
+            f"generate: the text grows past {longest} tokens, the length of the training; what comes then is a guess.",
+            stacklevel=2,
+        )
+    new = tokens
+    for _ in range(max_new_tokens):
+        logits, _ = model(new if use_cache else tokens, cache)
+        probabilities = sampling_probabilities(logits[:, -1], temperature=temperature, top_k=top_k, top_p=top_p)
+        if temperature == 0.0:
+            new = probabilities.argmax(dim=-1, keepdim=True)  # (B, 1)
+        else:
+            new = torch.multinomial(probabilities, 1, generator=generator)
+        tokens = torch.cat([tokens, new], dim=1)
+        yield new[:, 0], probabilities
+
+
+def generate(
+    model: LanguageModel,
+    tokens: Int[Tensor, "B T"],
+    max_new_tokens: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    use_cache: bool = True,
+    seed: int | None = None,
+) -> Int[Tensor, "B T_all"]:
+    """Write to the end, and return all; `stream` hands over each token as soon as it is there.
+
+    Parameters
+    ----------
+    model, tokens, max_new_tokens, temperature, top_k, top_p, use_cache, seed
+        As `stream` takes them.
+
+    Returns
+    -------
+    tokens : integer Tensor of shape (B, T + max_new_tokens)
+        The beginnings and what was written.
+    """
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "use_cache": use_cache, "seed": seed}
+    written = [token for token, _ in stream(model, tokens, max_new_tokens, **options)]  # type: ignore[arg-type]
+    return torch.cat([tokens, *(token[:, None] for token in written)], dim=1)
+
+
+def _check(caller: str, temperature: float, top_k: int | None, top_p: float | None) -> None:
+    if not temperature >= 0.0 or math.isinf(temperature):
+        raise ValueError(
+            f"{caller}: temperature must be a number of at least 0, and 0 takes the likeliest token; got {temperature}."
+        )
+    if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+        raise ValueError(f"{caller}: top_k must be a whole number of at least 1, or None for all; got {top_k!r}.")
+    if top_p is not None and not 0.0 < top_p <= 1.0:
+        raise ValueError(f"{caller}: top_p must be above 0 and at most 1, or None for all; got {top_p}.")
