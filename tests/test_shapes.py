@@ -50,6 +50,28 @@ if av.read_date("12.3.98").weights.ndim == 3:
 if av.positional_encoding(T_q, 8).shape == (T_q, 8):
     print("positions fit")
 
+q, k, v = torch.randn(B, T_k, 2 * H * d_k), torch.randn(B, T_k, H * d_k), torch.randn(B, T_k, H * d_k)
+cache, rolling = av.KVCache(), av.RollingKVCache(3, sinks=1)
+for t in range(T_k):
+    now = slice(t, t + 1)
+    rolling.mask(1)
+    pairs = cache.append(k[:, now], v[:, now]), rolling.append(k[:, now], v[:, now])
+cache.trim(4)
+cache.reorder(torch.tensor([1, 0]))
+found = [
+    av.grouped_query_attention(q, k, v, None, 2 * H, H)[0].shape == q.shape,
+    av.flash_attention(q, q, q, is_causal=True)[0].shape == q.shape,
+    av.linear_attention(k, k, v)[0].shape == av.linear_attention(k, k, v, recurrent=True)[0].shape,
+    av.latent_attention(q, v, torch.randn(H * d_k, 2 * H * d_k), torch.randn(H * d_k, 2 * H * d_k))[0].shape == q.shape,
+    av.apply_rotary(k, torch.arange(T_k), scaling=av.Llama3Scaling(), rotary_dim=4).shape == k.shape,
+    av.MultiHeadAttention(H * d_k, H)(k, is_causal=True, cache=av.KVCache())[1].shape == (B, H, T_k, T_k),
+]
+if all(found):
+    print("what comes after the seven fits")
+language = av.LanguageModel(av.LanguageModelConfig(20, 16, 2, 4, 2, 24, qk_norm=True)).eval()
+if av.generate(language, torch.randint(20, (B, 3)), 4, top_k=5, top_p=0.9, seed=0).shape == (B, 7):
+    print("the language model fits")
+
 v2_matmul.check_inputs = lambda *args: None  # so that the annotations are the only guard
 q, k, v = torch.randn(T_q, d_k), torch.randn(T_k, d_k), torch.randn(T_k, d_v)
 try:
@@ -84,6 +106,8 @@ def said() -> list[str]:
         "decoding fits",
         "the date model fits",
         "positions fit",
+        "what comes after the seven fits",
+        "the language model fits",
         "a wrong argument is rejected",
         "a wrong return is rejected",
     ],

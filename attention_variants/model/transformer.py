@@ -203,7 +203,7 @@ class Transformer(nn.Module):
         is_causal: bool = True,
         need_weights: bool = False,
         cache: Sequence[DecoderLayerCache] | None = None,
-    ) -> tuple[Float[Tensor, "B T_t target_vocab"], list[tuple[Tensor | None, Tensor | None]]]:
+    ) -> tuple[Float[Tensor, "B T_new target_vocab"], list[tuple[Tensor | None, Tensor | None]]]:
         """Predict the next token at every position of the target, from what `encode` made of the source.
 
         Parameters
@@ -224,8 +224,8 @@ class Transformer(nn.Module):
 
         Returns
         -------
-        logits : Tensor of shape (B, T_t, target_vocab)
-            At position t, those of the token at t + 1; with a cache, of the positions that are new.
+        logits : Tensor of shape (B, T_new, target_vocab)
+            At position t, those of the token at t + 1; of all T_t positions or, with a cache, of the new ones.
         weights : list of (Tensor or None, Tensor or None)
             Of each layer those among the target, of shape (B, num_heads, T_t, T_t), and those from the target to the
             source, of shape (B, num_heads, T_t, T_s); None unless ``need_weights``.

@@ -71,8 +71,8 @@ def apply_rotary(
 
 def turn(
     x: Float[Tensor, "*batch T d_k"],
-    cosine: Float[Tensor, "*batch T pairs"],
-    sine: Float[Tensor, "*batch T pairs"],
+    cosine: Float[Tensor, "... pairs"],
+    sine: Float[Tensor, "... pairs"],
     *,
     pairs: Pairs = "halves",
 ) -> Float[Tensor, "*batch T d_k"]:

@@ -150,7 +150,7 @@ class Film:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         last = io.BytesIO()
-        self._painted[-1].save(last, "PNG")
+        self._painted[-1].save(last, "PNG", optimize=True)
         return bundle(self.html, picture=last.getvalue(), alt=self.alt, text=repr(self))
 
     @cached_property

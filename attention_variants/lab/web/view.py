@@ -116,9 +116,9 @@ def element(view: str, data: dict[str, Any], *, picture: Image.Image, alt: str, 
         picture=f"data:image/webp;base64,{in_base64(picture)}",
         alt=html.escape(alt),
         line=html.escape(line),
-        script=script.replace(begin, "const view = ").strip(),
+        script=_brief(script.replace(begin, "const view = ")),
         data=_in_script(data),
-        css=_in_script(css),
+        css=_in_script(_brief(css)),
     )
 
 
@@ -179,6 +179,12 @@ def in_base64(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", lossless=True, quality=80)
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _brief(source: str) -> str:
+    """A script or a style sheet without indentation and lines of comment: a notebook stores a copy for each view."""
+    lines = [line.strip() for line in source.splitlines()]
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
 def _in_script(x: Any) -> str:
