@@ -69,7 +69,7 @@ def surroundings(asked: str | None) -> dict[str, str]:
 
 def numeric_files(folder: Path = ROOT / "tests") -> list[str]:
     """List the test files that hold numeric tests: to read all the others takes longer than to run these."""
-    return [str(path) for path in sorted(folder.glob("test_*.py")) if MARKER in path.read_text(encoding="utf-8")]
+    return [str(path) for path in sorted(folder.rglob("test_*.py")) if MARKER in path.read_text(encoding="utf-8")]
 
 
 def run_under(asked: str, extra: list[str]) -> bool:
