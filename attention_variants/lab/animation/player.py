@@ -201,12 +201,12 @@ class Animation(Film):
     def __init__(self, storyboards: Sequence[Storyboard], painters: Callable[[int], Sequence[Painter]]) -> None:
         self.storyboards = tuple(storyboards)
         self._painters = painters
-        together = self._together()
+        together, titles = self._together(), [painter.title for painter in painters(1)]
         names = " beside ".join(board.name for board in storyboards)
         super().__init__(
             f"{names}, step by step",
             self._each,
-            [_said_of_all(both, [painter.title for painter in painters(1)]) for both in together],
+            [_said_of_all(both, titles) for both in together],
             [max(frame.seconds for frame in both) for both in together],
         )
         panels = (panel for board in storyboards for panel in board.panels.values())
