@@ -83,5 +83,11 @@ def test_nothing_left_by_k_is_no_failure_but_an_error_is(runs):
 
 def test_the_files_with_numeric_tests():
     names = {Path(path).name for path in run_numeric_tests.numeric_files()}
-    assert {"test_contract.py", "test_equality.py", "test_error_bounds.py", "test_layer.py", "test_kv_cache.py"} <= names
+    assert {
+        "test_contract.py",
+        "test_equality.py",
+        "test_error_bounds.py",
+        "test_layer.py",
+        "test_kv_cache.py",
+    } <= names
     assert not {"test_site.py", "test_cli.py", "test_run_numeric_tests.py"} & names
