@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from attention_variants.modern import KVCache, RollingKVCache, grouped_query_attention, turn
 
-from .masks import causal_mask, combine_masks, sliding_window_mask
+from .masks import causal_mask, sliding_window_mask
 
 
 class RMSNorm(nn.Module):
@@ -144,17 +144,13 @@ class RotaryAttention(nn.Module):
 
     def _mask(self, T: int, cache: KVCache | RollingKVCache | None, device: torch.device) -> Tensor | None:
         """Which of the kept and the new keys each new query may look at; None for all."""
-        if cache is not None and (T > 1 or (self.window is not None and not isinstance(cache, RollingKVCache))):
-            mask = cache.mask(T)
-            T_k = mask.shape[-1]
-        elif cache is not None:
-            return None
-        else:
-            mask, T_k = causal_mask(T, device=device), T
-        if self.window is None or isinstance(cache, RollingKVCache):
-            return mask
-        near = sliding_window_mask(T, T_k, window=self.window, align="bottom-right", device=device)
-        return combine_masks(mask, near)
+        window = None if isinstance(cache, RollingKVCache) else self.window  # a rolling cache keeps no others
+        if cache is not None and T == 1 and window is None:
+            return None  # one query may look at all that is kept
+        mask = causal_mask(T, device=device) if cache is None else cache.mask(T)  # (T, T_k)
+        if window is not None:
+            mask = mask & sliding_window_mask(T, mask.shape[-1], window=window, align="bottom-right", device=device)
+        return mask
 
 
 class LanguageModelLayer(nn.Module):

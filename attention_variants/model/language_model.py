@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from attention_variants.modern import KVCache, Llama3Scaling, RollingKVCache, rotary_speeds
+from attention_variants.variants.checks import check_count, check_groups, look
 
 from .language_layers import LanguageModelLayer, RMSNorm
 
@@ -64,14 +65,8 @@ class LanguageModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "d_ff", "max_len"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"LanguageModel: {name} must be a whole number of at least 1; got {value!r}.")
-        if self.num_heads % self.num_kv_heads:
-            raise ValueError(
-                f"LanguageModel: num_heads must be divisible by num_kv_heads; "
-                f"got num_heads = {self.num_heads} and num_kv_heads = {self.num_kv_heads}."
-            )
+            check_count("LanguageModel", name, getattr(self, name))
+        check_groups("LanguageModel", self.num_heads, self.num_kv_heads)
         if not self.d_k:
             if self.d_model % self.num_heads:
                 raise ValueError(
@@ -165,7 +160,7 @@ class LanguageModel(nn.Module):
             If these are not numbers of tokens that there are, or there is not a cache for each layer.
         """
         caches = self._checked(tokens, cache)
-        start = 0 if cache is None else _seen(cache[0])
+        start = 0 if cache is None else cache[0].seen
         positions = torch.arange(start, start + tokens.shape[1], device=tokens.device)
         angle = positions[:, None, None] * self.speeds.to(tokens.device)  # (T, 1, 1) * (d_k / 2)
         x = self.embedding(tokens)  # (B, T) -> (B, T, d_model)
@@ -191,12 +186,10 @@ class LanguageModel(nn.Module):
             raise ValueError(
                 f"LanguageModel: tokens must have shape (B, T), with at least one token; got {tuple(tokens.shape)}."
             )
-        if not torch.compiler.is_compiling() and tokens.is_cpu and tokens.numel():
+        vocab_size = self.config.vocab_size
+        if look(tokens, lambda tokens: ((tokens < 0) | (tokens >= vocab_size)).any()):
             least, most = int(tokens.min()), int(tokens.max())
-            if least < 0 or most >= self.config.vocab_size:
-                raise ValueError(
-                    f"LanguageModel: there are tokens 0 to {self.config.vocab_size - 1}; got {least} to {most}."
-                )
+            raise ValueError(f"LanguageModel: there are tokens 0 to {vocab_size - 1}; got {least} to {most}.")
         if cache is not None and len(cache) != len(self.layers):
             raise ValueError(
                 f"LanguageModel: cache must be one for each of {len(self.layers)} layers, as model.new_cache() makes "
@@ -271,11 +264,6 @@ class LanguageModel(nn.Module):
         weights = self.state_dict()
         new.load_state_dict({theirs: weights[ours] for ours, theirs in _names(config)})
         return new.train(self.training)
-
-
-def _seen(cache: KVCache | RollingKVCache) -> int:
-    """How many positions came before."""
-    return cache.seen if isinstance(cache, RollingKVCache) else len(cache)
 
 
 def _names(config: LanguageModelConfig) -> list[tuple[str, str]]:

@@ -183,13 +183,11 @@ class MultiHeadAttention(nn.Module):
         """Attend to what is kept."""
         _claim(cache, self)
         q = self.w_q(query)
-        if key is query:
-            if is_causal and query.shape[-2] > 1:
-                mask = combine_masks(mask, cache.mask(query.shape[-2]))
+        if key is query and is_causal and query.shape[-2] > 1:
+            mask = combine_masks(mask, cache.mask(query.shape[-2]))
+        if key is query or cache.k is None or cache.v is None:
             k, v = cache.append(self.w_k(key), self.w_v(value))
-        elif cache.k is None or cache.v is None:
-            k, v = cache.append(self.w_k(key), self.w_v(value))
-        else:
+        else:  # in cross-attention, what is looked at stays the same
             k, v = cache.k, cache.v
             if k.shape[:-1] != key.shape[:-1]:
                 raise ValueError(

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from attention_variants.variants.checks import check_count
+
 from .language_model import LanguageModel
 
 
@@ -109,8 +111,7 @@ def stream(
         When the text grows longer than those of the training.
     """
     _check("generate", temperature, top_k, top_p)
-    if not isinstance(max_new_tokens, int) or isinstance(max_new_tokens, bool) or max_new_tokens < 0:
-        raise ValueError(f"generate: max_new_tokens must be a whole number of at least 0; got {max_new_tokens!r}.")
+    check_count("generate", "max_new_tokens", max_new_tokens, least=0)
     generator = None
     if seed is not None:
         generator = torch.Generator(device=tokens.device).manual_seed(seed)
@@ -156,9 +157,17 @@ def generate(
     tokens : integer Tensor of shape (B, T + max_new_tokens)
         The beginnings and what was written.
     """
-    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "use_cache": use_cache, "seed": seed}
-    written = [token for token, _ in stream(model, tokens, max_new_tokens, **options)]  # type: ignore[arg-type]
-    return torch.cat([tokens, *(token[:, None] for token in written)], dim=1)
+    written = stream(
+        model,
+        tokens,
+        max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        use_cache=use_cache,
+        seed=seed,
+    )
+    return torch.cat([tokens, *(token[:, None] for token, _ in written)], dim=1)
 
 
 def _check(caller: str, temperature: float, top_k: int | None, top_p: float | None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from attention_variants.variants.checks import check_count, look
+from attention_variants.variants.checks import check_count, check_heads, look
 
 if TYPE_CHECKING:
     from .kv_cache import KVCache
@@ -95,7 +95,6 @@ def check_items(cache: KVCache, items: Tensor) -> None:
 def check_latent(caller: str, q: Tensor, latent: Tensor, w_uk: Tensor, w_uv: Tensor, num_heads: int) -> None:
     """Raise an error unless queries, latent vectors and the matrices of keys and values fit together."""
     check_floating(caller, q=q, latent=latent, w_uk=w_uk, w_uv=w_uv)
-    check_count(caller, "num_heads", num_heads)
     for name, x in (("q", q), ("latent", latent)):
         if x.ndim < 2:
             raise ValueError(f"{caller}: {name} must have shape (..., T, width); got {tuple(x.shape)}.")
@@ -110,11 +109,7 @@ def check_latent(caller: str, q: Tensor, latent: Tensor, w_uk: Tensor, w_uv: Ten
             raise ValueError(
                 f"{caller}: {name} must have shape (d_latent, d_model) = {expected}; got {tuple(w.shape)}."
             )
-    if q.shape[-1] % num_heads:
-        raise ValueError(
-            f"{caller}: d_model must be divisible by num_heads; "
-            f"got d_model = {q.shape[-1]} and num_heads = {num_heads}."
-        )
+    check_heads(caller, q.shape[-1], num_heads)
 
 
 def check_rotary(caller: str, x: Tensor, width: int, base: float, pairs: str) -> None:

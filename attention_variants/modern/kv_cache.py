@@ -151,6 +151,11 @@ class KVCache:
         taken = self._room if self._room is not None else (self.k, self.v)
         return sum(x.numel() * x.element_size() for x in taken if x is not None)
 
+    @property
+    def seen(self) -> int:
+        """How many positions the text has so far; all are kept."""
+        return len(self)
+
     def __len__(self) -> int:
         """How many positions are kept."""
         return 0 if self.k is None else self.k.shape[-2]

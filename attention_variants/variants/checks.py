@@ -78,9 +78,9 @@ def check_inputs(
         came = ", ".join(f"{name} on {x.device}" for name, x in tensors.items())
         raise ValueError(f"{caller}: {_and(names)} must be on one device; got {came}.")
 
-    _check_shapes(takes, caller, tensors, _group(caller, num_heads, num_kv_heads))
+    _check_shapes(takes, caller, tensors, check_groups(caller, num_heads, num_kv_heads))
     if "heads" in takes:
-        _check_heads(caller, q.shape[-1], num_heads)
+        check_heads(caller, q.shape[-1], num_heads)
     if not 0.0 <= dropout_p <= 1.0:
         raise ValueError(f"{caller}: dropout_p must be a probability, 0 to 1; got {dropout_p}.")
     if mask is not None:
@@ -121,17 +121,31 @@ def _check_shapes(takes: Collection[str], caller: str, tensors: dict[str, Tensor
         raise ValueError(f"{caller}: {q_name} and {k_name} need a width of at least 1; got {_listed(tensors)}.")
 
 
-def _group(caller: str, num_heads: int, num_kv_heads: int | None) -> int:
-    """How many heads of queries share one of keys and values; raise a ValueError unless it is a whole number."""
+def check_groups(caller: str, num_heads: int, num_kv_heads: int | None) -> int:
+    """Say how many heads of queries share one of keys and values; raise a ValueError unless it is a whole number.
+
+    Parameters
+    ----------
+    caller : str
+        The name that the error begins with.
+    num_heads : int
+        The heads of the queries.
+    num_kv_heads : int or None
+        Those of the keys and values; None for as many.
+
+    Returns
+    -------
+    group : int
+    """
     if num_kv_heads is None:
         return 1
     check_count(caller, "num_heads", num_heads)
     check_count(caller, "num_kv_heads", num_kv_heads)
     if num_heads % num_kv_heads:
-        fits = ", ".join(str(n) for n in range(1, num_heads + 1) if num_heads % n == 0)
         raise ValueError(
             f"{caller}: num_heads must be divisible by num_kv_heads, for each head of keys serves equally many of "
-            f"queries; got num_heads = {num_heads} and num_kv_heads = {num_kv_heads}. {num_heads} can share {fits}."
+            f"queries; got num_heads = {num_heads} and num_kv_heads = {num_kv_heads}. "
+            f"{num_heads} can share {_divisors(num_heads)}."
         )
     return num_heads // num_kv_heads
 
@@ -152,13 +166,21 @@ def check_count(caller: str, name: str, count: int, *, least: int = 1) -> None:
         raise ValueError(f"{caller}: {name} must be a whole number of at least {least}; got {count!r}.")
 
 
-def _check_heads(caller: str, d_model: int, num_heads: int) -> None:
+def check_heads(caller: str, d_model: int, num_heads: int) -> None:
+    """Raise a ValueError unless a number of heads divides the width that they share.
+
+    Parameters
+    ----------
+    caller : str
+        The name that the error begins with.
+    d_model, num_heads : int
+        The width, and how many heads share it.
+    """
     check_count(caller, "num_heads", num_heads)
     if d_model % num_heads:
-        fits = ", ".join(str(n) for n in range(1, d_model + 1) if d_model % n == 0)
         raise ValueError(
             f"{caller}: d_model must be divisible by num_heads; got d_model = {d_model} and num_heads = {num_heads}. "
-            f"{d_model} can be split into {fits} heads."
+            f"{d_model} can be split into {_divisors(d_model)} heads."
         )
 
 
@@ -365,6 +387,10 @@ def lost_rows(q: Tensor, k: Tensor, context: Tensor, *, is_causal: bool) -> Tens
     mean = (q * k).sum(dim=-1, keepdim=True)  # (..., T_q, 1)
     is_zero = (context.nan_to_num() == 0).all(dim=-1, keepdim=True)  # 0 * inf, of a value, is NaN
     return mean.isnan() | (mean == torch.inf) | ((mean == -torch.inf) & is_zero)
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(n) for n in range(1, number + 1) if number % n == 0)
 
 
 def _listed(tensors: dict[str, Tensor]) -> str:

@@ -138,7 +138,6 @@ def animate(
         except ValueError:  # too much for half the width: one below the other
             return of_width(WHOLE, scale)
 
-    painters(1)  # whether there is room for all of it shows now, and not when it is displayed
     return Animation(storyboards, painters)
 
 

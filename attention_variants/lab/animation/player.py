@@ -201,7 +201,9 @@ class Animation(Film):
     def __init__(self, storyboards: Sequence[Storyboard], painters: Callable[[int], Sequence[Painter]]) -> None:
         self.storyboards = tuple(storyboards)
         self._painters = painters
-        together, titles = self._together(), [painter.title for painter in painters(1)]
+        # Whether there is room for all of it shows now, and not when it is displayed.
+        titles = [painter.title for painter in painters(1)]
+        together = self._together()
         names = " beside ".join(board.name for board in storyboards)
         super().__init__(
             f"{names}, step by step",
