@@ -339,15 +339,16 @@ def _named(
     wrong = {q.key for q in questions if not _same(came[q.key], expected[q.key], q)}
     partly: list[tuple[set[str], Mistake]] = []
     for mistake in of_goal(goal.name).values():
-        given = _asked(mistake.implementation(goal.name), goal, exam)
-        shows = {q.key for q in questions if not _same(given[q.key], expected[q.key], q)}
-        same = {q.key for q in questions if q.key in shows and _same(came[q.key], given[q.key], q)}
-        tells = {key for key in same if not _only_failed(given[key], expected[key])}
-        if not shows <= wrong or not tells:
-            continue
-        if shows == same == wrong:
-            return (mistake,)
-        partly.append((tells, mistake))
+        for form in mistake.forms(goal.name):
+            given = _asked(form, goal, exam)
+            shows = {q.key for q in questions if not _same(given[q.key], expected[q.key], q)}
+            same = {q.key for q in questions if q.key in shows and _same(came[q.key], given[q.key], q)}
+            tells = {key for key in same if _tells(came[key], given[key], expected[key])}
+            if not shows <= wrong or not tells:
+                continue
+            if shows == same == wrong:
+                return (mistake,)
+            partly.append((tells, mistake))
     named: list[Mistake] = []
     while partly and len(named) < 2:
         most = max(len(tells) for tells, _ in partly)
@@ -365,6 +366,14 @@ def _same(x: Noted, y: Noted, question: Question) -> bool:
     if (x.error is None) != (y.error is None) or x.kinds.keys() != y.kinds.keys():
         return False
     return all(_differs(x, y, name, question.tolerance) is None for name in y.kinds)
+
+
+def _tells(found: Noted, given: Noted, expected: Noted) -> bool:
+    """Whether an answer tells a mistake: it has its numbers, or fails in the very same way."""
+    if not _only_failed(given, expected):
+        return True
+    x, y = found.error, given.error
+    return x is not None and y is not None and (x.exception, x.message) == (y.exception, y.message)
 
 
 def _only_failed(given: Noted, expected: Noted) -> bool:
