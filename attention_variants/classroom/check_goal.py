@@ -6,7 +6,9 @@ came back is compared, values and gradients. A mistake is named if it gives the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,9 +20,11 @@ from .contract.answer import Failure, Remark
 from .contract.evidence import first_row, row
 from .contract.noted import AFTER, GRADIENT, Noted
 from .goals import GOALS, Goal, Question
+from .grading_scheme import READY_MADE_USED, score_of_questions
 from .report_html import render
 from .sandbox.notes import ask_goal
 from .sandbox.parent import ask_goal_isolated
+from .sandbox.ready_made import watching
 from .sandbox.submission import Submission
 
 if TYPE_CHECKING:
@@ -77,6 +81,8 @@ class GoalReport:
         How many characters it printed.
     remarks : tuple of Remark
         What else happened to a `Submission`.
+    ready_made : bool
+        Whether rules were asked for, and it leaves the work to the package's own.
     """
 
     name: str
@@ -88,18 +94,21 @@ class GoalReport:
     trouble: Failure | None = None
     printed: int = 0
     remarks: tuple[Remark, ...] = ()
+    ready_made: bool = False
 
     @property
     def passed(self) -> bool:
         """Whether every question was answered rightly."""
-        return not self.findings and self.trouble is None
+        return not self.findings and self.trouble is None and not self.ready_made
 
     @property
     def score(self) -> float:
-        """The share of the questions that were answered rightly."""
+        """The share of the questions that were answered rightly, weighed by `grading_scheme`; 0 for what is ready-made."""
         if self.trouble is not None or not self.asked:
             return 0.0
-        return 1.0 - len(self.findings) / len(self.asked)
+        if self.ready_made:
+            return READY_MADE_USED
+        return score_of_questions(self.goal, self.asked, {one.question: one.code for one in self.findings})
 
     @property
     def looks_like(self) -> Mistake | None:
@@ -147,7 +156,8 @@ class GoalReport:
             said["title"] = _say("first", question=wording.question(self.goal, first.question))
             said["found"] = [(line.text, line.is_row) for line in wording.goal_finding(first.code, first.numbers)]
             said["more"] = [wording.question(self.goal, one.question) for one in others]
-        notes = [_say("lacks", names=wording.listed(self.lacks))] if self.lacks and not self.not_written else []
+        notes = [_say("ready_made", goal=self.goal)] if self.ready_made else []
+        notes += [_say("lacks", names=wording.listed(self.lacks))] if self.lacks and not self.not_written else []
         if self.printed:
             notes.append(_say("printed", printed=self.printed))
         said["notes"] = [*notes, *map(wording.sentence, self.remarks)]
@@ -178,6 +188,7 @@ def check_goal(
     *,
     needs: Sequence[str] = (),
     isolated: bool = False,
+    rules: bool = False,
     exam: int = 0,
     seconds: float,
     memory: int,
@@ -186,7 +197,7 @@ def check_goal(
 
     Parameters
     ----------
-    mine, goal, needs, isolated, exam, seconds, memory
+    mine, goal, needs, isolated, rules, exam, seconds, memory
         As `check` takes them.
 
     Returns
@@ -201,12 +212,15 @@ def check_goal(
         raise ValueError(f"check: needs may name what can be left out of {goal}: {names}; got {unknown[0]!r}.")
     name = mine.name if isinstance(mine, Submission) else str(getattr(mine, "__name__", type(mine).__name__))
     if isolated or isinstance(mine, Submission):
-        outcome = ask_goal_isolated(mine, asked, exam, seconds=seconds, memory=memory)
+        outcome = ask_goal_isolated(mine, asked, exam, rules=rules, seconds=seconds, memory=memory)
         noted, lacks, printed = outcome.answers, outcome.lacks, outcome.printed
         report = GoalReport(name, goal, printed=printed, trouble=outcome.trouble, remarks=outcome.remarks)
+        counts = (outcome.counts or [{}])[0]
     else:
-        noted, lacks, printed = ask_goal(mine, asked, exam, seconds)
+        with watching(asked.right) if rules else nullcontext(Counter[str]()) as counts:
+            noted, lacks, printed = ask_goal(mine, asked, exam, seconds)
         report = GoalReport(name, goal, printed=printed)
+    report = replace(report, ready_made=bool(counts.get("library")))
     left_out = set(lacks) - set(needs)
     report = replace(report, lacks=tuple(name for name in lacks if name in left_out))
     put = [question for question in asked.questions if not left_out & set(question.asks_for)]
