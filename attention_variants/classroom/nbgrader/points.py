@@ -116,7 +116,7 @@ def grade_shapes(answers: Mapping[str, Any] | Submission, assignment: int, *, po
     answers : dict or Submission
         What stands beside each name. A `Submission` is run in a process of its own, which hands the dict back.
     assignment : int
-        1 to 8.
+        1 to 11.
     points : float
         For all shapes.
 
