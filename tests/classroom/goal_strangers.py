@@ -420,7 +420,7 @@ class CacheHandsBackAllItsRoom:
         return self.k, self.v
 
 
-@wrong("KVCache", "cache_forgets_the_old")
+@wrong("KVCache", "cache_returns_the_new_alone")
 class CacheOfTheLast:
     def append(self, k, v):
         self.k, self.v = k, v
@@ -585,7 +585,7 @@ def sample_topk_threshold(logits, top_k=None):
 
 @wrong("sampling_probabilities", "top_p_before_top_k")
 def sample_p_then_k(logits, top_k=None, top_p=None):
-    order = logits.argsort(-1, descending=True, stable=True)
+    order = logits.argsort(dim=-1, descending=True, stable=True)
     s = logits.gather(-1, order)
     if top_p is not None:
         p = s.softmax(-1)
@@ -679,7 +679,6 @@ def writes_slowly(model, tokens, max_new_tokens):
     for _ in range(max_new_tokens):
         tokens = torch.cat((tokens, model(tokens)[0][:, -1:].argmax(-1)), 1)
     return tokens
-
 
 
 @wrong("generate", "cache_not_cleared")

@@ -340,8 +340,10 @@ def mask_in_loops(T_q, T_k):
 @right("causal_mask")
 def mask_not_triu(T_q, T_k=None, **options):
     shift = (T_k - T_q) * (options.get("align") == "bottom-right")
-    return ~torch.triu(torch.ones(T_q, T_k)).bool() | torch.eye(T_q, T_k).bool() if not shift else (
-        torch.arange(T_k)[None] <= torch.arange(T_q)[:, None] + shift
+    return (
+        ~torch.triu(torch.ones(T_q, T_k)).bool() | torch.eye(T_q, T_k).bool()
+        if not shift
+        else (torch.arange(T_k)[None] <= torch.arange(T_q)[:, None] + shift)
     )
 
 
@@ -351,10 +353,10 @@ def sample_filters(logits, temperature=1.0, top_k=None, top_p=None):
         return F.one_hot(logits.argmax(-1), logits.size(-1)).to(logits)
     logits = logits / temperature
     if top_k is not None:
-        keep = logits.argsort(-1, descending=True, stable=True)[..., :top_k]
+        keep = logits.argsort(dim=-1, descending=True, stable=True)[..., :top_k]
         logits = torch.full_like(logits, -torch.inf).scatter(-1, keep, logits.gather(-1, keep))
     if top_p is not None:
-        s, i = logits.sort(-1, descending=True, stable=True)
+        s, i = logits.sort(dim=-1, descending=True, stable=True)
         p = s.softmax(-1)
         remove = torch.roll(p.cumsum(-1) >= top_p, 1, -1)
         remove[..., 0] = False
