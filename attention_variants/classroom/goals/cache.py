@@ -201,9 +201,9 @@ GOALS = (
         KVCache,
         "KVCache()",
         (
+            Question("two_instances", _two_instances),  # first: nothing else has been kept yet
             Question("one_at_a_time", _one_at_a_time),
             Question("in_chunks", _in_chunks),
-            Question("two_instances", _two_instances),
             Question("in_float32", _in_float32),
             Question("gradients", _gradients),
             Question("length", _length, ("__len__",)),
@@ -218,10 +218,10 @@ GOALS = (
         RollingKVCache,
         "RollingKVCache(window)",
         (
+            Question("two_instances", _rolling_two_instances),
             Question("one_at_a_time", _rolling_one_at_a_time),
             Question("prompt", _rolling_prompt),
             Question("window_of_0", _rolling_window_of_0),
-            Question("two_instances", _rolling_two_instances),
             Question("sinks", _rolling_sinks, ("sinks",)),
             Question("prompt_and_sinks", _rolling_prompt_and_sinks, ("sinks",)),
             Question("masks", _rolling_masks, ("mask",)),

@@ -31,10 +31,15 @@ MISTAKES = (
     ),
     Mistake(
         name="cache_returns_the_new_alone",
-        explanation="What comes back are the new keys and values alone; the old ones are kept, and nobody looks at them.",
+        explanation="What comes back are the new keys and values alone: the old ones are lost, or nobody looks at them.",
         hint="How many keys should the query of the fifth token look at?",
         shows="from the second call on",
-        of_goals={"KVCache": (("return self.k, self.v\n        if self._room", "return k, v\n        if self._room"),)},
+        of_goals={
+            "KVCache": [
+                (("return self.k, self.v\n        if self._room", "return k, v\n        if self._room"),),
+                ((_KEEP_K, "self.k = k"), (_KEEP_V, "self.v = v")),
+            ]
+        },
     ),
     Mistake(
         name="cache_returns_what_was_there_before",
@@ -47,18 +52,6 @@ MISTAKES = (
                     f"            {_KEEP_K}\n            {_KEEP_V}\n            return self.k, self.v\n",
                     f"            before = (k, v) if self.k is None else (self.k, self.v)\n            {_KEEP_K}\n            {_KEEP_V}\n            return before\n",
                 ),
-            )
-        },
-    ),
-    Mistake(
-        name="cache_forgets_the_old",
-        explanation="Each call replaces what was kept: the cache never holds more than the newest positions.",
-        hint="What is left of the first token after the second call?",
-        shows="from the second call on",
-        of_goals={
-            "KVCache": (
-                (_KEEP_K, "self.k = k"),
-                (_KEEP_V, "self.v = v"),
             )
         },
     ),
@@ -155,13 +148,22 @@ MISTAKES = (
         hint="How many keys does a query of the second chunk see, and how wide is its mask?",
         shows="in mask, from the second call on",
         of_goals={
-            "attend_with_cache": (("cache.mask(q.shape[-2])", "cache.mask(q.shape[-2])[:, len(cache) :]"),),
             "KVCache": (
                 (
                     "return positions[len(self) :, None] >= positions",
                     "positions = positions[len(self) :]\n        return positions[:, None] >= positions",
                 ),
             ),
+            "attend_with_cache": [
+                (("cache.mask(q.shape[-2])", "cache.mask(q.shape[-2])[:, len(cache) :]"),),
+                (  # without a look at the mask before it is used
+                    (
+                        "    k, v = cache.append(k, v)  # (..., T, num_kv_heads * d_k)\n",
+                        "    mask = mask[:, len(cache) :]\n    k, v = cache.append(k, v)\n"
+                        "    torch.zeros(1, num_heads, q.shape[-2], k.shape[-2]).masked_fill(~mask, -torch.inf)\n",
+                    ),
+                ),
+            ],
         },
     ),
     Mistake(

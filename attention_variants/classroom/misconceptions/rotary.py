@@ -27,7 +27,13 @@ MISTAKES = (
         hint="Which two columns did the model that you load turn by the same angle?",
         shows="wherever pairs are halves, from four columns on",
         seen="https://github.com/huggingface/transformers/issues/25199",
-        of_goals={"apply_rotary": ((", pairs=pairs)", ', pairs="interleaved")'),)},
+        of_goals={
+            "apply_rotary": ((", pairs=pairs)", ', pairs="interleaved")'),),
+            "RotaryAttention": (
+                ("turn(self.norm_q(q), cosine, sine)", 'turn(self.norm_q(q), cosine, sine, pairs="interleaved")'),
+                ("turn(self.norm_k(k), cosine, sine)", 'turn(self.norm_k(k), cosine, sine, pairs="interleaved")'),
+            ),
+        },
     ),
     Mistake(
         name="rotary_pairs_in_halves",
