@@ -131,13 +131,13 @@ class _Plain(ast.NodeTransformer):
     def __init__(self, not_asked: frozenset[str]) -> None:
         self.not_asked = not_asked
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:  # noqa: N802 (ast's own names)
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
         """Keep the methods that are asked for."""
         methods = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name not in self.not_asked]
         node.body = [self.visit(one) for one in methods]
         return node
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         """Keep the arguments that are asked for, and the statements that do something for them."""
         node.returns, node.decorator_list = None, []
         arguments = node.args
@@ -156,7 +156,7 @@ class _Plain(ast.NodeTransformer):
             block.body = [one for one in block.body if not _sets_only_names_outside(one, read)]
         return node
 
-    def visit_If(self, node: ast.If) -> ast.stmt | list[ast.stmt]:  # noqa: N802
+    def visit_If(self, node: ast.If) -> ast.stmt | list[ast.stmt]:
         """Take the branch that is settled, and leave out what only raises an error."""
         node.test = self.visit(node.test)
         node.body, node.orelse = self._statements(node.body), self._statements(node.orelse)
@@ -164,20 +164,20 @@ class _Plain(ast.NodeTransformer):
             return node.body if node.test.value else node.orelse
         return node if node.body else []
 
-    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:  # noqa: N802
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
         """Take the value that is settled."""
         self.generic_visit(node)
         if isinstance(node.test, ast.Constant):
             return node.body if node.test.value else node.orelse
         return node
 
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:  # noqa: N802
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
         """Leave out whether there is something to do that does no harm."""
         self.generic_visit(node)
         node.values = [x for x in node.values if not _calls(x, "lacks_keys")]
         return node if len(node.values) > 1 else node.values[0]
 
-    def visit_Call(self, node: ast.Call) -> ast.Call:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> ast.Call:
         """Leave out arguments that are not asked for."""
         self.generic_visit(node)
         node.keywords = [one for one in node.keywords if one.arg not in self.not_asked]

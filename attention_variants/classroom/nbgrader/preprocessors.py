@@ -78,11 +78,18 @@ def code_to_repair(name: str, of: int | str, called: str = "attention_to_repair"
     -------
     code : str
         With the functions that a page has beside it, if it calls them.
+
+    Raises
+    ------
+    ValueError
+        If the mistake is in what the course does not ask for, so that nothing would be wrong.
     """
     mistake = MISCONCEPTIONS[name]
     if isinstance(of, int):
         return without_comments(plain_code(inspect.getsource(inspect.unwrap(mistake.functions[of])), called))
     code = plain_definition(source_of(mistake.implementations[of]), called, of=of)
+    if code == plain_definition(source_of(GOALS[of].right), called):
+        raise ValueError(f"code_to_repair: {name} is in what the course leaves out of {of}; choose another mistake.")
     return "\n\n\n".join([*helpers(GOALS[of].right, code), code])
 
 
