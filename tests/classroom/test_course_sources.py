@@ -213,6 +213,22 @@ def test_each_assignment_has_all_its_parts(number):
     assert not any(c.get("outputs") for c in cells.values())
 
 
+def test_the_guide_says_how_many_points_there_are():
+    guide = (SOURCE.parent / "README.md").read_text(encoding="utf-8")
+    points = {}
+    for number in NOTEBOOKS:
+        told = [c.metadata.nbgrader for c in load(number).values() if c.metadata.nbgrader.grade]
+        points[number] = tuple(sum(x.points for x in told if x.locked is machine) for machine in (True, False))
+        if number >= 8:
+            assert re.search(
+                rf"^\| `{NOTEBOOKS[number].stem}` \|.*\| {points[number][0]} \| {points[number][1]} \|$", guide, re.M
+            )
+    ((by_machine, by_hand),) = {points[number] for number in range(1, 8)}
+    assert re.search(rf"^\| `1_loops` to `7_fused` \|.*\| {by_machine} \| {by_hand} \|$", guide, re.M)
+    together = [sum(one) for one in zip(*points.values(), strict=True)]
+    assert f"Together {together[0]} points by machine and {together[1]} by hand" in guide
+
+
 # --------------------------------------------------------------------------------------------- points and shapes
 
 

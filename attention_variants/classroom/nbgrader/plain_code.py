@@ -119,10 +119,10 @@ def _without_parentheses(line: str) -> str:
         return line
     without = f"{found[2]} {found[3]}"
     try:
-        same = ast.dump(ast.parse(f"def f():\n {without}")) == ast.dump(ast.parse(f"def f():\n {line.strip()}"))
+        meant, written = (ast.dump(ast.parse(f"def f():\n {code.strip()}")) for code in (line, without))
     except SyntaxError:
         return line
-    return found[1] + without if same else line
+    return found[1] + without if written == meant else line
 
 
 class _Plain(ast.NodeTransformer):
