@@ -370,7 +370,7 @@ def sample_numpy(logits, *, temperature=1.0, top_k=None, top_p=None):
     out = np.zeros_like(x)
     for at in np.ndindex(*x.shape[:-1]):
         row = x[at]
-        order = sorted(range(len(row)), key=lambda i: (-row[i], i))  # noqa: B023
+        order = sorted(range(len(row)), key=lambda i: (-row[i], i))
         if temperature == 0:
             out[(*at, order[0])] = 1.0
             continue
@@ -476,6 +476,32 @@ class ModelWithoutWeights(av.LanguageModel):
         for i, layer in enumerate(self.layers):
             x, _ = layer(x, angle.cos().to(x.dtype), angle.sin().to(x.dtype), cache and cache[i])
         return F.linear(self.norm(x), self.head.weight)
+
+
+# ---------------------------------------------------------------------------------------- layers of a Transformer
+
+
+@right("AddNorm")
+class AddNormByHand(av.AddNorm):
+    def forward(self, x, computed):
+        s = computed + x
+        s = (s - s.mean(-1, keepdim=True)) / (s.var(-1, keepdim=True, correction=0) + self.norm.eps).sqrt()
+        return s * self.norm.weight + self.norm.bias
+
+
+@right("EncoderLayer")
+class EncoderLayerByHand(av.EncoderLayer):
+    def forward(self, x, mask=None):
+        x = self.add_norm_1.norm(x + self.self_attention(x, x, x, mask)[0])
+        return self.add_norm_2.norm(self.feed_forward(x) + x)
+
+
+@right("DecoderLayer")
+class DecoderLayerByHand(av.DecoderLayer):
+    def forward(self, x, memory, mask=None, memory_mask=None):
+        x = self.add_norm_1.norm(x + self.self_attention(x, x, x, mask, is_causal=True)[0])
+        x = self.add_norm_2.norm(self.cross_attention(x, memory, memory, memory_mask)[0] + x)
+        return self.add_norm_3.norm(self.feed_forward.w_2(self.feed_forward.w_1(x).clamp(min=0)) + x)
 
 
 # ----------------------------------------------------------------------------------- the kernel, latent and linear

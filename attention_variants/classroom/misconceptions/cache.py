@@ -31,7 +31,7 @@ MISTAKES = (
     ),
     Mistake(
         name="cache_returns_the_new_alone",
-        explanation="What comes back are the new keys and values alone: the old ones are lost, or nobody looks at them.",
+        explanation="Only the new keys and values come back: the old ones are lost, or nobody looks at them.",
         hint="How many keys should the query of the fifth token look at?",
         shows="from the second call on",
         of_goals={
@@ -50,7 +50,8 @@ MISTAKES = (
             "KVCache": (
                 (
                     f"            {_KEEP_K}\n            {_KEEP_V}\n            return self.k, self.v\n",
-                    f"            before = (k, v) if self.k is None else (self.k, self.v)\n            {_KEEP_K}\n            {_KEEP_V}\n            return before\n",
+                    "            before = (k, v) if self.k is None else (self.k, self.v)\n"
+                    f"            {_KEEP_K}\n            {_KEEP_V}\n            return before\n",
                 ),
             )
         },
@@ -71,14 +72,15 @@ MISTAKES = (
     ),
     Mistake(
         name="cache_shared_by_instances",
-        explanation="What is kept belongs to the class, not to the instance: a new cache begins with another one's keys.",
+        explanation="What is kept belongs to the class: a new instance begins with the keys of another one.",
         hint="Make two caches and append to one of them: what does the other hold?",
         shows="in a second instance; so in the second layer, or the second text",
         of_goals={
             "KVCache": (
                 (
                     "self.k: Tensor | None = None\n        self.v: Tensor | None = None\n",
-                    "kept = type(self)\n        kept.k = getattr(kept, 'k', None)\n        kept.v = getattr(kept, 'v', None)\n",
+                    "kept = type(self)\n"
+                    "        kept.k = getattr(kept, 'k', None)\n        kept.v = getattr(kept, 'v', None)\n",
                 ),
                 (_KEEP_K, "type(self).k = " + _KEEP_K.partition("= ")[2]),
                 (_KEEP_V, "type(self).v = " + _KEEP_V.partition("= ")[2]),
@@ -168,7 +170,7 @@ MISTAKES = (
     ),
     Mistake(
         name="mask_from_the_top_left",
-        explanation="The first new query is taken for the first of the text: it sees the first key alone, not all kept ones.",
+        explanation="The first new query is taken for the first of the text: of all kept keys it sees the first alone.",
         hint="At which position of the text does the first new query stand?",
         shows="in mask, from the second call on",
         seen="https://github.com/pytorch/pytorch/issues/110144",
@@ -187,6 +189,7 @@ MISTAKES = (
         explanation="The window counts the query's own key too: it reaches back one position less than it should.",
         hint="How far away is the farthest key that a query may look at, and how far is its own?",
         shows="once the text is longer than the window",
+        seen="https://github.com/mistralai/mistral-inference/issues/60",
         of_goals={
             "RollingKVCache": (
                 ("positions >= self.seen - self.window", "positions > self.seen - self.window"),
@@ -199,6 +202,7 @@ MISTAKES = (
         explanation="One position too many is kept: what comes back reaches one position farther than the window.",
         hint="How many keys does a query see under a window of 0?",
         shows="once the text is longer than the window",
+        seen="https://github.com/ml-explore/mlx-lm/pull/390",
         of_goals={
             "RollingKVCache": (
                 ("positions >= self.seen - self.window", "positions >= self.seen - self.window - 1"),
@@ -225,6 +229,7 @@ MISTAKES = (
         explanation="When the window is full, what is new is dropped, where what is oldest should be.",
         hint="Which positions are near the next query: the first of the text, or the last?",
         shows="once the text is longer than the window",
+        seen="https://github.com/JaydenLyh/Reward-Forcing/issues/5",
         of_goals={
             "RollingKVCache": (("positions >= self.seen - self.window", "(positions < self.sinks + self.window)"),)
         },
@@ -242,7 +247,7 @@ MISTAKES = (
     ),
     Mistake(
         name="dropped_before_the_queries_looked",
-        explanation="A chunk longer than the window is cut before it comes back: its first queries lack their own keys.",
+        explanation="A chunk longer than the window is cut before it comes back: its first queries lack their keys.",
         hint="Five positions come at once, and the window is two: which key does the first of the five need?",
         shows="with chunks, such as a prompt",
         of_goals={"RollingKVCache": (("        return k, v\n", "        return self.k, self.v\n"),)},
@@ -312,7 +317,7 @@ MISTAKES = (
     ),
     Mistake(
         name="cache_reordered_on_the_wrong_axis",
-        explanation="The order of the items is taken along the axis of the heads, or of the positions, not of the batch.",
+        explanation="The order of the items is taken along the axis of the heads or of the positions.",
         hint="Along which axis do the items of a batch stand?",
         shows="in reorder",
         seen="https://github.com/PaddlePaddle/PaddleNLP/issues/6672",
