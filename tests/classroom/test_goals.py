@@ -185,16 +185,21 @@ def test_the_report_shows_the_call_the_numbers_and_the_name():
         [
             "cache_not_reordered is not yet KVCache: 10 of 11 questions are answered rightly.",
             "It first goes wrong where the items of the batch are reordered.",
-            *str(report).splitlines()[2:6],
+            *str(report).splitlines()[2:9],
             f"This looks like cache not reordered. {MISCONCEPTIONS['cache_not_reordered'].explanation}",
             f"Think about: {MISCONCEPTIONS['cache_not_reordered'].hint}",
         ]
     )
-    found = str(report).splitlines()[2:6]
-    assert re.fullmatch(r"\d+ of 108 numbers of k 2 are wrong, first in k 2\[\d\]\[\d\]\[\d\]:", found[0])
-    assert found[1] == "  cache.append(k, v), k (3, 3, 1, 4), v (3, 3, 1, 5)"
-    assert found[2].startswith("  it gives  [")
-    assert found[3].startswith("  expected  [")
+    found = str(report).splitlines()[2:9]
+    assert re.fullmatch(r"\d+ of 108 numbers of k are wrong, first in k\[\d\]\[\d\]\[\d\]:", found[0])
+    assert found[1:5] == [
+        "  cache = KVCache()",
+        "  cache.append(k, v), k (3, 3, 2, 4), v (3, 3, 2, 5)",
+        "  cache.reorder(tensor([2, 0, 0]))",
+        "  cache.append(k, v), k (3, 3, 1, 4), v (3, 3, 1, 5)",
+    ]
+    assert found[5].startswith("  it gives  [")
+    assert found[6].startswith("  expected  [")
     assert report.score == pytest.approx(10 / 11)
     assert report.failed == "where the items of the batch are reordered"
 
@@ -314,7 +319,7 @@ def test_a_crash_there_does_no_harm_here():
 
 
 def test_the_process_that_runs_the_code_has_the_questions_and_not_the_mistakes():
-    for module in ("check_goal", "misconceptions", "misconceptions.cache", "wording.goals"):
+    for module in ("check_goal", "report_goal", "misconceptions", "misconceptions.cache", "wording.goals"):
         assert is_closed(f"attention_variants.classroom.{module}")
     for module in ("goals", "goals.cache", "contract.noted"):
         assert not is_closed(f"attention_variants.classroom.{module}")
@@ -331,7 +336,7 @@ def test_points_for_a_name():
 
 
 def test_bad_input_is_one_sentence():
-    with pytest.raises(ValueError, match=r"one of KVCache, RollingKVCache, .*linear_attention; got 'rope'\."):
+    with pytest.raises(ValueError, match=r"one of KVCache, RollingKVCache, .*DecoderLayer; got 'rope'\."):
         av.check(av.apply_rotary, "rope")
     with pytest.raises(ValueError, match=r"needs may name .* base, pairs, rotary_dim, scaling; got 'bases'"):
         av.check(av.apply_rotary, "apply_rotary", needs=["bases"])
