@@ -14,6 +14,7 @@ from .classroom.check_layer import check_layer as check_layer
 from .classroom.check_module import check_module as check_module
 from .classroom.misconceptions import MISCONCEPTIONS as MISCONCEPTIONS
 from .lab.animation.animate import animate as animate
+from .lab.animation.cache_film import animate_cache as animate_cache
 from .lab.animation.films import animate_figure as animate_figure
 from .lab.animation.films import animate_writing as animate_writing
 from .lab.code.source import code_lines as code_lines
