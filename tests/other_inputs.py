@@ -60,4 +60,8 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
         "variant": [6, 5, 4],
         "yours": [[(0, 0)], [(5, 11), (4, 5), (4, 5)], []],
     },
+    "12_cache": {
+        "text": ["1/2/98", "Wednesday, 30 September 2015", "2015-09-30"],
+        "calls": [[6], [1, 1, 1, 1, 1, 1], [2, 4]],
+    },
 }

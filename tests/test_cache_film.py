@@ -85,7 +85,7 @@ def test_one_token_a_picture():
     example = av.load_example("Dog bites")
     film = av.animate_cache(*example.head(1), example.tokens)
     assert len(film) == len(example.tokens)
-    assert "One query meets itself alone: no mask; most weight, 1.00, on [CLS]" in film.captions[0]
+    assert "One query meets its own key: no mask; most weight, 1.00, on [CLS]" in film.captions[0]
     assert len(film.html) < 400_000
     assert len({picture.size for picture in film.pictures()}) == 1
 

@@ -244,7 +244,7 @@ def _caption(number: int, step: CacheStep, words: Sequence[str]) -> str:
         new = f"{words[step.start]} to {words[step.end - 1]}, {n} positions at once"
         return f"call {number}: {new}; kept {kept}. Their mask hides from each query what comes after it"
     share, at = step.weights[0].max(dim=0)
-    meets = "itself alone" if kept == 1 else f"all {kept} keys"
+    meets = {1: "its own key", 2: "both keys"}.get(kept, f"all {kept} keys")
     most = f"most weight, {float(share):.2f}, on {words[int(at)]}"
     brings = f"{words[step.start]} brings a key and a value; kept {kept}"
     return f"call {number}: {brings}. One query meets {meets}: no mask; {most}"
