@@ -36,7 +36,7 @@ __all__ = ["CacheStep", "animate_cache", "cache_steps"]
 
 _MOST_POSITIONS = 24
 _MOST_DIGITS = 4  # columns: of wider q, k, v and context the numbers are not written
-_PAGE, _FEATURES = 12.0, 1.7  # inches: the figure, and what is drawn without numbers
+_PAGE, _FEATURES = 9.0, 1.3  # inches: the figure, and what is drawn without numbers
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,8 @@ class _Picture:
         self.T, self.most = last.end, max(step.end - step.start for step in steps)
         widths = [_width(x) for x in (last.k, last.v)]
         labels = longest_label(words)
-        self.cell = min((_PAGE - sum(widths) - 3 * (labels + 0.3)) / self.T, 1.2)
-        self.height = min(max(0.7 * self.cell, 0.22), 0.4)
+        self.cell = min((_PAGE - sum(widths) - 3 * (labels + 0.2)) / self.T, 1.2)
+        self.height = min(max(0.7 * self.cell, 0.2), 0.34)
         upright = 0.0 if self.cell > labels else 0.75 * labels
         self.figure, self.axes = plt.subplot_mosaic(
             [[".", "scores", "."], ["q", "weights", "context"], ["k", "whole", "v"]],
@@ -235,7 +235,7 @@ class _Picture:
 
 
 def _width(x: Tensor) -> float:
-    return 0.55 * x.shape[1] if x.shape[1] <= _MOST_DIGITS else _FEATURES
+    return 0.7 * x.shape[1] if x.shape[1] <= _MOST_DIGITS else _FEATURES
 
 
 def _caption(number: int, step: CacheStep, words: Sequence[str]) -> str:
