@@ -36,6 +36,7 @@ __all__ = ["CacheStep", "animate_cache", "cache_steps"]
 
 _MOST_POSITIONS = 24
 _MOST_DIGITS = 4  # columns: of wider q, k, v and context the numbers are not written
+_SHADES = 13  # of what is drawn without numbers
 _PAGE, _FEATURES = 9.0, 1.3  # inches: the figure, and what is drawn without numbers
 
 
@@ -178,7 +179,7 @@ class _Picture:
         widths = [_width(x) for x in (last.k, last.v)]
         labels = longest_label(words)
         self.cell = min((_PAGE - sum(widths) - 3 * (labels + 0.2)) / self.T, 1.2)
-        self.height = min(max(0.7 * self.cell, 0.2), 0.34)
+        self.height = min(max(0.7 * self.cell, 0.2), 0.32)
         upright = 0.0 if self.cell > labels else 0.75 * labels
         self.figure, self.axes = plt.subplot_mosaic(
             [[".", "scores", "."], ["q", "weights", "context"], ["k", "whole", "v"]],
@@ -232,6 +233,8 @@ class _Picture:
         room = {"weights": self.cell >= LEGIBLE, "scores": self.cell >= 1.2 * LEGIBLE}
         if room.get(name, x.shape[1] <= _MOST_DIGITS):
             write_values(ax, image, blocked)
+        elif name not in ("scores", "weights"):  # a player has 256 colours for all: leave some for the others
+            image.set_cmap(image.cmap.resampled(_SHADES))
 
 
 def _width(x: Tensor) -> float:
