@@ -24,7 +24,7 @@ from .axes import (
     longest_label,
 )
 
-_WHOLE = 1e-9  # a number this near to a whole one is written without decimals
+_WHOLE = 1e-9  # where all numbers are this near to whole ones, they are written without decimals
 
 
 def plot_scores(
@@ -53,7 +53,7 @@ def plot_scores(
     title : str, optional
         The title of the axes.
     values : bool, default False
-        Whether to write the numbers into the cells, whole ones without decimals.
+        Whether to write the numbers into the cells, without decimals if all are whole.
     limit : float, optional
         The colours go from -limit to limit; by default as far as the scores do. Maps that are compared share one.
 
@@ -89,15 +89,10 @@ def plot_scores(
     if title is not None:
         ax.set_title(title, fontsize=TITLE_SIZE)
     if values:
+        digits = 0 if np.allclose(array[~blocked], array[~blocked].round(), rtol=0.0, atol=_WHOLE) else 2
         for i, j in np.argwhere(~blocked):
             color = ink_on(image.cmap(image.norm(array[i, j])))
-            text = _written(array[i, j])
+            text = f"{array[i, j].round(digits) + 0.0:.{digits}f}".replace("-", "−")
             ax.text(j, i, text, ha="center", va="center", fontsize=TITLE_SIZE, color=color, in_layout=False)
     return ax
 
-
-def _written(number: float) -> str:
-    """A number as it stands in a cell."""
-    whole = round(number)
-    text = str(whole) if abs(number - whole) < _WHOLE else f"{number:.2f}"
-    return text.replace("-", "−")
