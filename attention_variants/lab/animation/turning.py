@@ -95,7 +95,6 @@ def animate_turns(
         ylim=(min(0.0, *scores) - room, max(0.0, *scores) + room),
         xticks=range(min(distances), max(distances) + 1),
         xlabel="distance: position of q − position of k",
-        ylabel="q · k",
     )
     ax.set_title("q · k\nthe sum over the pairs")
     ax.spines[["top", "right"]].set_visible(False)
@@ -111,9 +110,7 @@ def animate_turns(
         seen.set_data(*zip(*known, strict=True))
         now.set_data([distances[step]], [scores[step]])
 
-    captions = [
-        _caption(positions, step, shares[step].tolist(), scores[step]) for step in range(len(positions))
-    ]
+    captions = [_caption(positions, step, shares[step].tolist(), scores[step]) for step in range(len(positions))]
     title = "a query and a key, turned by their positions"
     return animate_figure(figure, draw, range(len(positions)), captions, title=title, seconds=seconds)
 
@@ -155,4 +152,3 @@ def _caption(positions: Sequence[tuple[int, int]], step: int, shares: Sequence[f
 
 def _number(number: float, digits: int = 2) -> str:
     return f"{number + 0.0:.{digits}f}".replace("-0.00", "0.00").replace("-", "−")
-

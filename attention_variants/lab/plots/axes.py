@@ -214,7 +214,7 @@ def write_values(ax: Axes, image: AxesImage, blocked: np.ndarray) -> None:
         ax.text(j, i, text, ha="center", va="center", fontsize=TICK_SIZE, color=color, in_layout=False)
 
 
-def ink_on(ground: Sequence[float]) -> str:
+def ink_on(ground: Sequence[float] | np.ndarray) -> str:
     """Return "white" where white letters have more contrast with the ground, red, green and blue, else "black"."""
     luminance = np.dot(np.power(ground[:3], 2.2), (0.2126, 0.7152, 0.0722))
     return "white" if luminance < 0.179 else "black"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -75,7 +76,7 @@ def plot_turns(
 
 
 #: An arrow from the origin, in the units of the axes.
-ARROW = {"angles": "xy", "scale_units": "xy", "scale": 1.0, "width": 0.018, "zorder": 3}
+ARROW: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1.0, "width": 0.018, "zorder": 3}
 
 
 def draw_plane(ax: Axes, lengths: Sequence[float]) -> float:

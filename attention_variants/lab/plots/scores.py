@@ -95,4 +95,3 @@ def plot_scores(
             text = f"{array[i, j].round(digits) + 0.0:.{digits}f}".replace("-", "−")
             ax.text(j, i, text, ha="center", va="center", fontsize=TITLE_SIZE, color=color, in_layout=False)
     return ax
-
