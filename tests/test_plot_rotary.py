@@ -145,6 +145,13 @@ def test_blocked_scores_are_hatched_without_a_number_and_do_not_spoil_the_scale(
     assert np.ma.getmaskarray(ax.images[0].get_array()).tolist() == [[False, True], [False, False]]
 
 
+@pytest.mark.parametrize("left", [float("-inf"), torch.finfo(torch.float32).min])
+def test_what_a_mask_leaves_in_the_scores_counts_as_blocked(left):
+    ax = av.plot_scores(torch.tensor([[1.0, left], [2.0, 3.0]]), values=True)
+    assert [text.get_text() for text in ax.texts] == ["1", "2", "3"]
+    assert ax.images[0].get_clim() == (-3.0, 3.0)
+
+
 def test_maps_that_are_compared_share_a_limit_and_given_axes():
     _, axes = plt.subplots(1, 2)
     for ax, factor in zip(axes, (1, 2), strict=True):
