@@ -6,6 +6,7 @@ came back is compared, values and gradients. A mistake is named if it gives the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -339,15 +340,18 @@ def _named(
     wrong = {q.key for q in questions if not _same(came[q.key], expected[q.key], q)}
     partly: list[tuple[set[str], Mistake]] = []
     for mistake in of_goal(goal.name).values():
-        given = _asked(mistake.implementation(goal.name), goal, exam)
-        shows = {q.key for q in questions if not _same(given[q.key], expected[q.key], q)}
-        same = {q.key for q in questions if q.key in shows and _same(came[q.key], given[q.key], q)}
-        tells = {key for key in same if not _only_failed(given[key], expected[key])}
-        if not shows <= wrong or not tells:
-            continue
-        if shows == same == wrong:
-            return (mistake,)
-        partly.append((tells, mistake))
+        for form in mistake.forms(goal.name):
+            given = _asked(form, goal, exam)
+            shows = {q.key for q in questions if not _same(given[q.key], expected[q.key], q)}
+            same = {
+                q.key for q in questions if q.key in shows and _alike(came[q.key], given[q.key], expected[q.key], q)
+            }
+            tells = {key for key in same if _tells(came[key], given[key], expected[key])}
+            if not shows <= wrong or not tells:
+                continue
+            if shows == same == wrong:
+                return (mistake,)
+            partly.append((tells, mistake))
     named: list[Mistake] = []
     while partly and len(named) < 2:
         most = max(len(tells) for tells, _ in partly)
@@ -365,6 +369,32 @@ def _same(x: Noted, y: Noted, question: Question) -> bool:
     if (x.error is None) != (y.error is None) or x.kinds.keys() != y.kinds.keys():
         return False
     return all(_differs(x, y, name, question.tolerance) is None for name in y.kinds)
+
+
+def _alike(found: Noted, given: Noted, expected: Noted, question: Question) -> bool:
+    """Whether an answer is that of a mistake. Gradients count only where they alone are wrong: the same wrong numbers
+    can be computed in ways through which other gradients flow."""
+    returned = [name for name in given.kinds if not name.startswith(GRADIENT)]
+    if all(name in expected.kinds and _differs(given, expected, name, question.tolerance) is None for name in returned):
+        return _same(found, given, question)
+    without = (
+        replace(one, kinds={name: kind for name, kind in one.kinds.items() if not name.startswith(GRADIENT)})
+        for one in (found, given)
+    )
+    return _same(*without, question)
+
+
+def _tells(found: Noted, given: Noted, expected: Noted) -> bool:
+    """Whether an answer tells a mistake: it has its numbers, or fails in the very same way."""
+    if not _only_failed(given, expected):
+        return True
+    x, y = found.error, given.error
+    return x is not None and y is not None and x.exception == y.exception and _sizes(x) == _sizes(y)
+
+
+def _sizes(failure: Failure) -> list[str]:
+    """The sizes that do not fit, as PyTorch names them, in whichever order: two, and the axis."""
+    return sorted(re.findall(r"\d+", failure.message or "")[:3]) or [failure.message or ""]
 
 
 def _only_failed(given: Noted, expected: Noted) -> bool:

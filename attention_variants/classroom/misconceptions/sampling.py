@@ -16,6 +16,7 @@ MISTAKES = (
         explanation="Probabilities are divided by the temperature and normalised again: that changes nothing.",
         hint="What does a softmax make of twice the logits, and what does a normalisation make of twice the shares?",
         shows="at every temperature but 1",
+        seen="https://github.com/google/gemma.cpp/pull/981",
         of_goals={"sampling_probabilities": ((_ORDER, _ORDER.replace("(logits / temperature)", "logits")),)},
     ),
     Mistake(
@@ -58,6 +59,7 @@ MISTAKES = (
         explanation="The token with which top_p is reached is left out: what stays has less than top_p together.",
         hint="Do the tokens that you keep have at least top_p of the probability together?",
         shows="with top_p below 1",
+        seen="https://github.com/Biohub/esm/pull/360",
         of_goals={"sampling_probabilities": ((_BEFORE, "(before + probabilities > top_p) & (before > 0.0)"),)},
     ),
     Mistake(
@@ -65,6 +67,7 @@ MISTAKES = (
         explanation="The token with which top_p is reached is left out, the first one too: nothing may be left.",
         hint="What stays if the likeliest token alone has more than top_p?",
         shows="with top_p below 1",
+        seen="https://github.com/rasbt/reasoning-from-scratch/issues/164",
         of_goals={"sampling_probabilities": ((_BEFORE, "before + probabilities > top_p"),)},
     ),
     Mistake(
@@ -90,6 +93,7 @@ MISTAKES = (
         explanation="The order is changed: top_p looks at all tokens, and top_k takes away what is left.",
         hint="Of what do the tokens that top_p keeps have their share: of all tokens, or of those that top_k left?",
         shows="with both",
+        seen="https://github.com/ml-explore/mlx-lm/pull/388",
         of_goals={
             "sampling_probabilities": (
                 (_TOP_K, ""),
@@ -163,5 +167,28 @@ MISTAKES = (
                 ),
             )
         },
+    ),
+    Mistake(
+        name="top_k_keeps_one_too_many",
+        explanation="One token more than top_k stays.",
+        hint="With top_k at 1: how many tokens stay?",
+        shows="with top_k below the number of tokens",
+        seen="https://github.com/kingoflolz/mesh-transformer-jax/issues/164",
+        of_goals={"sampling_probabilities": (("ordered[..., top_k:]", "ordered[..., top_k + 1 :]"),)},
+    ),
+    Mistake(
+        name="temperature_applied_twice",
+        explanation="The logits are divided by the temperature twice.",
+        hint="By what are the logits divided in all at temperature 2?",
+        shows="at every temperature but 1",
+        seen="https://github.com/RL-Align/RL-Kernel/issues/81",
+        of_goals={"sampling_probabilities": ((_ORDER, _ORDER.replace("/ temperature", "/ temperature**2")),)},
+    ),
+    Mistake(
+        name="top_k_by_the_smallest",
+        explanation="The least likely tokens stay, where the likeliest should: it is sorted the other way round.",
+        hint="Which token stays with top_k at 1?",
+        shows="with top_k or top_p",
+        of_goals={"sampling_probabilities": ((_ORDER, _ORDER.replace("descending=True", "descending=False")),)},
     ),
 )

@@ -13,6 +13,7 @@ MISTAKES = (
         explanation="The heads of keys are repeated as a whole, 0 1 0 1, so that neighbouring queries do not share keys.",
         hint="With four heads of queries and two of keys: which keys does the second head of queries look at?",
         shows="where more than one head of keys is shared",
+        seen="https://github.com/onnx/onnx/pull/7274",
         of_goals={
             "grouped_query_attention": (
                 (
