@@ -206,7 +206,7 @@ def test_top_p_counts_what_top_k_has_left():
 def test_what_is_drawn_has_these_probabilities():
     """Of 20,000 draws, each share is within five standard deviations."""
     ours, x = model(), tokens(1, 4)
-    (_, probabilities), *_ = av.stream(ours, x, 1, temperature=1.5)
+    (written,) = av.stream(ours, x, 1, temperature=1.5)
     drawn = av.generate(ours, x.expand(20_000, -1), 1, temperature=1.5, seed=0)[:, -1]
     share = torch.bincount(drawn, minlength=VOCABULARY) / len(drawn)
     assert ((share - probabilities[0]).abs() < 5 * (probabilities[0] / len(drawn)).sqrt() + 1e-4).all()
