@@ -64,4 +64,9 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
         "text": ["1/2/98", "Wednesday, 30 September 2015", "2015-09-30"],
         "calls": [[6], [1, 1, 1, 1, 1, 1], [2, 4]],
     },
+    "14_rotary": {
+        "query_word": ["[CLS]", "because", "nobody"],
+        "key_word": ["it", ".", "animal"],
+        "start": [0, 1_000_000, 7],
+    },
 }

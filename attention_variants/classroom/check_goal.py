@@ -247,37 +247,39 @@ _LONG = 60.0
 
 def _compare(found: Noted, expected: Noted, question: Question) -> GoalFinding | None:
     """The first thing that differs in one question."""
-    for name, kind in expected.kinds.items():
+    for name in expected.kinds:
         if name not in found.kinds:
-            break  # it did not come so far
-        call = expected.calls[expected.after_call[name] - 1]
-        about = {"name": name, "call": call}
+            return _not_reached(found, expected, question)
         wrong = _differs(found, expected, name, question.tolerance)
-        if wrong == "gradients":
-            return GoalFinding("gradients", question.key, about | {"name": name.removeprefix(GRADIENT)})
-        if wrong == "inputs":
-            return GoalFinding("inputs", question.key, about | {"name": name.removeprefix(AFTER)})
-        if wrong in ("returned", "dtype"):
-            return GoalFinding(wrong, question.key, about | {"found": found.kinds[name], "expected": kind})
-        if wrong == "shape":
-            shapes = {"found": found.values[name].shape, "expected": expected.values[name].shape}
-            return GoalFinding("shape", question.key, about | shapes)
-        if wrong == "values":
-            return GoalFinding(
-                "values", question.key, about | _rows(found.values[name], expected.values[name], question)
-            )
+        if wrong is not None:
+            numbers = {"name": name, "call": expected.calls[expected.after_call[name] - 1]}
+            return GoalFinding(wrong, question.key, numbers | _numbers(wrong, found, expected, name, question))
+    return None if found.error is None else _not_reached(found, expected, question)
+
+
+def _not_reached(found: Noted, expected: Noted, question: Question) -> GoalFinding:
+    """Why an answer ends before the right one does."""
     if found.error is not None:
         call = expected.calls[max(len(found.calls), 1) - 1] if expected.calls else ""
         return GoalFinding("failed", question.key, {"failure": found.error, "call": call})
     if "returned" in found.kinds:
-        call = expected.calls[found.after_call["returned"] - 1]
-        names = [name for name, after in expected.after_call.items() if after == found.after_call["returned"]]
+        after = found.after_call["returned"]
+        names = [name for name, number in expected.after_call.items() if number == after]
         names = [name for name in names if not name.startswith((AFTER, GRADIENT))]
-        numbers = {"found": found.kinds["returned"], "names": names, "call": call}
+        numbers = {"found": found.kinds["returned"], "names": names, "call": expected.calls[after - 1]}
         return GoalFinding("other_return", question.key, numbers)
-    if any(name not in found.kinds for name in expected.kinds):  # its time was up, or another process lost it
-        return GoalFinding("failed", question.key, {"failure": Failure("ended"), "call": ""})
-    return None
+    return GoalFinding("failed", question.key, {"failure": Failure("ended"), "call": ""})  # another process lost it
+
+
+def _numbers(wrong: str, found: Noted, expected: Noted, name: str, question: Question) -> dict[str, Any]:
+    """What there is to say of a value that is wrong."""
+    if wrong in ("returned", "dtype"):
+        return {"found": found.kinds[name], "expected": expected.kinds[name]}
+    if wrong == "shape":
+        return {"found": found.values[name].shape, "expected": expected.values[name].shape}
+    if wrong == "values":
+        return _rows(found.values[name], expected.values[name], question)
+    return {"name": name.removeprefix(AFTER).removeprefix(GRADIENT)}
 
 
 def _differs(found: Noted, expected: Noted, name: str, tolerance: float) -> str | None:
@@ -372,16 +374,19 @@ def _same(x: Noted, y: Noted, question: Question) -> bool:
 
 
 def _alike(found: Noted, given: Noted, expected: Noted, question: Question) -> bool:
-    """Whether an answer is that of a mistake. Gradients count only where they alone are wrong: the same wrong numbers
-    can be computed in ways through which other gradients flow."""
+    """Whether an answer is that of a mistake.
+
+    Gradients count only where they alone are wrong: the same wrong numbers can be computed in ways through which other
+    gradients flow.
+    """
     returned = [name for name in given.kinds if not name.startswith(GRADIENT)]
     if all(name in expected.kinds and _differs(given, expected, name, question.tolerance) is None for name in returned):
         return _same(found, given, question)
-    without = (
-        replace(one, kinds={name: kind for name, kind in one.kinds.items() if not name.startswith(GRADIENT)})
-        for one in (found, given)
-    )
-    return _same(*without, question)
+    return _same(_without_gradients(found), _without_gradients(given), question)
+
+
+def _without_gradients(noted: Noted) -> Noted:
+    return replace(noted, kinds={name: kind for name, kind in noted.kinds.items() if not name.startswith(GRADIENT)})
 
 
 def _tells(found: Noted, given: Noted, expected: Noted) -> bool:

@@ -370,7 +370,7 @@ def sample_numpy(logits, *, temperature=1.0, top_k=None, top_p=None):
     out = np.zeros_like(x)
     for at in np.ndindex(*x.shape[:-1]):
         row = x[at]
-        order = sorted(range(len(row)), key=lambda i: (-row[i], i))  # noqa: B023
+        order = sorted(range(len(row)), key=lambda i: (-row[i], i))
         if temperature == 0:
             out[(*at, order[0])] = 1.0
             continue

@@ -1,4 +1,4 @@
-"""Questions about a language model and its attention: with the same weights, the same numbers, with a cache and without."""
+"""Questions about a language model and its attention: with the same weights the same numbers, cache or not."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ MISTAKES = (
     ),
     Mistake(
         name="cache_returns_the_new_alone",
-        explanation="What comes back are the new keys and values alone: the old ones are lost, or nobody looks at them.",
+        explanation="Only the new keys and values come back: the old ones are lost, or nobody looks at them.",
         hint="How many keys should the query of the fifth token look at?",
         shows="from the second call on",
         of_goals={
@@ -50,7 +50,8 @@ MISTAKES = (
             "KVCache": (
                 (
                     f"            {_KEEP_K}\n            {_KEEP_V}\n            return self.k, self.v\n",
-                    f"            before = (k, v) if self.k is None else (self.k, self.v)\n            {_KEEP_K}\n            {_KEEP_V}\n            return before\n",
+                    "            before = (k, v) if self.k is None else (self.k, self.v)\n"
+                    f"            {_KEEP_K}\n            {_KEEP_V}\n            return before\n",
                 ),
             )
         },
@@ -71,14 +72,15 @@ MISTAKES = (
     ),
     Mistake(
         name="cache_shared_by_instances",
-        explanation="What is kept belongs to the class, not to the instance: a new cache begins with another one's keys.",
+        explanation="What is kept belongs to the class: a new instance begins with the keys of another one.",
         hint="Make two caches and append to one of them: what does the other hold?",
         shows="in a second instance; so in the second layer, or the second text",
         of_goals={
             "KVCache": (
                 (
                     "self.k: Tensor | None = None\n        self.v: Tensor | None = None\n",
-                    "kept = type(self)\n        kept.k = getattr(kept, 'k', None)\n        kept.v = getattr(kept, 'v', None)\n",
+                    "kept = type(self)\n"
+                    "        kept.k = getattr(kept, 'k', None)\n        kept.v = getattr(kept, 'v', None)\n",
                 ),
                 (_KEEP_K, "type(self).k = " + _KEEP_K.partition("= ")[2]),
                 (_KEEP_V, "type(self).v = " + _KEEP_V.partition("= ")[2]),
@@ -168,7 +170,7 @@ MISTAKES = (
     ),
     Mistake(
         name="mask_from_the_top_left",
-        explanation="The first new query is taken for the first of the text: it sees the first key alone, not all kept ones.",
+        explanation="The first new query is taken for the first of the text: of all kept keys it sees the first alone.",
         hint="At which position of the text does the first new query stand?",
         shows="in mask, from the second call on",
         seen="https://github.com/pytorch/pytorch/issues/110144",
@@ -242,7 +244,7 @@ MISTAKES = (
     ),
     Mistake(
         name="dropped_before_the_queries_looked",
-        explanation="A chunk longer than the window is cut before it comes back: its first queries lack their own keys.",
+        explanation="A chunk longer than the window is cut before it comes back: its first queries lack their keys.",
         hint="Five positions come at once, and the window is two: which key does the first of the five need?",
         shows="with chunks, such as a prompt",
         of_goals={"RollingKVCache": (("        return k, v\n", "        return self.k, self.v\n"),)},
@@ -312,7 +314,7 @@ MISTAKES = (
     ),
     Mistake(
         name="cache_reordered_on_the_wrong_axis",
-        explanation="The order of the items is taken along the axis of the heads, or of the positions, not of the batch.",
+        explanation="The order of the items is taken along the axis of the heads or of the positions.",
         hint="Along which axis do the items of a batch stand?",
         shows="in reorder",
         seen="https://github.com/PaddlePaddle/PaddleNLP/issues/6672",

@@ -44,7 +44,7 @@ MISTAKES = (
     ),
     Mistake(
         name="heads_repeated_before_the_cache",
-        explanation="The heads of keys are repeated before they are kept: the numbers are right, the memory is not saved.",
+        explanation="The heads of keys are repeated before they are kept: the numbers are right, no memory is saved.",
         hint="How many numbers does the cache keep of each token, and how many would tell the same?",
         shows="in the size of the cache, where heads share keys",
         of_goals={
@@ -52,7 +52,8 @@ MISTAKES = (
                 (
                     _APPEND,
                     "R = num_heads // num_kv_heads\n"
-                    "    k, v = (x.unflatten(-1, (num_kv_heads, -1)).repeat_interleave(R, -2).flatten(-2) for x in (k, v))\n"
+                    "    k, v = (x.unflatten(-1, (num_kv_heads, -1)) for x in (k, v))\n"
+                    "    k, v = (x.repeat_interleave(R, dim=-2).flatten(-2) for x in (k, v))\n"
                     "    k, v = cache.append(k, v)",
                 ),
                 ("mask, num_heads, num_kv_heads)\n", "mask, num_heads, num_heads)\n"),
@@ -61,7 +62,7 @@ MISTAKES = (
     ),
     Mistake(
         name="looks_at_the_new_keys_alone",
-        explanation="The keys go into the cache, and the queries look at the new ones alone: the text so far is forgotten.",
+        explanation="The keys go into the cache, but the queries look at the new ones alone: the text is forgotten.",
         hint="What does append hand back, and what does your code do with it?",
         shows="from the second call on",
         of_goals={
@@ -100,7 +101,8 @@ MISTAKES = (
                     "            old = getattr(cache, 'angles', (cosine[:0], sine[:0]))\n"
                     "            cache.angles = torch.cat([old[0], cosine]), torch.cat([old[1], sine])\n"
                     "            k = k.unflatten(-1, (self.num_kv_heads, -1))\n"
-                    "            k = torch.cat([turn(k[:, :-T], *(x[:-T] for x in cache.angles)), k[:, -T:]], dim=1).flatten(-2)\n",
+                    "            old = turn(k[:, :-T], *(x[:-T] for x in cache.angles))\n"
+                    "            k = torch.cat([old, k[:, -T:]], dim=1).flatten(-2)\n",
                 ),
             )
         },
@@ -217,7 +219,7 @@ MISTAKES = (
     ),
     Mistake(
         name="cache_not_cleared",
-        explanation="The next text begins with the keys of the one before it: the cache is made once and never emptied.",
+        explanation="The next text begins with the keys of the one before it: the cache is never emptied.",
         hint="What does the cache hold when the second text begins?",
         shows="in every text after the first",
         of_goals={

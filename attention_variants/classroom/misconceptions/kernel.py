@@ -28,7 +28,7 @@ MISTAKES = (
     ),
     Mistake(
         name="each_block_normalised_alone",
-        explanation="Each block is divided by its own sum, and the blocks are added: a row of weights sums to their number.",
+        explanation="Each block is divided by its own sum: over all blocks, a row of weights sums to more than 1.",
         hint="To what do the weights of a row sum, over all blocks?",
         shows="from two blocks on",
         of_goals={
@@ -53,7 +53,7 @@ MISTAKES = (
     ),
     Mistake(
         name="causal_counted_within_the_block",
-        explanation="Under is_causal, queries and keys are counted from the beginning of their blocks, not of the text.",
+        explanation="With is_causal, queries and keys are counted from the beginning of their blocks, not of the text.",
         hint="At which positions of the text stand the first query and the first key of a block?",
         shows="with is_causal, from two blocks on",
         of_goals={
@@ -85,7 +85,8 @@ MISTAKES = (
                 (
                     (
                         "for start in range(0, end, self.block_k):",
-                        "for start in range(0, end - end % self.block_k if end >= self.block_k else end, self.block_k):",
+                        "whole = end - end % self.block_k if end >= self.block_k else end\n"
+                        "        for start in range(0, whole, self.block_k):",
                     ),
                 )
             )
@@ -93,7 +94,7 @@ MISTAKES = (
     ),
     Mistake(
         name="gradient_without_the_mean",
-        explanation="The gradient of the scores is weights times gradient, and the mean that softmax takes off is missing.",
+        explanation="The gradient of the scores lacks the mean that a softmax takes off: a row of it must sum to 0.",
         hint="What happens to all weights of a row if one of its scores grows?",
         shows="in the gradients of q and k",
         of_goals={
@@ -221,7 +222,8 @@ MISTAKES = (
         of_goals={
             "linear_attention": (
                 (
-                    "        state = state + k[..., t, :, None] * v[..., t, None, :]  # (..., d_k, 1) * (..., 1, d_v)\n        total = total + k[..., t, :]\n",
+                    "        state = state + k[..., t, :, None] * v[..., t, None, :]  # (..., d_k, 1) * (..., 1, d_v)\n"
+                    "        total = total + k[..., t, :]\n",
                     "",
                 ),
                 (

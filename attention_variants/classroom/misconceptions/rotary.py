@@ -23,7 +23,7 @@ _JOINED = """\
 MISTAKES = (
     Mistake(
         name="rotary_pairs_interleaved",
-        explanation="Columns 2i and 2i + 1 are turned together; the weights were trained with columns i and i + d_k / 2.",
+        explanation="Columns 2i and 2i + 1 are turned together, where columns i and i + d_k / 2 should be.",
         hint="Which two columns did the model that you load turn by the same angle?",
         shows="wherever pairs are halves, from four columns on",
         seen="https://github.com/huggingface/transformers/issues/25199",
@@ -96,7 +96,7 @@ MISTAKES = (
     ),
     Mistake(
         name="rotary_positions_restart_at_0",
-        explanation="Positions are counted from 0 in every call: a token that comes alone is always taken for the first.",
+        explanation="Positions are counted from 0 in every call: a token that comes alone is taken for the first.",
         hint="Of what position is the only row in the call that brings the hundredth token?",
         shows="wherever positions do not begin at 0, such as with a cache",
         seen="https://github.com/pytorch/executorch/pull/2010",
@@ -230,7 +230,7 @@ MISTAKES = (
     ),
     Mistake(
         name="rotary_interleaved_merged_in_halves",
-        explanation="Neighbours are turned together, and put back as two halves: the columns come out in another order.",
+        explanation="Neighbours are turned together, and put back as two halves: the columns change places.",
         hint="In which columns did the two numbers of a pair stand before they were turned?",
         shows="at every position, 0 among them",
         seen="https://github.com/vllm-project/vllm-metal/pull/44",
@@ -241,14 +241,16 @@ MISTAKES = (
                         _TURNED,
                         "    first, second = x[..., :width:2], x[..., 1:width:2]\n"
                         "    cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)\n"
-                        "    turned = torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)\n",
+                        "    new = first * cosine - second * sine, first * sine + second * cosine\n"
+                        "    turned = torch.cat(new, dim=-1)\n",
                     ),
                 ),
                 (
                     (
                         _TURNED,
                         _SPLIT
-                        + "    new = first * cosine - second * sine, first * sine + second * cosine\n    turned = torch.cat(new, dim=-1)\n",
+                        + "    new = first * cosine - second * sine, first * sine + second * cosine\n"
+                        + "    turned = torch.cat(new, dim=-1)\n",
                     ),
                 ),
             ]
@@ -256,7 +258,7 @@ MISTAKES = (
     ),
     Mistake(
         name="rotary_angles_interleaved_for_halves",
-        explanation="The pairs are halves, but the angles are laid out for neighbours: the two of a pair turn differently.",
+        explanation="The pairs are halves, the angles are laid out for neighbours: the two of a pair turn differently.",
         hint="Columns i and i + d_k / 2 are a pair: which two angles do they get?",
         shows="wherever a position is not 0, from four columns on",
         seen="https://github.com/huggingface/transformers/issues/40462",

@@ -28,7 +28,7 @@ MISTAKES = (
     ),
     Mistake(
         name="softmax_of_shares_at_a_temperature",
-        explanation="A softmax is taken before the temperature, and another one after it: all tokens come near each other.",
+        explanation="A softmax is taken before the temperature, and another one after it: all tokens come out alike.",
         hint="How often is a softmax taken on the way from logits to probabilities?",
         shows="everywhere",
         of_goals={
@@ -83,7 +83,7 @@ MISTAKES = (
     ),
     Mistake(
         name="top_p_as_a_threshold",
-        explanation="Every token with a probability below top_p is left out: that is a threshold, not a share of the whole.",
+        explanation="Every token that is less likely than top_p is left out: a threshold, not a share of the whole.",
         hint="Is top_p compared with the probability of one token, or with the sum over several?",
         shows="with top_p below 1",
         of_goals={"sampling_probabilities": ((_BEFORE, "(probabilities < top_p) & (before > 0.0)"),)},
@@ -163,7 +163,8 @@ MISTAKES = (
                 (
                     "        ordered[..., top_k:] = -torch.inf\n",
                     "        least = ordered.flatten().topk(min(top_k, ordered.numel())).values[-1]\n"
-                    "        ordered = ordered.masked_fill((ordered < least) & (ordered < ordered[..., :1]), -torch.inf)\n",
+                    "        out = (ordered < least) & (ordered < ordered[..., :1])\n"
+                    "        ordered = ordered.masked_fill(out, -torch.inf)\n",
                 ),
             )
         },

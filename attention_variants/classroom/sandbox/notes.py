@@ -25,7 +25,6 @@ from .restore import Output, unharmed
 from .run import raised, read
 from .signature import expect_signature, parameters
 
-
 #: What a class may keep for all of its instances.
 _REMEMBERS = (list, dict, set, Tensor, int, float, type(None))
 
@@ -116,15 +115,11 @@ class Notes:
 
     def keep(self, name: str, x: Any) -> None:
         """Keep a value as it is now: a tensor's numbers, or a number, or the type of anything else."""
-        if type(x) in (int, bool, float):
-            x, kind = torch.tensor(x), type(x).__name__
-            self.noted.values[name] = read(x).numbers
-            self.noted.kinds[name] = kind
-        else:
-            found = read(x)
-            self.noted.kinds[name] = found.kind
-            if found.numbers is not None:
-                self.noted.values[name] = found.numbers
+        is_number = type(x) in (int, bool, float)
+        found = read(torch.tensor(x))._replace(kind=type(x).__name__) if is_number else read(x)
+        self.noted.kinds[name] = found.kind
+        if found.numbers is not None:
+            self.noted.values[name] = found.numbers
         self.noted.after_call[name] = len(self.noted.calls)
 
     def keep_all(self, names: Sequence[str], found: Any) -> tuple[Any, ...]:
