@@ -74,7 +74,9 @@ def storyboard(
     frames = thin(maker.frames, max_frames)
     if heads is None:
         heads = any(step.counters.get("num_heads", 1) != 1 for step in maker.assignments)
-    leading = max((panel.shape[:-2] for panel in maker.panels.by_key.values()), key=math.prod)
+    leading = max(((panel.drawn or panel.shape)[:-2] for panel in maker.panels.by_key.values()), key=math.prod)
+    shared = bool(maker.panels.regrouped)  # a sheet for each head of keys, which several of queries share
+    head = "key head" if shared else "head"
     if leading and maker.code.module is not None:
         heads = heads or leading[-1] in {getattr(part, "num_heads", 1) for part in maker.code.module.modules()} - {1}
     board = Storyboard(
@@ -83,8 +85,10 @@ def storyboard(
         maker.panels.by_key,
         tuple(frames),
         maker.limits(),
-        tuple(sheet_name(index, heads) for index in np.ndindex(*leading)) if leading else (),
+        tuple(sheet_name(index, heads, head) for index in np.ndindex(*leading)) if leading else (),
         maker.code.module is not None or not _ATTENTION & {step.name for step in maker.assignments},
+        leading[-1] if shared else 0,
+        min((named[-1] for named in maker.panels.regrouped), default=0),
     )
     return board if maker.code.module is None else crop(board)
 
@@ -179,7 +183,9 @@ class _FrameMaker:
         kept = [self.contents.hold(step, place, origins.get(step.name)) for step, place in moment]
         for step, place in moment:
             cells = lit.setdefault(place.key, np.zeros_like(self.contents.states[place.key].there))
-            place.put(cells, cells[place.sheets, :, place.columns] | self._written(step))
+            written = self._written(step)
+            written = place.fitted(cells, written) if isinstance(written, np.ndarray) else written
+            place.put(cells, cells[place.sheets, :, place.columns] | written)
         steps = [step for step, _ in moment]
         kind = "arrived" if movements else "made" if _is_blank(steps) else "still"
         if turn:
@@ -249,6 +255,9 @@ class _FrameMaker:
             number = float(cells_of(first.value)[where][0])
             return Event(Kind.STATEMENT, names, code, number, tokens=self._tokens_of(where))
         if moved or kept:
+            shapes = self.panels.by_key[self.contents.current[first.name].key], tuple(first.shape)
+            if shapes[1] == shapes[0].then:
+                return Event(Kind.REARRANGED, names, self.code.line(first.line), shapes=(shapes[0].shape, shapes[1]))
             from_table = moved and self.code.look_up(first, self.contents.values) is not None
             return Event(Kind.LOOKED_UP if from_table else Kind.MOVED if moved else Kind.KEPT, names)
         filled = left_by_a_mask(cells_of(first.value), first.value)
