@@ -158,20 +158,25 @@ class Layout:
         tokens = self.tokens[0 if kind == "query" else 1]
         return [str(number) for number in range(count)] if tokens is None else [*tokens]
 
-    def row_words(self, panel: Panel) -> list[list[str]]:
-        """What stands beside the rows of each sheet of q: the words of the queries, of each head that is in the sheet."""
-        words = self.labels("key" if panel.name in ("k", "v") else "query", panel.rows)
-        if not self.board.key_heads or panel.sheets == 1 or self.tokens[0] is None:
-            return [words[: panel.rows]] * panel.sheets
-        each = panel.rows // len(words) if words else 0  # heads of queries that share the keys
-        first = [[(sheet * each + head) % (each * self.board.key_heads) for head in range(each)]
-                 for sheet in range(panel.sheets)]
-        return [[f"head {head}  {word}" if row == 0 else word for head in heads for row, word in enumerate(words)]
-                for heads in first]
+    def words_of_rows(self, panel: Panel) -> list[list[str]]:
+        """What stands beside the rows of each sheet: the words of the queries, of each head of them that is there."""
+        if not self.board.key_heads or panel.sheets == 1:
+            kind = "key" if panel.name in ("k", "v") else "query"
+            return [self.labels(kind, panel.rows)[: panel.rows]] * panel.sheets
+        words, each = self.labels("query", self.board.query_rows), panel.rows // self.board.query_rows
 
-    def _all_row_words(self) -> list[str]:
-        every = [sheet for panel in self.board.panels.values() if panel.name == "q" for sheet in self.row_words(panel)]
-        return [word for sheet in every for word in sheet] or self.labels("query", 1)
+        def of_head(number: int) -> list[str]:
+            head = number % (each * self.board.key_heads)
+            return [f"head {head}  {word}" if row == 0 else word for row, word in enumerate(words)]
+
+        numbers = range(panel.sheets * each)
+        return [[w for head in numbers[at : at + each] for w in of_head(head)] for at in numbers[::each]]
+
+    def _all_words_of_rows(self) -> list[str]:
+        if not self.board.key_heads:
+            return self.labels("query", 1)
+        queries = [panel for panel in self.board.panels.values() if panel.name == "q"]
+        return [word for panel in queries for words in self.words_of_rows(panel) for word in words]
 
     def seams(self, panel: Panel) -> list[int]:
         """The rows at which another head of queries begins, in a sheet of several."""
@@ -211,7 +216,7 @@ class Layout:
         self.boxes, self.titles, self.groups = {}, {}, []
         # A title: the name of a panel, and its shape below it.
         self.head = LINE * self.title_lines + SMALL_LINE * self.size_lines + 7.0
-        names = self.labels("query", 1), self._all_row_words()
+        names = self.labels("query", 1), self._all_words_of_rows()
         words, with_heads = (max((length("Sans", SMALL, text) for text in some), default=0.0) for some in names)
         x, end_of_inputs = self._place_inputs(self.left + words + 6, with_heads)
         x, end = self._place_products(x)

@@ -194,7 +194,7 @@ class Painter:
         has_q = any(other.name == "q" for other in self.board.panels.values())
         leftmost = min(box.x for boxes in self.boxes.values() for box in boxes)
         if panel.name == "q" or (not has_q and boxes[0].x == leftmost):
-            for box, words in zip(boxes, self.layout.row_words(panel), strict=True):
+            for box, words in zip(boxes, self.layout.words_of_rows(panel), strict=True):
                 self._row_words(pen, [box], words)
 
     @staticmethod
@@ -342,12 +342,7 @@ class Painter:
                         self._letter(pen, panel.name, origin, corners)
             if left and not cells.there[sheet].any() and np.isfinite(cells.value[sheet]).any():
                 self._moved(pen, panel, box)
-            for row in self.layout.seams(panel):
-                x, y, _, _ = box.cell(row, 0)
-                pen.fill((x, y - 1, box.cell(row, panel.columns - 1)[2], y), self._of_key_head(sheet) or INK)
-            if panel.has_bias:
-                x, y, _, _ = box.cell(panel.rows - 1, 0)
-                pen.line((x, y, box.cell(0, panel.columns - 1)[2], y), INK)
+            self._lines_between(pen, panel, sheet)
             for rows, columns in _lit_parts(panel, cells.lit[sheet]):
                 x, y, _, _ = box.cell(rows[0], columns[0])
                 _, _, right, bottom = box.cell(rows[-1], columns[-1])
@@ -356,6 +351,14 @@ class Painter:
                 x, y, _, _ = box.cell(self.follow, 0)
                 _, _, right, bottom = box.cell(self.follow, panel.columns - 1)
                 pen.outline((x, y, right, bottom), FOLLOWED, 2)
+
+    def _lines_between(self, pen: _Pen, panel: Panel, sheet: int) -> None:
+        """Draw the line before a bias, and those between heads of queries that share keys."""
+        box = self.boxes[panel.key][sheet]
+        lines = [(row, self._of_key_head(sheet) or INK) for row in self.layout.seams(panel)]
+        for row, colour in [*lines, *[(panel.rows - 1, INK)] * panel.has_bias]:
+            x, y, _, _ = box.cell(row, 0)
+            pen.line((x, y, box.cell(row, panel.columns - 1)[2], y), colour)
 
     @staticmethod
     def _moved(pen: _Pen, panel: Panel, box: Box) -> None:
