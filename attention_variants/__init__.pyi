@@ -38,6 +38,7 @@ from .lab.plots.heads import plot_heads as plot_heads
 from .lab.plots.layer import plot_layer as plot_layer
 from .lab.plots.panels import panels as panels
 from .lab.plots.projection import plot_projection as plot_projection
+from .lab.plots.shared_heads import plot_shared_heads as plot_shared_heads
 from .lab.plots.weights import plot_weights as plot_weights
 from .lab.pretrained import pretrained as pretrained
 from .model import AddNorm as AddNorm
