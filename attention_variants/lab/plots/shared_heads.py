@@ -19,8 +19,8 @@ _QUERIES, _KEYS = 1.25, 0.0  # the heights of the two rows
 def plot_shared_heads(looks: Tensor, *, title: str = "", ax: Axes | None = None) -> Figure:
     """Draw the heads of queries above those of keys, and a line from each to those that it looks at.
 
-    A head of keys has a colour, and so has each head of queries that looks at it alone; one that looks at several, or at
-    none, is white.
+    A head of keys has a colour, and so has each head of queries that looks at it alone. One that looks at several, or
+    at none, is white.
 
     Parameters
     ----------
