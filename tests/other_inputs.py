@@ -60,4 +60,10 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
         "variant": [6, 5, 4],
         "yours": [[(0, 0)], [(5, 11), (4, 5), (4, 5)], []],
     },
+    "13_shared_keys": {
+        "your_layers": [1, 126, 30],
+        "your_key_heads": [1, 32, 3],
+        "your_width": [64, 256, 80],
+        "your_tokens": [1, 1_048_576, 5_000],
+    },
 }

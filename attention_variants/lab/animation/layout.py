@@ -160,7 +160,7 @@ class Layout:
 
     def words_of_rows(self, panel: Panel) -> list[list[str]]:
         """What stands beside the rows of each sheet: the words of the queries, of each head of them that is there."""
-        if not self.board.key_heads or panel.sheets == 1:
+        if not self._is_shared(panel):
             kind = "key" if panel.name in ("k", "v") else "query"
             return [self.labels(kind, panel.rows)[: panel.rows]] * panel.sheets
         words, each = self.labels("query", self.board.query_rows), panel.rows // self.board.query_rows
@@ -180,9 +180,12 @@ class Layout:
 
     def seams(self, panel: Panel) -> list[int]:
         """The rows at which another head of queries begins, in a sheet of several."""
-        if not self.board.key_heads or panel.sheets == 1 or self.board.query_rows in (0, panel.rows):
-            return []
-        return [*range(self.board.query_rows, panel.rows, self.board.query_rows)] * (panel.name not in ("k", "v"))
+        return [*range(self.board.query_rows, panel.rows, self.board.query_rows)] if self._is_shared(panel) else []
+
+    def _is_shared(self, panel: Panel) -> bool:
+        """Whether the rows of several heads of queries stand below each other in it."""
+        rows = self.board.query_rows
+        return bool(rows) and panel.name not in ("k", "v", "mask") and panel.rows > rows and panel.rows % rows == 0
 
     @property
     def short_keys(self) -> bool:

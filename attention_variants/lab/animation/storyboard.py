@@ -75,8 +75,8 @@ def storyboard(
     if heads is None:
         heads = any(step.counters.get("num_heads", 1) != 1 for step in maker.assignments)
     leading = max(((panel.drawn or panel.shape)[:-2] for panel in maker.panels.by_key.values()), key=math.prod)
-    shared = bool(maker.panels.regrouped)  # a sheet for each head of keys, which several of queries share
-    head = "key head" if shared else "head"
+    shared = next(iter(maker.panels.regrouped.items()), None)  # rows of queries at a head of keys: as named, as drawn
+    head = "head" if shared is None else "key head"
     if leading and maker.code.module is not None:
         heads = heads or leading[-1] in {getattr(part, "num_heads", 1) for part in maker.code.module.modules()} - {1}
     board = Storyboard(
@@ -87,8 +87,8 @@ def storyboard(
         maker.limits(),
         tuple(sheet_name(index, heads, head) for index in np.ndindex(*leading)) if leading else (),
         maker.code.module is not None or not _ATTENTION & {step.name for step in maker.assignments},
-        leading[-1] if shared else 0,
-        min((named[-1] for named in maker.panels.regrouped), default=0),
+        0 if shared is None else shared[1][-2],
+        0 if shared is None else shared[0][-1],
     )
     return board if maker.code.module is None else crop(board)
 
