@@ -1,4 +1,4 @@
-"""The drawing of shared keys: a line for each head of queries and head of keys that belong together, in their colour."""
+"""The drawing of shared keys: a line for each head of queries and head of keys that belong together, and colours."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def boxes(figure):
 @pytest.mark.parametrize("looks", [SHARED, torch.eye(2, dtype=torch.bool).repeat(3, 1)], ids=["groups", "every second"])
 def test_lines_and_colours_say_who_looks_where(looks):
     figure = av.plot_shared_heads(looks)
-    expected = {f"{h} -> {g}" for h in range(6) for g in range(2) if looks[h, g]}
-    assert {line.get_label() for line in figure.axes[0].lines} == expected
+    expected = {f"{h} -> {g}": KEY_HEADS[g] for h in range(6) for g in range(2) if looks[h, g]}
+    assert {line.get_label(): line.get_color() for line in figure.axes[0].lines} == expected
     found = boxes(figure)
     assert set(found) == {f"query head {h}" for h in range(6)} | {"key head 0", "key head 1"}
     for h in range(6):
