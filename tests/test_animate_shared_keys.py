@@ -137,9 +137,11 @@ def test_rows_say_of_which_head_they_are_and_lines_stand_between_heads():
         ["head 0  dog", "bites", "man", "head 1  dog", "bites", "man"],
         ["head 2  dog", "bites", "man", "head 3  dog", "bites", "man"],
     ]
-    of_two = Painter(board_of(2, query_tokens=WORDS), tokens=(WORDS, None)).layout
+    of_two = Painter(board_of(2, names=["q", "weights"]), tokens=(WORDS, None)).layout
     (panel,) = [panel for panel in of_two.board.panels.values() if panel.name == "q" and panel.rows > T_Q]
     assert [words[0] for words in of_two.words_of_rows(panel)] == ["head 0  dog", "head 2  dog"] * 2
+    (panel,) = [panel for panel in of_two.board.panels.values() if panel.name == "weights"]
+    assert (panel.sheets, panel.rows) == (2 * G, R * T_Q), "also where no scores are drawn"
     between = {panel.key: layout.seams(panel) for panel in layout.board.panels.values()}
     assert {key for key, rows in between.items() if rows} == {"q (2, 6, 2)", "scores", "weights", "context"}
     assert between["weights"] == [T_Q]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,6 +43,35 @@ class Place:
         return new.reshape(there) if new.size == np.prod(there) else new
 
 
+def is_regrouped(step: Assignment, before: Assignment) -> bool:
+    """Whether a name holds the same rows as before in the same order, fewer of them in each sheet."""
+    if step.kind != "assign" or min(step.value.ndim, before.value.ndim) < 3:
+        return False
+    new, old = step.shape, before.shape
+    return new[-1] == old[-1] and new[-2] < old[-2] and same_numbers(step.value.flatten(), before.value.flatten())
+
+
+def regrouped_rows(steps: Iterable[Assignment]) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """Find rows that have another shape later: those of heads of queries below each other at the head of keys they share.
+
+    Parameters
+    ----------
+    steps : iterable of Assignment
+        All that a call assigned.
+
+    Returns
+    -------
+    rows : dict of tuple of int to tuple of int
+        The shape without the last axis, as it is called later and as it was first: (H, T_q) -> (G, R * T_q).
+    """
+    rows, before = {}, dict[str, Assignment]()
+    for step in steps:
+        if step.name in before and is_regrouped(step, before[step.name]):
+            rows[tuple(step.shape[:-1])] = tuple(before[step.name].shape[:-1])
+        before[step.name] = step
+    return rows
+
+
 def all_cells(panel: Panel, place: Place) -> np.ndarray:
     """Every cell of a place as (sheet, row, column), in the order of the tensor's elements."""
     columns = range(*place.columns.indices(panel.columns))
@@ -62,6 +91,8 @@ class Panels:
         What is drawn.
     keys : int, optional
         How many keys there are.
+    regrouped : mapping of tuple of int to tuple of int
+        Which rows are drawn in fewer sheets than they have in the code; see `regrouped_rows`.
 
     Attributes
     ----------
@@ -71,12 +102,19 @@ class Panels:
         Of each assignment.
     """
 
-    def __init__(self, name: str, code: RunningCode, assignments: Sequence[Assignment], keys: int | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        code: RunningCode,
+        assignments: Sequence[Assignment],
+        keys: int | None,
+        regrouped: Mapping[tuple[int, ...], tuple[int, ...]],
+    ) -> None:
         self.name, self.code, self.assignments, self.keys = name, code, assignments, keys
         self.by_key: dict[str, Panel] = {}
         self.drawn: dict[str, Place] = {}  # where each name was drawn last
         self.before: dict[str, Assignment] = {}  # what each name held before
-        self.regrouped: dict[tuple[int, ...], tuple[int, ...]] = {}  # the axes but the last: as named, and as drawn
+        self.regrouped = regrouped
         self.places = self._places()
 
     def is_stacked(self, step: Assignment) -> bool:
@@ -132,15 +170,10 @@ class Panels:
     def _regrouped(self, step: Assignment) -> tuple[str, np.ndarray] | None:
         """The panel in which its rows stand already, in another number of sheets: then they stay where they are."""
         before = self.before.get(step.name)
-        if before is None or step.kind != "assign" or min(step.value.ndim, before.value.ndim) < 3:
-            return None
-        new, old = tuple(step.shape), tuple(before.shape)
-        same_rows = new[-1] == old[-1] and new[-2] < old[-2] and math.prod(new) == math.prod(old)
-        if not same_rows or not same_numbers(step.value.flatten(), before.value.flatten()):
+        if before is None or not is_regrouped(step, before):
             return None
         key = self.drawn[step.name].key
-        self.regrouped[new[:-1]] = old[:-1]
-        self.by_key[key] = replace(self.by_key[key], then=new)
+        self.by_key[key] = replace(self.by_key[key], then=tuple(step.shape))
         return key, self.drawn[step.name].sheets
 
     def _block(self, step: Assignment) -> slice | None:

@@ -22,7 +22,7 @@ from .contents import Contents, left_by_a_mask
 from .crop import crop
 from .frames import SECONDS, Frame, Move, Spot, Storyboard, thin
 from .movements import Movement, find_movement
-from .panels import Panels, Place
+from .panels import Panels, Place, regrouped_rows
 from .source_lines import RunningCode, cells_of, same_numbers
 
 #: A function that has one of these attends, and its tensors stand where they meet.
@@ -106,7 +106,7 @@ class _FrameMaker:
         self.code = RunningCode(trace)
         self.assignments = _drawn(trace, self.code, names)
         keys = next((step.shape[-2] for step in trace if step.name == "k" and step.value.ndim > 1), None)
-        self.panels = Panels(trace.name, self.code, self.assignments, keys)
+        self.panels = Panels(trace.name, self.code, self.assignments, keys, regrouped_rows(trace))
         self.contents = Contents(self.panels.by_key)
         self.frames: list[Frame] = []
         #: Of a loop that does not count: what its turn now has done, and how many turns went before.
