@@ -52,7 +52,7 @@ def is_regrouped(step: Assignment, before: Assignment) -> bool:
 
 
 def regrouped_rows(steps: Iterable[Assignment]) -> dict[tuple[int, ...], tuple[int, ...]]:
-    """Find rows that have another shape later: those of heads of queries below each other at the head of keys they share.
+    """Find rows that have another shape later: those of heads of queries below each other at a head of keys.
 
     Parameters
     ----------
