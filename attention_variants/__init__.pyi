@@ -73,6 +73,16 @@ from .model.date_model import date_model as date_model
 from .model.date_model import load_date_model as load_date_model
 from .model.date_model import read_date as read_date
 from .model.date_model import train_dates as train_dates
+from .model.stories import decode_words as decode_words
+from .model.stories import encode_words as encode_words
+from .model.story_model import induction_scores as induction_scores
+from .model.story_model import load_story_model as load_story_model
+from .model.story_model import story_model as story_model
+from .model.story_model import story_recall as story_recall
+from .model.story_model import train_stories as train_stories
+from .model.story_model import without_heads as without_heads
+from .model.story_writing import WrittenWord as WrittenWord
+from .model.story_writing import write_story as write_story
 from .model.two_lookups import two_lookups as two_lookups
 from .modern import KVCache as KVCache
 from .modern import Llama3Scaling as Llama3Scaling
