@@ -66,4 +66,9 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
         "your_width": [64, 256, 80],
         "your_tokens": [1, 1_048_576, 5_000],
     },
+    "14_rotary": {
+        "query_word": ["[CLS]", "because", "nobody"],
+        "key_word": ["it", ".", "animal"],
+        "start": [0, 1_000_000, 7],
+    },
 }
