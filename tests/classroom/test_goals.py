@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -15,6 +16,7 @@ from attention_variants.classroom.check import Submission
 from attention_variants.classroom.goals import GOALS
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS, Mistake, of_goal
 from attention_variants.classroom.nbgrader.points import grade
+from attention_variants.classroom.nbgrader.preprocessors import code_to_repair
 from attention_variants.classroom.sandbox.lock import is_closed
 from attention_variants.classroom.wording.goals import QUESTIONS
 
@@ -36,7 +38,7 @@ class Cache:
 """
 
 
-def names(report: av.classroom.check.GoalReport) -> list[str]:
+def names_of(report: av.classroom.check.GoalReport) -> list[str]:
     return [mistake.name for mistake in report.misconceptions]
 
 
@@ -54,7 +56,7 @@ def test_every_entry_is_caught_and_named_alone(goal: str, mistake: Mistake):
     for form in mistake.forms(goal):
         report = av.check(form, goal)
         assert not report
-        assert names(report) == [mistake.name]
+        assert names_of(report) == [mistake.name]
         assert report.looks_like is mistake
         for words in (str(report), report._repr_html_().replace("&#39;", "'").replace("&#34;", '"')):
             assert mistake.explanation in words
@@ -99,6 +101,14 @@ def test_the_wrong_code_is_the_right_one_with_a_change():
     assert "self.k[items]" in str(av.diff(mistake.right.reorder, mistake.function.reorder))
 
 
+def test_the_code_can_be_handed_out_for_repair():
+    code = code_to_repair("repeat_for_repeat_interleave", "grouped_query_attention", "mine")
+    names: dict = {"torch": torch, "math": math}
+    exec(code, names)
+    assert "check_" not in code
+    assert names_of(av.check(names["mine"], "grouped_query_attention")) == ["repeat_for_repeat_interleave"]
+
+
 def test_an_entry_that_no_longer_fits_its_source_says_so():
     stale = Mistake("stale", "", "", of_goals={"apply_rotary": (("what does not stand there", ""),)})
     with pytest.raises(ValueError, match="does not stand in apply_rotary"):
@@ -112,8 +122,8 @@ def test_an_entry_that_no_longer_fits_its_source_says_so():
 def test_wrong_code_of_other_hands_is_caught_and_named(made, goal: str, fair: frozenset[str]):
     report = av.check(made, goal)
     assert not report
-    assert set(names(report)) <= fair
-    assert bool(names(report)) == bool(fair)
+    assert set(names_of(report)) <= fair
+    assert bool(names_of(report)) == bool(fair)
 
 
 def test_there_are_enough_other_hands():
@@ -140,7 +150,7 @@ def test_our_own_passes_whatever_the_numbers(goal: str, exam: int):
 
 @pytest.mark.parametrize(("goal", "mistake"), ENTRIES[::5], ids=lambda one: getattr(one, "name", one))
 def test_other_numbers_name_the_same(goal: str, mistake: Mistake):
-    assert names(av.check(next(mistake.forms(goal)), goal, exam=12)) == [mistake.name]
+    assert names_of(av.check(next(mistake.forms(goal)), goal, exam=12)) == [mistake.name]
 
 
 # ---------------------------------------------------------------------------------------------- what is asked for
@@ -264,7 +274,7 @@ def test_two_mistakes_are_both_named():
         def mask(self, T_new):
             return torch.ones(T_new, T_new, dtype=torch.bool).tril()
 
-    assert set(names(av.check(Both, "KVCache"))) == {"cache_not_reordered", "mask_of_the_new_tokens_alone"}
+    assert set(names_of(av.check(Both, "KVCache"))) == {"cache_not_reordered", "mask_of_the_new_tokens_alone"}
 
 
 def test_what_a_class_remembers_is_gone_at_the_next_check():
