@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -64,6 +65,26 @@ def sampling_probabilities(
     return torch.zeros_like(logits).scatter_(-1, order, probabilities)
 
 
+class WrittenToken(NamedTuple):
+    """A token of each item of the batch, and what it was drawn from.
+
+    Attributes
+    ----------
+    token : integer Tensor of shape (B)
+    probabilities : Tensor of shape (B, vocab_size)
+        What it was drawn from: `sampling_probabilities` of the logits.
+    logits : Tensor of shape (B, vocab_size)
+        What the model said.
+    weights : list of Tensor of shape (B, num_heads, T_k)
+        Of each layer, where the query of the last position looked.
+    """
+
+    token: Int[Tensor, " B"]
+    probabilities: Float[Tensor, "B vocab_size"]
+    logits: Float[Tensor, "B vocab_size"]
+    weights: list[Float[Tensor, "B H T_k"]]
+
+
 @torch.inference_mode()
 def stream(
     model: LanguageModel,
@@ -75,7 +96,7 @@ def stream(
     top_p: float | None = None,
     use_cache: bool = True,
     seed: int | None = None,
-) -> Iterator[tuple[Int[Tensor, " B"], Float[Tensor, "B vocab_size"]]]:
+) -> Iterator[WrittenToken]:
     """Write token by token, and hand over each as soon as it is there.
 
     Parameters
@@ -95,10 +116,8 @@ def stream(
 
     Yields
     ------
-    token : integer Tensor of shape (B)
-        The next token of each text.
-    probabilities : Tensor of shape (B, vocab_size)
-        From which it was drawn.
+    written : WrittenToken
+        The next token of each text, from what it was drawn, and where the heads looked.
 
     Raises
     ------
@@ -117,21 +136,22 @@ def stream(
         generator = torch.Generator(device=tokens.device).manual_seed(seed)
     cache = model.new_cache() if use_cache else None
     longest = model.config.max_len
-    if tokens.shape[-1] <= longest < tokens.shape[-1] + max_new_tokens:
+    if max_new_tokens and tokens.shape[-1] + max_new_tokens > longest:
         warnings.warn(
             f"generate: the text grows past {longest} tokens, the length of the training; what comes then is a guess.",
             stacklevel=2,
         )
     new = tokens
     for _ in range(max_new_tokens):
-        logits, _ = model(new if use_cache else tokens, cache)
-        probabilities = sampling_probabilities(logits[:, -1], temperature=temperature, top_k=top_k, top_p=top_p)
+        all_logits, weights = model(new if use_cache else tokens, cache)
+        logits = all_logits[:, -1]  # (B, T, vocab_size) -> (B, vocab_size): of what comes after the last position
+        probabilities = sampling_probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
         if temperature == 0.0:
             new = probabilities.argmax(dim=-1, keepdim=True)  # (B, 1)
         else:
             new = torch.multinomial(probabilities, 1, generator=generator)
         tokens = torch.cat([tokens, new], dim=1)
-        yield new[:, 0], probabilities
+        yield WrittenToken(new[:, 0], probabilities, logits, [layer[:, :, -1] for layer in weights])
 
 
 def generate(
@@ -167,7 +187,7 @@ def generate(
         use_cache=use_cache,
         seed=seed,
     )
-    return torch.cat([tokens, *(token[:, None] for token, _ in written)], dim=1)
+    return torch.cat([tokens, *(one.token[:, None] for one in written)], dim=1)
 
 
 def _check(caller: str, temperature: float, top_k: int | None, top_p: float | None) -> None:
