@@ -23,10 +23,10 @@ from attention_variants.classroom.nbgrader.plain_code import plain_code, plain_d
 from attention_variants.classroom.nbgrader.points import grade, grade_shapes
 from attention_variants.classroom.nbgrader.preprocessors import (
     GradeCells,
+    code_of,
     code_to_repair,
     evaluate,
     helpers,
-    source_of,
 )
 from attention_variants.classroom.nbgrader.shapes import check_shapes, expected_shapes
 
@@ -74,7 +74,7 @@ def test_the_solution_is_the_variant_s_own_code(number):
 @pytest.mark.parametrize(("number", "grade_id"), [(number, key) for number, cells in AFTER.items() for key in cells])
 def test_the_solution_is_the_page_s_own_code(number, grade_id):
     right = AFTER[number][grade_id]
-    page = plain_definition(source_of(right))
+    page = plain_definition(code_of(right))
     whole = "\n\n".join([*helpers(right, page), page])
     lines = [line for line in load(number)[grade_id].source.splitlines() if "### " not in line]
     assert same_code(without_docstrings("\n".join(lines)), whole)
@@ -95,7 +95,7 @@ def test_what_is_to_be_repaired_after_the_layer_is_the_page_s_too(number):
     name, goal, *called = cell.metadata.mistake.split()
     assert goal == REPAIRED[number]
     code = re.sub(r"### (BEGIN|END) SOLUTION", "", cell.source)
-    right = plain_definition(source_of(GOALS[goal].right), *(called or ["attention_to_repair"]))
+    right = plain_definition(code_of(GOALS[goal].right), *(called or ["attention_to_repair"]))
     assert same_code(code, "\n\n".join([*helpers(GOALS[goal].right, right), right]))
     assert not same_code(code, code_to_repair(name, goal, *called))
     assert "whole=True" in load(number)["repair_points"].source
@@ -103,14 +103,14 @@ def test_what_is_to_be_repaired_after_the_layer_is_the_page_s_too(number):
 
 def test_what_the_course_does_not_ask_for_is_all_that_is_left_out():
     """The plain code of a page is the page's: it computes the same, and takes what the assignment says."""
-    plain = plain_definition(source_of(av.KVCache))
+    plain = plain_definition(code_of(av.KVCache))
     assert not [name for name in ("max_len", "_room", "bytes", "check_", "Raises", ":return") if name in plain]
     names: dict = {"torch": torch}
     exec(plain, names)
     report = av.check(names["KVCache"], "KVCache")
     assert report
     assert set(report.lacks) == {"max_len", "bytes"}
-    page = plain_definition(source_of(av.apply_rotary))
+    page = plain_definition(code_of(av.apply_rotary))
     for code in (*helpers(av.apply_rotary, page), page):
         exec(code, names)
     report = av.check(names["apply_rotary"], "apply_rotary")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
-import linecache
 from typing import Any
 
 from nbformat import NotebookNode
@@ -20,6 +19,7 @@ from attention_variants.classroom.goals import GOALS
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 from attention_variants.classroom.sandbox.submission import Submission
 from attention_variants.classroom.wording import FILES
+from attention_variants.lab.code.source import show
 
 from .plain_code import plain_code, plain_definition, without_comments
 from .points import Points
@@ -87,10 +87,24 @@ def code_to_repair(name: str, of: int | str, called: str = "attention_to_repair"
     mistake = MISCONCEPTIONS[name]
     if isinstance(of, int):
         return without_comments(plain_code(inspect.getsource(inspect.unwrap(mistake.functions[of])), called))
-    code = plain_definition(source_of(mistake.implementations[of]), called, of=of)
-    if code == plain_definition(source_of(GOALS[of].right), called):
+    code = plain_definition(code_of(mistake.implementations[of]), called, of=of)
+    if code == plain_definition(code_of(GOALS[of].right), called):
         raise ValueError(f"code_to_repair: {name} is in what the course leaves out of {of}; choose another mistake.")
     return "\n\n\n".join([*helpers(GOALS[of].right, code), code])
+
+
+def code_of(thing: Any) -> str:
+    """Read the source of a function or a class, as `show` does, which finds that of wrong ones too.
+
+    Parameters
+    ----------
+    thing : function or class
+
+    Returns
+    -------
+    source : str
+    """
+    return show(thing, docstring=True).text
 
 
 def helpers(right: Any, code: str) -> list[str]:
@@ -112,26 +126,7 @@ def helpers(right: Any, code: str) -> list[str]:
     called = {x.func.id for x in ast.walk(ast.parse(code)) if isinstance(x, ast.Call) and isinstance(x.func, ast.Name)}
     own = {name: page.get(name) for name in sorted(called)}
     beside = [x for x in own.values() if inspect.isfunction(x) and x.__module__ == right.__module__ and x is not right]
-    return [plain_definition(source_of(x)) for x in beside]
-
-
-def source_of(thing: Any) -> str:
-    """Read the source of a function or a class, also of one that is made out of another's and stands in no file.
-
-    Parameters
-    ----------
-    thing : function or class
-
-    Returns
-    -------
-    source : str
-    """
-    thing = inspect.unwrap(thing)
-    if not isinstance(thing, type):
-        return inspect.getsource(thing)
-    methods = [inspect.unwrap(x) for x in vars(thing).values() if inspect.isfunction(x)]
-    file = methods[0].__code__.co_filename
-    return "".join(linecache.getlines(file)) if file.startswith("<") else inspect.getsource(thing)
+    return [plain_definition(code_of(x)) for x in beside]
 
 
 class GradeCells(NbGraderPreprocessor):
