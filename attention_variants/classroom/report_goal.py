@@ -107,9 +107,9 @@ class GoalReport:
 
     @property
     def not_written(self) -> bool:
-        """Whether there is no code yet."""
-        failure = self.findings[0].numbers.get("failure") if self.findings else None
-        return failure is not None and failure.is_not_written
+        """Whether there is no code yet: of a class, in none of what is asked."""
+        failures = [one.numbers.get("failure") for one in self.findings]
+        return 0 < len(failures) == len(self.asked) and all(one is not None and one.is_not_written for one in failures)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as words, in the order in which they are shown.

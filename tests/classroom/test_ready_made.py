@@ -94,6 +94,18 @@ def test_questions_have_their_weights_and_wrong_answers_keep_a_part():
     assert score_of_questions("sampling_probabilities", asked, dict.fromkeys(asked, "shape")) == 0
 
 
+def test_a_class_that_is_written_in_part_hears_what_is_not():
+    whole = COURSE_STRANGERS["9_cache"]["row_by_row"].cells["function"]
+    part = whole.replace("del self.keys[length:], self.values[length:]", "raise NotImplementedError")
+    report = av.check(Submission(HEAD + part, "KVCache"), "KVCache")
+    assert not report.not_written
+    assert report.score > 0.8
+    assert "It first goes wrong where it is trimmed" in str(report)
+    assert "Nothing is written" not in str(report)
+    nothing = whole.replace("self.keys, self.values = [], []", "raise NotImplementedError")
+    assert "Nothing is written there yet" in str(av.check(Submission(HEAD + nothing, "KVCache"), "KVCache"))
+
+
 def test_every_weight_is_that_of_a_question():
     keys = {f"{goal.name}.{question.key}" for goal in GOALS.values() for question in goal.questions}
     assert set(QUESTIONS) <= keys
