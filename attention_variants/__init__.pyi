@@ -43,6 +43,7 @@ from .lab.plots.projection import plot_projection as plot_projection
 from .lab.plots.rotary import plot_pairs as plot_pairs
 from .lab.plots.rotary import plot_turns as plot_turns
 from .lab.plots.scores import plot_scores as plot_scores
+from .lab.plots.shared_heads import plot_shared_heads as plot_shared_heads
 from .lab.plots.weights import plot_weights as plot_weights
 from .lab.pretrained import pretrained as pretrained
 from .model import AddNorm as AddNorm
