@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 
@@ -58,7 +59,7 @@ def test_every_entry_is_caught_and_named_alone(goal: str, mistake: Mistake):
         assert not report
         assert names_of(report) == [mistake.name]
         assert report.looks_like is mistake
-        for words in (str(report), report._repr_html_().replace("&#39;", "'").replace("&#34;", '"')):
+        for words in (str(report), html.unescape(report._repr_html_())):
             assert mistake.explanation in words
             assert mistake.hint in words
 
@@ -254,6 +255,13 @@ def test_nothing_written_is_said():
     assert report.not_written
     assert str(report) == "Cache is not yet KVCache.\nNothing is written there yet: it raises NotImplementedError."
     assert "Nothing is written there yet" in report._repr_html_()
+
+
+def test_an_exception_of_another_kind_is_not_taken_for_a_mistake():
+    def fails(q, k, v, cache, num_heads, num_kv_heads):
+        raise RuntimeError("something else, of size 12 and 13")
+
+    assert not names_of(av.check(fails, "attend_with_cache"))
 
 
 def test_what_never_ends_is_stopped():
