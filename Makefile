@@ -4,6 +4,7 @@ PYTHON ?=
 FOR ?= lab
 LAB_ARGS ?=
 DATES_ARGS ?=
+STORIES_ARGS ?=
 SCORE_ARGS ?=
 PYTEST_ARGS ?=
 VISIT_ARGS ?=
@@ -20,7 +21,7 @@ TEST := .venv/ready-test$(NAMED)
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab quick test lint test-numeric test-browser test-classroom test-readers visit-lab score site bench notebooks animations dates format import-time lock clean
+.PHONY: help install lab quick test lint test-numeric test-browser test-classroom test-readers visit-lab score site bench notebooks animations dates stories format import-time lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +72,9 @@ animations: $(LAB) ## build the animations of the notebooks, and measure them
 
 dates: $(LAB) ## train the model that reads dates, and measure it (after Ctrl-C: DATES_ARGS=--resume)
 	@$(RUN) scripts/train_dates.py $(DATES_ARGS)
+
+stories: $(LAB) ## train the small language model, and measure it (how many seeds learn it: STORIES_ARGS="--seeds 8")
+	@$(RUN) scripts/train_stories.py $(STORIES_ARGS)
 
 format: $(TEST) ## format the code and mend what ruff can
 	@$(RUN) -m ruff check --fix .

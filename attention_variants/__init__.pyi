@@ -16,6 +16,7 @@ from .classroom.misconceptions import MISCONCEPTIONS as MISCONCEPTIONS
 from .lab.animation.animate import animate as animate
 from .lab.animation.films import animate_figure as animate_figure
 from .lab.animation.films import animate_writing as animate_writing
+from .lab.animation.turning import animate_turns as animate_turns
 from .lab.code.source import code_lines as code_lines
 from .lab.code.source import diff as diff
 from .lab.code.source import show as show
@@ -38,6 +39,9 @@ from .lab.plots.heads import plot_heads as plot_heads
 from .lab.plots.layer import plot_layer as plot_layer
 from .lab.plots.panels import panels as panels
 from .lab.plots.projection import plot_projection as plot_projection
+from .lab.plots.rotary import plot_pairs as plot_pairs
+from .lab.plots.rotary import plot_turns as plot_turns
+from .lab.plots.scores import plot_scores as plot_scores
 from .lab.plots.weights import plot_weights as plot_weights
 from .lab.pretrained import pretrained as pretrained
 from .model import AddNorm as AddNorm
@@ -72,6 +76,16 @@ from .model.date_model import date_model as date_model
 from .model.date_model import load_date_model as load_date_model
 from .model.date_model import read_date as read_date
 from .model.date_model import train_dates as train_dates
+from .model.stories import decode_words as decode_words
+from .model.stories import encode_words as encode_words
+from .model.story_model import induction_scores as induction_scores
+from .model.story_model import load_story_model as load_story_model
+from .model.story_model import story_model as story_model
+from .model.story_model import story_recall as story_recall
+from .model.story_model import train_stories as train_stories
+from .model.story_model import without_heads as without_heads
+from .model.story_writing import WrittenWord as WrittenWord
+from .model.story_writing import write_story as write_story
 from .model.two_lookups import two_lookups as two_lookups
 from .modern import KVCache as KVCache
 from .modern import Llama3Scaling as Llama3Scaling

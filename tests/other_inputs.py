@@ -64,4 +64,9 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
         "variant": [6, 5, 4],
         "yours": [[(0, 0)], [(5, 11), (4, 5), (4, 5)], []],
     },
+    "14_rotary": {
+        "query_word": ["[CLS]", "because", "nobody"],
+        "key_word": ["it", ".", "animal"],
+        "start": [0, 1_000_000, 7],
+    },
 }

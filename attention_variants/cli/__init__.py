@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from .grading import check, grade
-from .look import animate, dates, diff, explore, show
+from .look import animate, dates, diff, explore, show, write
 from .measure import bench, compare
 from .options import in_one_line, missing_package
 
@@ -121,7 +121,7 @@ def _about(
 
 
 for _panel, _commands in {
-    "Read and look": (show, diff, animate, explore, dates),
+    "Read and look": (show, diff, animate, explore, dates, write),
     "Measure": (compare, bench),
     "Write it yourself": (check, grade),
 }.items():

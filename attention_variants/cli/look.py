@@ -1,4 +1,4 @@
-"""``show``, ``diff``, ``animate``, ``explore`` and ``dates``: read the variants, and see them at work."""
+"""``show``, ``diff``, ``animate``, ``explore``, ``dates``, ``write``: read the variants, and see them at work."""
 
 from __future__ import annotations
 
@@ -157,3 +157,67 @@ def dates(
 
         Console().print(reading_table(reading))
     return 1 if reading.doubts else 0
+
+
+def write(
+    text: Annotated[list[str] | None, typer.Argument(help="How the story begins.", show_default=False)] = None,
+    words: Annotated[int, typer.Option(metavar="N", min=1, help="How many to write.")] = 20,
+    temperature: Annotated[
+        float, typer.Option(metavar="T", help="0 takes the likeliest word each time; above 1 the choice is freer.")
+    ] = 0.7,
+    top_k: Annotated[int | None, typer.Option(metavar="K", help="Choose among the K likeliest words.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(metavar="P", help="Choose among the fewest words with a probability of P together.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another seed, other words.")] = 0,
+    figure: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw where every head looked (.png, .svg, .pdf).")
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Print the text alone.")] = False,
+) -> int:
+    """Let a small trained language model go on with a story, word by word.
+
+    It has under 100,000 parameters and 63 words: people, colours, things,
+    animals and places. What it was told, it remembers: "we gave anna" goes on
+    with the colour and the thing that Anna got before. Below the story stands,
+    for each word, how probable the model held it, and at which word the head
+    of its last layer looked that looked hardest. A word that it does not know
+    is an error that lists all words.
+
+    Exit status: 0, or 2 for a wrong argument.
+
+    Example: attention-variants write "we gave anna red balls ." --temperature 0
+    """
+    import warnings
+
+    from attention_variants.model.story_writing import write_story
+
+    beginning, written = " ".join(text or []), list[Any]()
+    options: dict[str, Any] = {"words": words, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for word in write_story(beginning, **options):
+            if not written:  # now that all arguments are known to be right
+                print(*word.before[1:], end="", flush=True)
+            print("" if len(word.before) == 1 else " ", word.word, sep="", end="", flush=True)
+            written.append(word)
+        print()
+    for warning in warned:
+        print(warning.message, file=sys.stderr)
+    if figure:
+        from attention_variants.lab.plots.stories import plot_writing
+
+        plot_writing(written).savefig(figure, dpi=150, bbox_inches="tight")
+    if plain:
+        return 0
+    settings = {"temperature": temperature, "top-k": top_k, "top-p": top_p, "seed": seed}
+    print(", ".join(f"{name} {value:g}" for name, value in settings.items() if value is not None))
+    if figure:
+        print(f"where each head looked: {figure}")
+        return 0
+    from rich.console import Console
+
+    from attention_variants.lab.plots.stories import writing_table
+
+    Console().print(writing_table(written))
+    return 0

@@ -7,7 +7,6 @@ come with the package were made by ``make dates``.
 from __future__ import annotations
 
 import datetime
-import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,10 +17,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from .checkpoint import about_checkpoint, check_fit, load_checkpoint, save_checkpoint
 from .date_doubts import Doubt, as_date, find_doubts
 from .dates import (
     END,
@@ -313,11 +311,8 @@ def load_date_model(path: Path | str | None = None, *, variant: int = 7) -> Tran
     ValueError
         If the file is damaged or cut off, or does not fit the model; the error names the tensor.
     """
-    path = CHECKPOINT if path is None else Path(path)
     model = date_model(variant=variant)
-    tensors = _read(path)[0]
-    _check_fit(model, tensors, path)
-    model.load_state_dict(tensors)
+    load_checkpoint(model, CHECKPOINT if path is None else path, made_by="make dates")
     return model.eval()
 
 
@@ -333,7 +328,7 @@ def save_date_model(model: Transformer, path: Path | str, about: Mapping[str, An
     about : mapping of str to anything that JSON can hold
         The settings of the training, and the accuracy on unseen dates.
     """
-    save_file(model.state_dict(), path, metadata={"about": json.dumps(about)})
+    save_checkpoint(model, path, about)
 
 
 def about_date_model(path: Path | str | None = None) -> dict[str, Any]:
@@ -344,12 +339,7 @@ def about_date_model(path: Path | str | None = None) -> dict[str, Any]:
     FileNotFoundError, ValueError
         As in `load_date_model`; a file without such knowledge is an error too.
     """
-    path = CHECKPOINT if path is None else Path(path)
-    metadata = _read(path)[1]
-    if "about" not in metadata:
-        raise ValueError(f"{path.name} does not say how it was trained: `save_date_model` did not write it.")
-    about: dict[str, Any] = json.loads(metadata["about"])
-    return about
+    return about_checkpoint(CHECKPOINT if path is None else path, made_by="make dates")
 
 
 def _answer(model: Transformer, questions: Sequence[str]) -> list[str]:
@@ -401,49 +391,8 @@ def _resume(path: Path, settings: dict[str, Any], model: Transformer, optimizer:
     for name, value in settings.items():
         if kept["settings"][name] != value:
             raise ValueError(f"{path.name} is of a training with {name} = {kept['settings'][name]}; got {value}.")
-    _check_fit(model, kept["model"], path)
+    check_fit(model, kept["model"], path)
     model.load_state_dict(kept["model"])
     optimizer.load_state_dict(kept["optimizer"])
     losses: list[float] = kept["losses"]
     return losses
-
-
-def _check_fit(model: Transformer, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Name the first tensor that is missing, of another shape, or too many."""
-    expected = model.state_dict()
-    for name, tensor in expected.items():
-        if name not in tensors:
-            raise ValueError(f"{path.name} does not fit the model: there is no tensor {name!r}.")
-        if tensors[name].shape != tensor.shape:
-            raise ValueError(
-                f"{path.name} does not fit the model: {name!r} must have shape {tuple(tensor.shape)}; "
-                f"got {tuple(tensors[name].shape)}."
-            )
-    if unknown := sorted(tensors.keys() - expected.keys()):
-        raise ValueError(f"{path.name} does not fit the model, which has no tensor {unknown[0]!r}.")
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the tensors and the metadata of a safetensors file; if it is cut off, say which tensor is not whole."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; `make dates` trains the model and writes one.")
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-            return tensors, file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is damaged: {_damage(path) or error}.") from None
-
-
-def _damage(path: Path) -> str:
-    """Find the first tensor that lies beyond the end of the file: 8 bytes of length, a JSON header, the numbers."""
-    content = path.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    try:
-        header = json.loads(content[8 : 8 + length])
-        ends = {name: entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"}
-    except (ValueError, KeyError, TypeError):
-        return "its header, which lists the tensors, is not whole"
-    there = len(content) - 8 - length
-    cut = [name for name, end in sorted(ends.items(), key=lambda item: item[1]) if end > there]
-    return f"it ends within the tensor {cut[0]!r}" if cut else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -64,6 +65,26 @@ def sampling_probabilities(
     return torch.zeros_like(logits).scatter_(-1, order, probabilities)
 
 
+class WrittenToken(NamedTuple):
+    """A token of each item of the batch, and what it was drawn from.
+
+    Attributes
+    ----------
+    token : integer Tensor of shape (B)
+    probabilities : Tensor of shape (B, vocab_size)
+        What it was drawn from: `sampling_probabilities` of the logits.
+    logits : Tensor of shape (B, vocab_size)
+        What the model said.
+    weights : list of Tensor of shape (B, num_heads, T_k)
+        Of each layer, where the query of the last position looked.
+    """
+
+    token: Int[Tensor, " B"]
+    probabilities: Float[Tensor, "B vocab_size"]
+    logits: Float[Tensor, "B vocab_size"]
+    weights: list[Float[Tensor, "B H T_k"]]
+
+
 @torch.inference_mode()
 def stream(
     model: LanguageModel,
@@ -75,7 +96,7 @@ def stream(
     top_p: float | None = None,
     use_cache: bool = True,
     seed: int | None = None,
-) -> Iterator[tuple[Int[Tensor, " B"], Float[Tensor, "B vocab_size"]]]:
+) -> Iterator[WrittenToken]:
     """Write token by token, and hand over each as soon as it is there.
 
     Parameters
@@ -95,10 +116,8 @@ def stream(
 
     Yields
     ------
-    token : integer Tensor of shape (B)
-        The next token of each text.
-    probabilities : Tensor of shape (B, vocab_size)
-        From which it was drawn.
+    written : WrittenToken
+        The next token of each text, from what it was drawn, and where the heads looked.
 
     Raises
     ------
@@ -110,7 +129,9 @@ def stream(
     UserWarning
         When the text grows longer than those of the training.
     """
-    yield from _written(model, tokens, max_new_tokens, temperature, top_k, top_p, use_cache, seed)
+    written = _written(model, tokens, max_new_tokens, temperature, top_k, top_p, use_cache, seed)
+    for new, probabilities, logits, weights in written:
+        yield WrittenToken(new[:, 0], probabilities, logits, [layer[:, :, -1] for layer in weights])
 
 
 @torch.inference_mode()
@@ -138,7 +159,7 @@ def generate(
         The beginnings and what was written.
     """
     written = _written(model, tokens, max_new_tokens, temperature, top_k, top_p, use_cache, seed)
-    return torch.cat([tokens, *(token[:, None] for token, _ in written)], dim=1)
+    return torch.cat([tokens, *(new for new, *_ in written)], dim=1)
 
 
 def _written(
@@ -150,7 +171,7 @@ def _written(
     top_p: float | None,
     use_cache: bool,
     seed: int | None,
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, Tensor, Tensor, list[Tensor]]]:
     """The loop of both: `stream` leaves the inference mode between two tokens, `generate` stays in it."""
     _check("generate", temperature, top_k, top_p)
     check_count("generate", "max_new_tokens", max_new_tokens, least=0)
@@ -159,21 +180,22 @@ def _written(
         generator = torch.Generator(device=tokens.device).manual_seed(seed)
     cache = model.new_cache() if use_cache else None
     longest = model.config.max_len
-    if tokens.shape[-1] <= longest < tokens.shape[-1] + max_new_tokens:
+    if max_new_tokens and tokens.shape[-1] + max_new_tokens > longest:
         warnings.warn(
             f"generate: the text grows past {longest} tokens, the length of the training; what comes then is a guess.",
             stacklevel=2,
         )
     read = tokens
     for _ in range(max_new_tokens):
-        logits, _ = model(read, cache)
-        probabilities = sampling_probabilities(logits[:, -1], temperature=temperature, top_k=top_k, top_p=top_p)
+        all_logits, weights = model(read, cache)
+        logits = all_logits[:, -1]  # (B, T, vocab_size) -> (B, vocab_size): of what comes after the last position
+        probabilities = sampling_probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
         if temperature == 0.0:
             new = probabilities.argmax(dim=-1, keepdim=True)  # (B, 1)
         else:
             new = torch.multinomial(probabilities, 1, generator=generator)
         read = new if use_cache else torch.cat([read, new], dim=1)
-        yield new[:, 0], probabilities
+        yield new, probabilities, logits, weights
 
 
 def _check(caller: str, temperature: float, top_k: int | None, top_p: float | None) -> None:
