@@ -104,8 +104,8 @@ class RotaryAttention(nn.Module):
         self.w_k = nn.Linear(d_model, num_kv_heads * d_k, bias=False)
         self.w_v = nn.Linear(d_model, num_kv_heads * d_k, bias=False)
         self.w_o = nn.Linear(num_heads * d_k, d_model, bias=False)
-        self.norm_q = RMSNorm(d_k, eps) if qk_norm else None
-        self.norm_k = RMSNorm(d_k, eps) if qk_norm else None
+        self.norm_q = RMSNorm(d_k, eps) if qk_norm else nn.Identity()
+        self.norm_k = RMSNorm(d_k, eps) if qk_norm else nn.Identity()
 
     def forward(
         self,
@@ -133,11 +133,8 @@ class RotaryAttention(nn.Module):
         B, T, _ = x.shape
         q = self.w_q(x).view(B, T, self.num_heads, self.d_k)
         k = self.w_k(x).view(B, T, self.num_kv_heads, self.d_k)
-        v = self.w_v(x)
-        if self.norm_q is not None and self.norm_k is not None:
-            q, k = self.norm_q(q), self.norm_k(k)
-        turned = turn(torch.cat([q, k], dim=-2), cosine, sine).flatten(-2)  # (B, T, (H + G) * d_k): all heads at once
-        q, k = turned[..., : self.w_q.out_features], turned[..., self.w_q.out_features :]
+        q, k, v = turn(self.norm_q(q), cosine, sine), turn(self.norm_k(k), cosine, sine), self.w_v(x)
+        q, k = q.flatten(-2), k.flatten(-2)  # (B, T, H, d_k) -> (B, T, H * d_k)
 
         mask = self._mask(T, cache, x.device)
         if cache is not None:
