@@ -3,9 +3,9 @@
     pip install triton  # a gigabyte; it is in no extra of this package
     python scripts/triton_flash.py
 
-A kernel is a function of one block of queries; Triton starts it once for each. Where there is a GPU it is compiled and
-its blocks live in the fast memory of the processor: that is what no loop in Python can have. **Here only the interpreter
-was run.** It computes the same with NumPy, block by block, to look at and to compare.
+A kernel is a function of one block of queries; Triton starts it once for each. Where there is a GPU it is compiled, and
+its blocks live in the fast memory of the processor: that is what no loop in Python can have. **Here only the
+interpreter was run.** It computes the same with NumPy, block by block, to look at and to compare.
 """
 
 from __future__ import annotations

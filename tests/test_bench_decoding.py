@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -221,3 +222,39 @@ def test_parts_are_those_that_there_are():
 
 def test_a_curve_of_two_lengths_has_no_exponent_in_the_table():
     assert "nan" not in repr(Run(describe_machine(), training={"x": Curve([8, 16], [1.0, 2.0])}))
+
+
+# ------------------------------------------------------------------------------------------------- the stored run
+
+STORED = Path(__file__).resolve().parents[1] / "assets" / "bench" / "decoding"
+
+
+def test_the_stored_run_is_whole_and_its_bounds_are_what_the_code_makes_of_it():
+    stored = Bench.load(STORED)
+    assert stored.all_equal
+    assert not stored.quick
+    assert [one.writing for one in stored.decoding] == writings()
+    for one in stored.decoding:
+        assert one.was_timed(WITH_CACHE)
+        assert one.was_timed(TRANSFORMERS)
+        for result in one.results:
+            assert len(result.seconds) >= 3 or result.reason.code == Why.TAKES_TOO_LONG
+    written = json.loads((STORED / "bench.json").read_text(encoding="utf-8"))
+    assert written["bounds"] == json.loads(json.dumps([asdict(bound) for bound in bounds(stored)]))
+
+
+def test_the_readme_tells_what_the_stored_run_measured():
+    stored, readme = Bench.load(STORED), (STORED.parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"| model, {stored.caption} |" in readme
+    for one in stored.decoding:
+        begins = f"| d_model {one.writing.d_model}, {one.writing.layers} layers | {one.writing.tokens} "
+        (row,) = (line for line in readme.splitlines() if line.startswith(begins))
+        assert f"| {one.per_second(WITH_CACHE):,.0f} |" in row
+        for name in (WITHOUT_CACHE, TRANSFORMERS):
+            if one.was_timed(name):
+                assert f"| {one.ratio(name, to=WITH_CACHE).median:.2f} |" in row
+    a_token = [f"{one.per_token:,.0f}" for one in stored.kept if one.writing.d_model > 64]
+    assert f"keeps {', '.join(a_token)} bytes" in " ".join(readme.split())
+    for name in ("attention_masked", "attention_tiled", "flash_attention"):
+        curve = stored.training[name]
+        assert f"{curve.values[curve.lengths.index(1024)] / 2**20:.1f} " in readme

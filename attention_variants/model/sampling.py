@@ -134,7 +134,6 @@ def stream(
         yield WrittenToken(new[:, 0], probabilities, logits, [layer[:, :, -1] for layer in weights])
 
 
-@torch.inference_mode()
 def generate(
     model: LanguageModel,
     tokens: Int[Tensor, "B T"],
@@ -158,8 +157,10 @@ def generate(
     tokens : integer Tensor of shape (B, T + max_new_tokens)
         The beginnings and what was written.
     """
-    written = _written(model, tokens, max_new_tokens, temperature, top_k, top_p, use_cache, seed)
-    return torch.cat([tokens, *(new for new, *_ in written)], dim=1)
+    with torch.inference_mode():
+        written = _written(model, tokens, max_new_tokens, temperature, top_k, top_p, use_cache, seed)
+        pieces = [new for new, *_ in written]
+    return torch.cat([tokens, *pieces], dim=1)  # a tensor as any other: it may be read with gradients
 
 
 def _written(
