@@ -17,9 +17,13 @@ from typing import Any
 os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:
+    sys.exit("triton is not installed here: pip install triton (a gigabyte, for Linux)")
 
 import attention_variants as av
 
