@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -160,7 +160,7 @@ class GoalReport:
         lines = [said["verdict"], *filter(None, [said["title"]]), *(line for line, _ in said["found"])]
         for i, one in enumerate(said["named"]):
             lines.append(_say("and_like" if i else "looks_like", **one))
-            lines.append(_say("think_about", hint=one["hint"]))
+            lines.append(_say("think_about", **one))
         if said["more"]:
             shown = said["more"][:TOLD] + [_say("others", number=len(said["more"]) - TOLD)] * (len(said["more"]) > TOLD)
             lines.append(_say("more", questions=wording.listed(shown)))
@@ -227,7 +227,7 @@ def check_goal(
     return replace(report, findings=tuple(findings), misconceptions=named)
 
 
-@cache
+@lru_cache(maxsize=64)
 def _right(goal: str, exam: int) -> dict[str, Noted]:
     """What the package's own gives."""
     return _asked(GOALS[goal].right, GOALS[goal], exam)
@@ -333,36 +333,42 @@ def _rows(x: np.ndarray, y: np.ndarray, question: Question) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------- its name
 
 
+@lru_cache(maxsize=64)
+def _given(goal: str, exam: int) -> tuple[tuple[Mistake, dict[str, Noted], frozenset[str]], ...]:
+    """Every known mistake, what it gives, and the keys of the questions in which it shows."""
+    from .misconceptions import of_goal  # here: the catalogue is not needed for what is right
+
+    expected, asked = _right(goal, exam), []
+    for mistake in of_goal(goal).values():
+        for form in mistake.forms(goal):
+            given = _asked(form, GOALS[goal], exam)
+            shows = (q.key for q in GOALS[goal].questions if not _same(given[q.key], expected[q.key], q))
+            asked.append((mistake, given, frozenset(shows)))
+    return tuple(asked)
+
+
 def _named(
     goal: Goal, exam: int, questions: Sequence[Question], came: Mapping[str, Noted], expected: Mapping[str, Noted]
 ) -> tuple[Mistake, ...]:
     """The mistakes that give the same: one that does in all questions, or two that do each in some."""
-    from .misconceptions import of_goal  # here: the catalogue is not needed for what is right
-
     wrong = {q.key for q in questions if not _same(came[q.key], expected[q.key], q)}
     partly: list[tuple[set[str], Mistake]] = []
-    for mistake in of_goal(goal.name).values():
-        for form in mistake.forms(goal.name):
-            given = _asked(form, goal, exam)
-            shows = {q.key for q in questions if not _same(given[q.key], expected[q.key], q)}
-            same = {
-                q.key for q in questions if q.key in shows and _alike(came[q.key], given[q.key], expected[q.key], q)
-            }
-            tells = {key for key in same if _tells(came[key], given[key], expected[key])}
-            if not shows <= wrong or not tells:
-                continue
-            if shows == same == wrong:
-                return (mistake,)
-            partly.append((tells, mistake))
+    for mistake, given, all_shows in _given(goal.name, exam):
+        shows = all_shows & came.keys() & {q.key for q in questions}
+        same = {q.key for q in questions if q.key in shows and _alike(came[q.key], given[q.key], expected[q.key], q)}
+        tells = {key for key in same if _tells(came[key], given[key], expected[key])}
+        if not shows <= wrong or not tells:
+            continue
+        if shows == same == wrong:
+            return (mistake,)
+        partly.append((tells, mistake))
     named: list[Mistake] = []
-    while partly and len(named) < 2:
-        most = max(len(tells) for tells, _ in partly)
-        best = [(tells, mistake) for tells, mistake in partly if len(tells) == most]
-        if not most or len(best) > 1:
-            break
-        explained, mistake = best[0]
-        named.append(mistake)
-        partly = [(tells - explained, other) for tells, other in partly if tells - explained]
+    for tells, mistake in sorted(partly, key=lambda one: -len(one[0])):
+        rivals = [other for also, other in partly if other is not mistake and len(also) == len(tells) and also & tells]
+        if rivals or len(named) == 2 or not tells <= wrong:
+            continue
+        named += [] if mistake in named else [mistake]
+        wrong -= tells
     return tuple(named)
 
 

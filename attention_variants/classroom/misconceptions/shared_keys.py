@@ -17,8 +17,8 @@ MISTAKES = (
         of_goals={
             "grouped_query_attention": (
                 (
-                    "    # split, the R heads that share keys below each other: (..., T_q, G, R, d_k) -> (..., G, R, T_q, d_k)"
-                    " -> one matrix\n",
+                    "    # split, the R heads that share keys below each other: "
+                    "(..., T_q, G, R, d_k) -> (..., G, R, T_q, d_k) -> one matrix\n",
                     "",
                 ),
                 (_SPLIT_Q, "q = q.view(*batch, T_q, num_heads, d_k).transpose(-3, -2)  # (..., H, T_q, d_k)"),
