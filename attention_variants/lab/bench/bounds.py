@@ -121,13 +121,13 @@ def _of_decoding(bench: Bench) -> Iterator[Bound]:
     small = writings()[0].size
     for one in bench.decoding:
         where = f"d_model={one.writing.d_model}, {one.writing.tokens} tokens"
-        for other in (WITHOUT_CACHE, TRANSFORMERS):
+        for other, short in ((WITHOUT_CACHE, "no cache"), (TRANSFORMERS, "transformers")):
             if one.was_timed(WITH_CACHE) and one.was_timed(other):
                 ratio = one.ratio(other, to=WITH_CACHE)
                 # What a call costs around the arithmetic shows where there is little of that.
                 asked = other == TRANSFORMERS and one.writing.size == small and not bench.quick
                 yield Bound(
-                    f"{other} / {WITH_CACHE}",
+                    f"{short} / cache",
                     where,
                     "≥ 1.50" if asked else "",
                     str(ratio),
