@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, overload
 
-from .check_goal import GoalReport, check_goal
+from .check_goal import check_goal
 from .contract.answer import Answer, Printed
 from .contract.clauses import judge
 from .contract.evidence import Evidence, Finding
 from .contract.problems import Exam, check_number
 from .grading_scheme import shares
 from .report import Report
+from .report_goal import GoalReport
 from .sandbox.clock import TimeIsUp, alarm
 from .sandbox.limits import MEMORY, SECONDS
 from .sandbox.parent import Outcome, run_isolated

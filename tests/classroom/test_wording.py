@@ -39,7 +39,7 @@ CLASSROOM = Path(av.__file__).parent / "classroom"
 JUDGING = [
     *(CLASSROOM / "contract").glob("*.py"),
     *(CLASSROOM / "diagnosis").glob("*.py"),
-    *(CLASSROOM / name for name in ("check.py", "check_layer.py", "grading_scheme.py")),
+    *(CLASSROOM / name for name in ("check.py", "check_goal.py", "check_layer.py", "grading_scheme.py")),
 ]
 #: Every file of `wording`, and its tables: dicts by their names, in capitals.
 FILES = {
@@ -573,6 +573,10 @@ NOT_SAID = {
 }
 
 
+#: A call as Python code, or a piece of one: in the questions about a goal.
+A_CALL = re.compile(r"(, )?[\w.=]+(\([\w, =.]*\)?)?")
+
+
 def test_the_rest_of_the_classroom_says_nothing():
     found = {}
     for path in CLASSROOM.rglob("*.py"):
@@ -580,6 +584,8 @@ def test_the_rest_of_the_classroom_says_nothing():
         if file.split("/")[0] not in ("wording", "misconceptions"):
             texts = prose(ast.parse(path.read_text(encoding="utf-8")))
             found[file] = {text for text in texts if not all(word.isidentifier() for word in lists_of_names(text))}
+        if file.split("/")[0] == "goals":
+            found[file] = {text for text in found[file] if not A_CALL.fullmatch(text)}
     for file, texts in found.items():
         assert texts <= NOT_SAID.get(file, set()), file
 

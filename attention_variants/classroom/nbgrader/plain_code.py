@@ -7,6 +7,9 @@ import io
 import re
 import tokenize
 
+#: What a look at the inputs begins with.
+_CHECKS = ("check_", "_check(")
+
 
 def without_comments(code: str) -> str:
     """Leave out what is said beside the code.
@@ -52,7 +55,7 @@ def plain_code(source: str, called: str | None = None) -> str:
         statement
         for statement in function.body
         if isinstance(statement, ast.Expr)
-        and (isinstance(statement.value, ast.Constant) or ast.unparse(statement.value).startswith("check_inputs("))
+        and (isinstance(statement.value, ast.Constant) or ast.unparse(statement.value).startswith(_CHECKS))
     ]
     lines = source.splitlines()
     gone = {number for statement in skip for number in range(statement.lineno, (statement.end_lineno or 0) + 1)}

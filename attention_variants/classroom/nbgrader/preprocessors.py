@@ -30,7 +30,8 @@ class StudentVersion(ClearSolutions):
     """Take the solutions out; where a cell has something to start from, put that in.
 
     A solution cell may carry ``starts_as``, a text, in its metadata, or ``mistake``, the name of a misconception and a
-    variant, such as ``"softmax_over_queries 4"``: its code, from the catalogue, is what students are to repair.
+    variant or, after the seven, a public name, such as ``"softmax_over_queries 4"``: its code, from the catalogue, is
+    what students are to repair.
     """
 
     def preprocess_cell(self, cell: NotebookNode, resources: Any, cell_index: int) -> tuple[NotebookNode, Any]:
@@ -51,23 +52,23 @@ class StudentVersion(ClearSolutions):
         """
         starts_as, mistake = cell.metadata.pop("starts_as", None), cell.metadata.pop("mistake", None)
         if mistake is not None:
-            name, variant = mistake.split()
-            starts_as = code_to_repair(name, int(variant))
+            name, where = mistake.split()
+            starts_as = code_to_repair(name, int(where) if where.isdigit() else where)
         if starts_as is None:
             return super().preprocess_cell(cell, resources, cell_index)
         cell.source = starts_as
         return cell, resources
 
 
-def code_to_repair(name: str, variant: int, called: str = "attention_to_repair") -> str:
+def code_to_repair(name: str, variant: int | str, called: str = "attention_to_repair") -> str:
     """Give a mistake of the catalogue as code for a cell, without the words that give it away.
 
     Parameters
     ----------
     name : str
         The misconception.
-    variant : int
-        Where it occurs.
+    variant : int or str
+        Where it occurs: a variant, or a function after the seven by its public name.
     called : str
         What the function is to be called.
 
@@ -75,7 +76,9 @@ def code_to_repair(name: str, variant: int, called: str = "attention_to_repair")
     -------
     code : str
     """
-    function: Any = inspect.unwrap(MISCONCEPTIONS[name].functions[variant])
+    mistake = MISCONCEPTIONS[name]
+    wrong = mistake.implementations[variant] if isinstance(variant, str) else mistake.functions[variant]
+    function: Any = inspect.unwrap(wrong)
     return without_comments(plain_code(inspect.getsource(function), called))
 
 

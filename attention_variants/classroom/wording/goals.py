@@ -41,6 +41,12 @@ GOAL_ROWS = {
     "expected": "  expected  {expected}",
 }
 
+#: Values that have no name in code.
+GOAL_VALUES = {
+    "computed_again": "whether any position is computed a second time",
+    "positions_kept": "the positions of the keys that come back",
+}
+
 #: By the name of a goal and the key of a question: after "It first goes wrong".
 QUESTIONS = {
     "apply_rotary.from_0": "for positions from 0 on",
