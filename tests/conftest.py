@@ -42,6 +42,7 @@ def settings_as_they_were():
 # What takes longest begins first, so that at the end no processor waits long for another. Beginnings of test ids.
 LONGEST = (
     "tests/classroom/test_course.py::test_a_class_of_twelve",
+    "tests/classroom/test_course.py::test_a_class_of_seven",
     "tests/classroom/test_grading.py",
     "tests/classroom/test_course.py",
     "tests/classroom/test_isolated.py",
@@ -62,6 +63,7 @@ LONGEST = (
 ALONE = (
     "tests/browser/test_site.py::test_every_page",
     "tests/classroom/test_course.py::test_a_class_of_twelve",
+    "tests/classroom/test_course.py::test_a_class_of_seven",
     "tests/classroom/test_course.py::test_on_one_machine",
 )
 
