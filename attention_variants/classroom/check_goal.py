@@ -7,7 +7,9 @@ came back is compared, values and gradients. A mistake is named if it gives the 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from .goals import GOALS, Goal, Question
 from .report_goal import GoalFinding, GoalReport
 from .sandbox.notes import ask_goal
 from .sandbox.parent import ask_goal_isolated
+from .sandbox.ready_made import watching
 from .sandbox.submission import Submission
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ def check_goal(
     *,
     needs: Sequence[str] = (),
     isolated: bool = False,
+    rules: bool = False,
     exam: int = 0,
     seconds: float,
     memory: int,
@@ -45,7 +49,7 @@ def check_goal(
 
     Parameters
     ----------
-    mine, goal, needs, isolated, exam, seconds, memory
+    mine, goal, needs, isolated, rules, exam, seconds, memory
         As `check` takes them.
 
     Returns
@@ -60,12 +64,15 @@ def check_goal(
         raise ValueError(f"check: needs may name what can be left out of {goal}: {names}; got {unknown[0]!r}.")
     name = mine.name if isinstance(mine, Submission) else str(getattr(mine, "__name__", type(mine).__name__))
     if isolated or isinstance(mine, Submission):
-        outcome = ask_goal_isolated(mine, asked, exam, seconds=seconds, memory=memory)
+        outcome = ask_goal_isolated(mine, asked, exam, rules=rules, seconds=seconds, memory=memory)
         noted, lacks, printed = outcome.answers, outcome.lacks, outcome.printed
         report = GoalReport(name, goal, printed=printed, trouble=outcome.trouble, remarks=outcome.remarks)
+        counts = (outcome.counts or [{}])[0]
     else:
-        noted, lacks, printed = ask_goal(mine, asked, exam, seconds)
+        with watching(asked.right) if rules else nullcontext(Counter[str]()) as counts:
+            noted, lacks, printed = ask_goal(mine, asked, exam, seconds)
         report = GoalReport(name, goal, printed=printed)
+    report = replace(report, ready_made=bool(counts.get("library")))
     left_out = set(lacks) - set(needs)
     report = replace(report, lacks=tuple(name for name in lacks if name in left_out))
     put = [question for question in asked.questions if not left_out & set(question.asks_for)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import wording
 from .contract.answer import Failure, Remark
+from .grading_scheme import READY_MADE_USED, score_of_questions
 from .report_html import render
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class GoalReport:
         How many characters it printed.
     remarks : tuple of Remark
         What else happened to a `Submission`.
+    ready_made : bool
+        Whether rules were asked for, and it leaves the work to the package's own.
     """
 
     name: str
@@ -73,18 +76,21 @@ class GoalReport:
     trouble: Failure | None = None
     printed: int = 0
     remarks: tuple[Remark, ...] = ()
+    ready_made: bool = False
 
     @property
     def passed(self) -> bool:
         """Whether every question was answered rightly."""
-        return not self.findings and self.trouble is None
+        return not self.findings and self.trouble is None and not self.ready_made
 
     @property
     def score(self) -> float:
-        """The share of the questions that were answered rightly."""
+        """The share of the questions that were answered rightly, each by its weight; 0 for what is ready-made."""
         if self.trouble is not None or not self.asked:
             return 0.0
-        return 1.0 - len(self.findings) / len(self.asked)
+        if self.ready_made:
+            return READY_MADE_USED
+        return score_of_questions(self.goal, self.asked, {one.question: one.code for one in self.findings})
 
     @property
     def looks_like(self) -> Mistake | None:
@@ -101,9 +107,9 @@ class GoalReport:
 
     @property
     def not_written(self) -> bool:
-        """Whether there is no code yet."""
-        failure = self.findings[0].numbers.get("failure") if self.findings else None
-        return failure is not None and failure.is_not_written
+        """Whether there is no code yet: of a class, in none of what is asked."""
+        failures = [one.numbers.get("failure") for one in self.findings]
+        return 0 < len(failures) == len(self.asked) and all(one is not None and one.is_not_written for one in failures)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as words, in the order in which they are shown.
@@ -132,7 +138,8 @@ class GoalReport:
             said["title"] = _say("first", question=wording.question(self.goal, first.question))
             said["found"] = [(line.text, line.is_row) for line in wording.goal_finding(first.code, first.numbers)]
             said["more"] = [wording.question(self.goal, one.question) for one in others]
-        notes = [_say("lacks", names=wording.listed(self.lacks))] if self.lacks and not self.not_written else []
+        notes = [_say("ready_made", goal=self.goal)] if self.ready_made else []
+        notes += [_say("lacks", names=wording.listed(self.lacks))] if self.lacks and not self.not_written else []
         if self.printed:
             notes.append(_say("printed", printed=self.printed))
         said["notes"] = [*notes, *map(wording.sentence, self.remarks)]

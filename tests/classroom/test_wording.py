@@ -558,7 +558,9 @@ NOT_SAID = {
     "contract/answer.py": {"not implemented for 'Half'", "inplace operation"},  # PyTorch's errors
     "contract/problems.py": {"Dog bites", "Man bites", "too tired"},  # keys of examples
     "grading/read.py": {"it is a file", "there is none"},  # an error for a caller
-    "nbgrader/plain_code.py": {" and lacks_keys\\(.*\\):"},  # Python code
+    # Python code
+    "nbgrader/plain_code.py": {" and lacks_keys\\(.*\\):"}
+    | {"self.max_len is None", "self._room is None", "scaling is None"},
     "nbgrader/preprocessors.py": {"the last line of a cell that gives points must be an expression"},  # an error
     # the key of an example, and Python code
     "sandbox/adapters.py": {"Dog bites", "Layer(d_model, num_heads)", "layer(query, key, value, mask)"},
@@ -569,7 +571,9 @@ NOT_SAID = {
     "sandbox/watch.py": {"numbers from the kernel", "whole product", "softmax of whole"},  # keys of counts
     # the names of tensors in a warm-up, which stand in the notebooks
     "nbgrader/shapes.py": {"causal mask", "padding mask", "both masks together", "q of one head", "scores of one head"}
-    | {"q before the split", "q after the split", "context before the merge", "weights with need_weights=False"},
+    | {"q before the split", "q after the split", "context before the merge", "weights with need_weights=False"}
+    | {"k from append", "scores of the next token", "k after the split", "q after the turn", "logits of the model"}
+    | {"logits of the next token", "the four likeliest", "tokens that are drawn", "texts with them"},
 }
 
 

@@ -13,6 +13,7 @@ GOAL = {
     "think_about": "Think about: {hint}",
     "more": "Also wrong: {questions}.",
     "others": "{number} more",
+    "ready_made": "It leaves the work to {goal} of the package, which is no work of your own: no points.",
     "lacks": "Not asked, for it is not there: {names}.",
     "printed": "(It printed {printed} characters, which are left out here.)",
     # in HTML alone
