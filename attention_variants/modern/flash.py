@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.autograd.function import once_differentiable
 
-from attention_variants.variants.checks import check_inputs
+from attention_variants.variants import attention_masked
+from attention_variants.variants.checks import check_flag, check_inputs
 
 from .checks import check_count
 
@@ -33,6 +36,9 @@ def flash_attention(
     running maximum. Under ``is_causal``, blocks that lie wholly in the future are not computed at all.
     Dao et al. (2022), "FlashAttention", algorithms 1 and 4, arXiv:2205.14135; Dao (2023), "FlashAttention-2",
     section 3.1, arXiv:2307.08691. This page is to be read; the fast one is variant 7.
+
+    The backward pass is written out, once: a second derivative is an error. ``torch.func`` takes derivatives of what
+    is not written out: under it the result is that of `attention_masked`, with its matrix of scores.
     Contract and errors: `attention_variants.variants`.
 
     Parameters
@@ -57,6 +63,14 @@ def flash_attention(
     check_inputs(4, q, k, v, mask, caller="flash_attention")
     check_count("flash_attention", "block_q", block_q)
     check_count("flash_attention", "block_k", block_k)
+    check_flag("flash_attention", "is_causal", is_causal)
+    if not torch.compiler.is_compiling() and any(
+        map(is_functorch_wrapped_tensor, (q, k, v) if mask is None else (q, k, v, mask))
+    ):
+        if is_causal:
+            causal = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+            mask = causal if mask is None else mask & causal
+        return attention_masked(q, k, v, mask)[0], None
     blocks = _Blocks(q, k, mask, is_causal, block_q, block_k)
     context, _ = _Flash.apply(q / math.sqrt(q.shape[-1]), k, v, blocks)
     return context, None
@@ -90,6 +104,7 @@ class _Flash(torch.autograd.Function):
         return context, log_sum
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad_context: Tensor, _: Any) -> tuple[Tensor, Tensor, Tensor, None]:
         q, k, v, context, log_sum = ctx.saved_tensors
         grad_q, grad_k, grad_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
