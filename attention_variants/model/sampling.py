@@ -216,18 +216,13 @@ def generate(
 
 
 def _check(caller: str, temperature: float, top_k: int | None, top_p: float | None) -> None:
-    try:
-        check_number(caller, "temperature", temperature, least=0.0)
-    except ValueError:
-        raise ValueError(
-            f"{caller}: temperature must be a number of at least 0, and 0 takes the likeliest token; got {temperature}."
-        ) from None
+    likeliest = "a number of at least 0, and 0 takes the likeliest token"
+    check_number(caller, "temperature", temperature, least=0.0, expected=likeliest)
     if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
         raise ValueError(f"{caller}: top_k must be a whole number of at least 1, or None for all; got {top_k!r}.")
     if top_p is not None:
-        check_number(caller, "top_p", 0.0 if top_p != top_p else top_p)
-        if not 0.0 < top_p <= 1.0:
-            raise ValueError(f"{caller}: top_p must be above 0 and at most 1, or None for all; got {top_p}.")
+        expected = "above 0 and at most 1, or None for all"
+        check_number(caller, "top_p", top_p, above=0.0, most=1.0, expected=expected)
 
 
 def _check_writing(model: LanguageModel, tokens: Tensor, use_cache: bool, seed: int | None) -> None:

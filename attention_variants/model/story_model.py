@@ -65,9 +65,8 @@ def story_model(*, seed: int = 0) -> LanguageModel:
 
 
 def check_story_model(caller: str, model: LanguageModel) -> None:
-    """Raise an error unless a model has the words of the language of stories."""
-    check_kind(caller, "model", model, LanguageModel)
-    if model.config.vocab_size != len(WORDS):
+    """Raise a ValueError for a `LanguageModel` of another language."""
+    if isinstance(model, LanguageModel) and model.config.vocab_size != len(WORDS):
         raise ValueError(
             f"{caller}: model must know the {len(WORDS)} words of the language of stories, as story_model() does; "
             f"this one has {model.config.vocab_size} tokens."
@@ -129,6 +128,7 @@ def train_stories(
     ----------
     Loshchilov and Hutter (2019), "Decoupled Weight Decay Regularization". arXiv:1711.05101
     """
+    check_kind("train_stories", "model", model, LanguageModel)
     check_story_model("train_stories", model)
     check_count("train_stories", "steps", steps, least=0)
     check_count("train_stories", "batch_size", batch_size)
@@ -233,7 +233,7 @@ def without_heads(model: LanguageModel, heads: Iterable[tuple[int, int]]) -> Lan
     check_kind("without_heads", "model", model, LanguageModel)
     model, config = deepcopy(model), model.config
     for pair in heads:
-        if not isinstance(pair, tuple) or [type(number) for number in pair] != [int, int]:
+        if not isinstance(pair, tuple | list) or [type(number) for number in pair] != [int, int]:
             raise TypeError(
                 f"without_heads: heads must be pairs of a layer and a head, such as [(1, 0)]; got {pair!r}."
             )

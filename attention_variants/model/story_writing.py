@@ -99,6 +99,7 @@ def write_story(
     check_kind("write_story", "text", text, str)
     check_count("write_story", "words", words, least=0)
     if model is not None:
+        check_kind("write_story", "model", model, LanguageModel)
         check_story_model("write_story", model)
     before = [START, *(WORDS[number] for number in encode_words(text))]
     model = load_story_model() if model is None else model

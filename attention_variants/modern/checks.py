@@ -139,10 +139,7 @@ def check_width(caller: str, x: Tensor, width: int) -> None:
 
 def check_base(caller: str, base: float) -> None:
     """Raise an error unless a number can be the base of the speeds."""
-    try:
-        check_number(caller, "base", base, above=1.0)
-    except ValueError:
-        raise ValueError(f"{caller}: base must be a number above 1, such as 10_000.0; got {base!r}.") from None
+    check_number(caller, "base", base, above=1.0, expected="a number above 1, such as 10_000.0")
 
 
 def check_pairs(caller: str, pairs: str) -> None:

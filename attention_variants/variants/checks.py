@@ -172,8 +172,17 @@ def check_count(caller: str, name: str, count: int, *, least: int = 1) -> None:
         raise ValueError(f"{caller}: {name} must be a whole number of at least {least}; got {_came(count)}.")
 
 
-def check_number(caller: str, name: str, number: float, *, least: float = -math.inf, above: float = -math.inf) -> None:
-    """Raise an error unless something is a finite number, not too small.
+def check_number(
+    caller: str,
+    name: str,
+    number: float,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+    expected: str = "",
+) -> None:
+    """Raise an error unless something is a finite number within its limits.
 
     Parameters
     ----------
@@ -181,21 +190,23 @@ def check_number(caller: str, name: str, number: float, *, least: float = -math.
         The name that the error begins with, and that of the number.
     number : float
         What came.
-    least, above : float, optional
-        The smallest number that fits; a number that is just too small.
+    least, above, most : float, optional
+        The smallest number that fits; a number that is just too small; the largest that fits.
+    expected : str, optional
+        What it must be, in words; by default what the smallest number says.
 
     Raises
     ------
     TypeError
         For something that is not a number; True and False are none.
     ValueError
-        For NaN, an infinite number or one that is too small.
+        For NaN, an infinite number or one outside of the limits.
     """
     limit = f" of at least {least}" if least > -math.inf else f" above {above}" if above > -math.inf else ""
-    message = f"{caller}: {name} must be a finite number{limit}; got {_came(number)}."
+    message = f"{caller}: {name} must be {expected or 'a finite number' + limit}; got {_came(number)}."
     if not isinstance(number, Real) or isinstance(number, bool):
         raise TypeError(message)
-    if not (math.isfinite(number) and number >= least and number > above):
+    if not (math.isfinite(number) and number > above and least <= number <= most):
         raise ValueError(message)
 
 
