@@ -5,17 +5,31 @@ from __future__ import annotations
 import inspect
 import linecache
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Any
 
+from attention_variants.classroom.goals import GOALS
 from attention_variants.model import MultiHeadAttention
 from attention_variants.model.lift import lift
 from attention_variants.variants import get_variant
 
 #: What stands in a variant's source, and what stands there in the wrong one; several, one after the other.
 Changes = tuple[tuple[str, str], ...]
+
+
+class InFile(tuple[tuple[str, str], ...]):
+    """Changes to the whole file in which a function stands, where it is what the function calls that is wrong."""
+
+    __slots__ = ()
+
+
+#: What is wrong in a goal: changes to its source, or to its file; a function or class; or several forms of the same
+#: mistake, which give different numbers, first the one to be shown.
+Wrong = Changes | Callable | list[Changes | Callable]
 
 #: Makes variant 7 of the wrong variant 6: written by hand, without the kernel, the mistake is the same in both.
 BY_HAND = "by hand"
@@ -57,6 +71,9 @@ class Mistake:
         For each variant in which there is wrong code, what it changes in the variant's source. Where that cannot say
         it, a function with the variant's signature; "by hand" lifts the one of variant 6 to variant 7. Empty for what
         is known by what it computes, or by what it breaks, alone.
+    of_goals : mapping of str to changes, callable or list of them
+        The same for what `check` can be asked for beside the variants, by name: what it changes in the source of the
+        function or class (or, `InFile`, in the file where that stands), or one that is wrong; several forms in a list.
     forward : changes
         For a mistake in the layer around attention: what it changes in the ``forward`` of `MultiHeadAttention`.
     """
@@ -67,6 +84,7 @@ class Mistake:
     shows: str = ""
     seen: str = "common"
     changes: Mapping[int, Changes | Callable | str] = field(default_factory=dict, repr=False, compare=False)
+    of_goals: Mapping[str, Wrong] = field(default_factory=dict, repr=False, compare=False)
     forward: Changes = field(default=(), repr=False, compare=False)
 
     @property
@@ -87,9 +105,59 @@ class Mistake:
         return _Functions(self)
 
     @property
+    def goals(self) -> tuple[str, ...]:
+        """The public names of which there is a wrong implementation, first the one that shows it best."""
+        return tuple(self.of_goals)
+
+    @property
+    def goal(self) -> str:
+        """The public name that shows it best; "" for a mistake in the variants alone."""
+        return self.goals[0] if self.goals else ""
+
+    @cached_property
+    def implementations(self) -> Mapping[str, Any]:
+        """For each of ``goals`` the wrong function or class, with the signature of the right one."""
+        return {goal: next(self.forms(goal)) for goal in self.goals}
+
+    def forms(self, goal: str) -> Iterator[Any]:
+        """Make the wrong implementations of a goal anew, so that they remember nothing of earlier calls.
+
+        Parameters
+        ----------
+        goal : str
+            One of ``goals``.
+
+        Yields
+        ------
+        wrong : function or class
+            First the one that is shown.
+        """
+        wrong = self.of_goals[goal]
+        for number, one in enumerate(wrong if isinstance(wrong, list) else [wrong]):
+            where = "" if goal == self.goal and not self.changes else f", {goal}"
+            file = f"<{self.name}{where}{f', form {number + 1}' if number else ''}>"
+            if callable(one):
+                yield one
+            elif isinstance(one, InFile):
+                yield rewrite_file(GOALS[goal].right, *one, file=file)
+            else:
+                yield rewrite(GOALS[goal].right, self.name, *one, file=file)
+
+    @property
     def function(self) -> Callable:
-        """The wrong implementation of ``variant``."""
+        """The wrong implementation of ``variant`` or, of a mistake in none of the variants, of ``goal``."""
+        if self.goals and not self.variants:
+            wrong: Callable = self.implementations[self.goal]
+            return wrong
         return self.functions[self.variant]
+
+    @property
+    def right(self) -> Callable:
+        """What ``function`` should be: ``diff(mistake.right, mistake.function)`` shows what is wrong."""
+        if self.goals and not self.variants:
+            right: Callable = GOALS[self.goal].right
+            return right
+        return get_variant(self.variant)
 
     @cached_property
     def layer(self) -> type[MultiHeadAttention]:
@@ -134,14 +202,14 @@ class _Functions(Mapping[int, Callable]):
 
 
 def rewrite(function: Callable, name: str, *changes: tuple[str, str], file: str | None = None) -> Callable:
-    """Make a function out of another one's source with pieces of it replaced.
+    """Make a function or a class out of another one's source with pieces of it replaced.
 
     Parameters
     ----------
     function : callable
-        A function defined at the top of a module.
+        A function or class defined at the top of a module.
     name : str
-        What the new function is called.
+        What the new one is called.
     *changes : tuple of (str, str)
         What to replace, wherever it stands, and by what. Whole lines, which begin with the indentation of a
         function's body, are found at any depth, such as in a loop, and what takes their place is indented as they are.
@@ -158,16 +226,46 @@ def rewrite(function: Callable, name: str, *changes: tuple[str, str], file: str 
     ValueError
         If a piece does not stand in the source: the variant has changed and the mistake must follow.
     """
-    source = _source_of(function).replace(f"def {function.__name__}(", f"def {name}(", 1)
+    kind = "class" if isinstance(function, type) else "def"
+    source = re.sub(
+        rf"^{kind} {function.__name__}\b", f"{kind} {name}", _source_of(function), count=1, flags=re.MULTILINE
+    )
     for old, new in changes:
         source, count = _replaced(source, old, new)
         if not count:
             raise ValueError(f"rewrite: {old!r} does not stand in {function.__name__}.")
     file = f"<{name}>" if file is None else file
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for show, trace and errors
-    namespace = dict(function.__globals__)
+    namespace = dict(vars(sys.modules[function.__module__]))
     exec(compile(source, file, "exec"), namespace)
     return namespace[name]
+
+
+def rewrite_file(function: Callable, *changes: tuple[str, str], file: str) -> Any:
+    """Make a function or a class out of its whole file with pieces of that replaced.
+
+    Parameters
+    ----------
+    function : callable
+        What stands in the file.
+    *changes, file
+        As `rewrite` takes them.
+
+    Returns
+    -------
+    rewritten : callable
+        Of the same name.
+    """
+    module = sys.modules[function.__module__]
+    source = inspect.getsource(module)
+    for old, new in changes:
+        source, count = _replaced(source, old, new)
+        if not count:
+            raise ValueError(f"rewrite_file: {old!r} does not stand in the file of {function.__name__}.")
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    namespace = {"__name__": module.__name__, "__package__": module.__package__}
+    exec(compile(source, file, "exec"), namespace)
+    return namespace[function.__name__]
 
 
 @lru_cache(maxsize=32)

@@ -2,9 +2,9 @@
 
 A file for each subject, with its templates in tables: how the contract is called (`contract`), what was found
 (`findings`), how a submission was read and loaded (`loading`), broken rules (`rules`), what stands around them in a
-report (`report`), a module around attention (`modules`), the pages and the table of a class (`class_page`), points and
-shapes in the course's notebooks (`shapes`). `sentences` finds the template for a code and fills it by `filling`, which
-has what stands between names.
+report (`report`), a goal beside the variants (`goals`), the pages and the table
+of a class (`class_page`), points and shapes in the course's notebooks (`shapes`). `sentences` finds the template for a
+code and fills it by `filling`, which has what stands between names.
 
 Other words stand in two places: those about a mistake in `misconceptions`, and errors for a caller in Python where they
 are raised. What Python's and PyTorch's own errors say is shown as it is.
@@ -16,11 +16,11 @@ from .class_page import BARS, CASES, CLASS_PAGE, STUDENT_PAGE, TERMINAL
 from .contract import ABOUT_PARTS, GUARANTEES, PARTS, PROBLEMS
 from .filling import LISTS, Template, chosen, joined, listed, row, say
 from .findings import FOUND
+from .goals import GOAL, GOAL_FOUND, QUESTIONS
 from .loading import FILES
-from .modules import MODULE, MODULE_MISTAKES, MODULE_PROBLEMS
 from .report import LANGUAGE, REPORT
 from .rules import RULES
-from .sentences import Line, failure, given, lines, mistake, raised, rule, sentence, title
+from .sentences import Line, failure, given, goal_finding, lines, mistake, question, raised, rule, sentence, title
 from .shapes import AROUND, SHAPES
 
 __all__ = [
@@ -31,14 +31,14 @@ __all__ = [
     "CLASS_PAGE",
     "FILES",
     "FOUND",
+    "GOAL",
+    "GOAL_FOUND",
     "GUARANTEES",
     "LANGUAGE",
     "LISTS",
-    "MODULE",
-    "MODULE_MISTAKES",
-    "MODULE_PROBLEMS",
     "PARTS",
     "PROBLEMS",
+    "QUESTIONS",
     "REPORT",
     "RULES",
     "SHAPES",
@@ -49,10 +49,12 @@ __all__ = [
     "chosen",
     "failure",
     "given",
+    "goal_finding",
     "joined",
     "lines",
     "listed",
     "mistake",
+    "question",
     "raised",
     "row",
     "rule",
