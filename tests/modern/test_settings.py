@@ -68,10 +68,10 @@ COUNTS = {
         transformer(), TOKENS, start=1, end=2, max_len=3, beam_size=count
     ),
     "greedy_decode: max_len": lambda count: decode(max_len=count)(),
-    "write_story: words": lambda count: list(av.write_story(words=count)),
+    "write_story: words": lambda count: next(av.write_story(words=count)),
     "story_recall: count": lambda count: av.story_recall(av.load_story_model(), count),
     "induction_scores: period": lambda count: av.induction_scores(av.load_story_model(), 2, period=count),
-    "train_stories: batch_size": lambda count: list(av.train_stories(av.story_model(), batch_size=count)),
+    "train_stories: batch_size": lambda count: next(av.train_stories(av.story_model(), batch_size=count)),
 }
 
 
@@ -104,7 +104,7 @@ NUMBERS = {
     "sampling_probabilities: top_p": lambda number: av.sampling_probabilities(
         X, top_p=-1 if number is None else number
     ),
-    "train_stories: learning_rate": lambda number: list(av.train_stories(av.story_model(), learning_rate=number)),
+    "train_stories: learning_rate": lambda number: next(av.train_stories(av.story_model(), learning_rate=number)),
 }
 
 
@@ -232,9 +232,9 @@ OTHERS = {
         TypeError,
         "Transformer: each cache must be of class DecoderLayerCache; got KVCache",
     ),
-    "no text": (lambda: list(av.write_story(None)), TypeError, "text must be of class str; got NoneType"),
+    "no text": (lambda: next(av.write_story(None)), TypeError, "text must be of class str; got NoneType"),
     "a model of another language": (
-        lambda: list(av.write_story("we", model())),
+        lambda: next(av.write_story("we", model())),
         ValueError,
         "model must know the 64 words of the language of stories, as story_model() does; this one has 11 tokens",
     ),
