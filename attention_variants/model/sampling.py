@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -69,7 +70,8 @@ def sampling_probabilities(
             f"got {tuple(logits.shape)}."
         )
     highest = logits.amax(dim=-1, keepdim=True)  # (..., 1)
-    if look(highest, lambda highest: ~highest.isfinite().all()):
+    # One operation: a sum of finite numbers is finite in float64, and that with NaN or an infinite one is not.
+    if look(highest, lambda highest: not math.isfinite(highest.sum(dtype=torch.float64))):
         raise ValueError(
             "sampling_probabilities: the highest logit must be a finite number; got NaN, +inf, or -inf throughout."
         )

@@ -131,8 +131,9 @@ def check_latent(caller: str, q: Tensor, latent: Tensor, w_uk: Tensor, w_uv: Ten
 
 
 def check_width(caller: str, x: Tensor, width: int) -> None:
-    """Raise an error unless the vectors of x are as wide as a layer."""
-    check_floating(caller, x=x)
+    """Raise an error unless the vectors of x are as wide as a layer; quick, for it is asked for every token."""
+    if not (isinstance(x, Tensor) and x.dtype in FLOATING):
+        check_floating(caller, x=x)
     if x.ndim == 0 or x.shape[-1] != width:
         raise ValueError(f"{caller}: x must have shape (..., {width}), as wide as the layer; got {tuple(x.shape)}.")
 
@@ -149,18 +150,19 @@ def check_pairs(caller: str, pairs: str) -> None:
 
 
 def check_turn(x: Tensor, cosine: Tensor, sine: Tensor, pairs: str) -> None:
-    """Raise an error unless there is a cosine and a sine for each pair of columns of x."""
+    """Raise an error unless there is a cosine and a sine for each pair of columns of x; quick as well."""
     for name, tensor in (("x", x), ("cosine", cosine), ("sine", sine)):
-        check_floating("turn", **{name: tensor})  # one by one: cosine and sine may be more exact
+        if not (isinstance(tensor, Tensor) and tensor.dtype in FLOATING):
+            check_floating("turn", **{name: tensor})  # one by one: cosine and sine may be more exact
     check_pairs("turn", pairs)
     if x.ndim < 2 or x.shape[-1] % 2:
         raise ValueError(f"turn: x must have shape (..., T, d_k), and d_k be even; got {tuple(x.shape)}.")
     expected = (*x.shape[:-1], x.shape[-1] // 2)
-    for name, tensor in (("cosine", cosine), ("sine", sine)):
-        if not _fits(tensor, expected):
-            raise ValueError(
-                f"turn: {name} must broadcast to (..., T, d_k / 2) = {tuple(expected)}; got {tuple(tensor.shape)}."
-            )
+    if not _fits(cosine, expected) or (sine.shape != cosine.shape and not _fits(sine, expected)):
+        raise ValueError(
+            f"turn: cosine and sine must broadcast to (..., T, d_k / 2) = {tuple(expected)}; "
+            f"got {tuple(cosine.shape)} and {tuple(sine.shape)}."
+        )
 
 
 def check_rotary(caller: str, x: Tensor, width: int, base: float, pairs: str) -> None:

@@ -202,12 +202,12 @@ def check_number(
     ValueError
         For NaN, an infinite number or one outside of the limits.
     """
+    is_number = isinstance(number, float | Real) and not isinstance(number, bool)
+    if is_number and math.isfinite(number) and number > above and least <= number <= most:
+        return
     limit = f" of at least {least}" if least > -math.inf else f" above {above}" if above > -math.inf else ""
     message = f"{caller}: {name} must be {expected or 'a finite number' + limit}; got {_came(number)}."
-    if not isinstance(number, Real) or isinstance(number, bool):
-        raise TypeError(message)
-    if not (math.isfinite(number) and number > above and least <= number <= most):
-        raise ValueError(message)
+    raise ValueError(message) if is_number else TypeError(message)
 
 
 def check_seed(caller: str, seed: int) -> None:

@@ -149,12 +149,12 @@ OTHERS = {
     "a cosine for each column": (
         lambda: av.turn(X, X, X),
         ValueError,
-        "turn: cosine must broadcast to (..., T, d_k / 2) = (2, 5, 2); got (2, 5, 4)",
+        "turn: cosine and sine must broadcast to (..., T, d_k / 2) = (2, 5, 2); got (2, 5, 4) and (2, 5, 4)",
     ),
     "a sine that would enlarge x": (
         lambda: av.turn(X, torch.zeros(T, 2), torch.zeros(3, B, T, 2)),
         ValueError,
-        "turn: sine must broadcast",
+        "got (5, 2) and (3, 2, 5, 2)",
     ),
     "an array": (lambda: av.turn(X, np.zeros((T, 2)), np.zeros((T, 2))), TypeError, "cosine must be a torch.Tensor"),
     "an odd x": (lambda: av.turn(X[..., :3], X[..., :1], X[..., :1]), ValueError, "d_k be even; got (2, 5, 3)"),
