@@ -175,8 +175,8 @@ class LanguageModel(nn.Module):
         """
         caches = self._checked(tokens, cache)
         start = 0 if cache is None else cache[0].seen
-        positions = torch.arange(start, start + tokens.shape[1], device=tokens.device)
-        angle = positions[:, None, None] * self.speeds.to(tokens.device)  # (T, 1, 1) * (d_k / 2)
+        positions = torch.arange(start, start + tokens.shape[1], device=tokens.device).view(-1, 1, 1)
+        angle = positions * self.speeds.to(tokens.device)  # (T, 1, 1) * (d_k / 2)
         x = self.embedding(tokens)  # (B, T) -> (B, T, d_model)
         cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)  # (T, 1, d_k / 2): for all heads, and layers
 
