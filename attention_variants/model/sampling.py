@@ -78,9 +78,9 @@ def sampling_probabilities(
     if temperature == 0.0:
         return torch.zeros_like(logits).scatter_(-1, logits.argmax(dim=-1, keepdim=True), 1.0)
     # Stable: of equal ones, that with the smaller number comes first, on every machine.
-    # The highest is taken off first, and so is 0: by whatever it is divided, it stays the highest.
+    logits = logits - highest  # of which the highest is 0: by whatever it is divided, it stays the highest
     temperature = max(temperature, torch.finfo(torch.float32).tiny)
-    ordered, order = ((logits - highest) / temperature).sort(dim=-1, descending=True, stable=True)
+    ordered, order = (logits / temperature).sort(dim=-1, descending=True, stable=True)
     if top_k is not None:
         ordered[..., top_k:] = -torch.inf
     probabilities = torch.softmax(ordered, dim=-1)

@@ -74,9 +74,10 @@ class KVCache:
         check_append(self, k, v)
         start, end = len(self), len(self) + k.shape[-2]
         if self.max_len is None:
-            # A copy at first too: what is kept must not change with the caller's own tensor.
-            self.k = k.clone() if self.k is None else torch.cat([self.k, k], dim=-2)  # (..., T, d_k)
-            self.v = v.clone() if self.v is None else torch.cat([self.v, v], dim=-2)
+            if self.k is None:  # a copy at first too: what is kept must not change with the caller's own tensor
+                k, v = k.clone(), v.clone()
+            self.k = k if self.k is None else torch.cat([self.k, k], dim=-2)  # (..., T, d_k)
+            self.v = v if self.v is None else torch.cat([self.v, v], dim=-2)
             return self.k, self.v
         if self._room is None:
             room_k, room_v = (x.new_empty(*x.shape[:-2], self.max_len, x.shape[-1]) for x in (k, v))

@@ -56,13 +56,14 @@ def linear_attention(
 
     state = v.new_zeros(*k.shape[:-2], k.shape[-1], v.shape[-1])  # (..., d_k, d_v): the sum of k_j v_j
     total = k.new_zeros(*k.shape[:-2], k.shape[-1])  # (..., d_k): the sum of k_j
-    contexts = [v[..., :0, :]]  # (..., 0, d_v), for T = 0
+    contexts = []
     for t in range(q.shape[-2]):
         state = state + k[..., t, :, None] * v[..., t, None, :]  # (..., d_k, 1) * (..., 1, d_v)
         total = total + k[..., t, :]
-        found = q[..., t, None, :] @ state  # (..., 1, d_k) @ (..., d_k, d_v) -> (..., 1, d_v)
-        contexts.append(found / (q[..., t, None, :] @ total[..., None]))  # / (..., 1, 1)
-    return torch.cat(contexts, dim=-2).to(dtype), None
+        found = (q[..., t, None, :] @ state).squeeze(-2)  # (..., 1, d_k) @ (..., d_k, d_v) -> (..., d_v)
+        contexts.append(found / (q[..., t, :] * total).sum(dim=-1, keepdim=True))
+    context = torch.stack(contexts, dim=-2) if contexts else v  # (..., T, d_v), also of no positions
+    return context.to(dtype), None
 
 
 def _above_zero(x: Tensor) -> Tensor:
