@@ -75,11 +75,12 @@ def sampling_probabilities(
         raise ValueError(
             "sampling_probabilities: the highest logit must be a finite number; got NaN, +inf, or -inf throughout."
         )
+    if temperature < torch.finfo(torch.float32).tiny:  # less counts as 0 there, and nothing is divided by that
+        temperature = 0.0
     if temperature == 0.0:
         return torch.zeros_like(logits).scatter_(-1, logits.argmax(dim=-1, keepdim=True), 1.0)
     # Stable: of equal ones, that with the smaller number comes first, on every machine.
     logits = logits - highest  # of which the highest is 0: by whatever it is divided, it stays the highest
-    temperature = max(temperature, torch.finfo(torch.float32).tiny)
     ordered, order = (logits / temperature).sort(dim=-1, descending=True, stable=True)
     if top_k is not None:
         ordered[..., top_k:] = -torch.inf
