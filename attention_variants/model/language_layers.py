@@ -51,12 +51,10 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Normalise along the last axis."""
-        weight = self.weight
-        check_width("RMSNorm", x, weight.shape[0])
-        is_half = x.dtype in (torch.float16, torch.bfloat16)
-        exact = x.float() if is_half else x  # the square of 256 is more than a float16 holds
+        check_width("RMSNorm", x, self.weight.shape[0])
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))  # the square of 256 is more than a float16 holds
         mean_square = exact.square().mean(dim=-1, keepdim=True)  # (..., 1)
-        return (exact * torch.rsqrt(mean_square + self.eps)).to(x.dtype) * weight
+        return (exact * torch.rsqrt(mean_square + self.eps)).to(x.dtype) * self.weight
 
 
 class SwiGLU(nn.Module):

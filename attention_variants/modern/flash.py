@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
 
-from attention_variants.variants import attention_masked
 from attention_variants.variants.checks import check_flag, check_inputs
 
 from .checks import check_count
@@ -36,9 +34,7 @@ def flash_attention(
     Dao et al. (2022), "FlashAttention", algorithms 1 and 4, arXiv:2205.14135; Dao (2023), "FlashAttention-2",
     section 3.1, arXiv:2307.08691. This page is to be read; the fast one is variant 7. In Triton, which compiles such
     loops for a GPU, the forward pass is ``scripts/triton_flash.py``; it runs in Triton's interpreter, without a GPU.
-
-    The backward pass is written out, and ``torch.func`` cannot look into it: under it the result is that of
-    `attention_masked`, with its matrix of scores.
+    ``torch.func`` cannot look into a backward pass that is written out: give it `attention_masked`.
     Contract and errors: `attention_variants.variants`.
 
     Parameters
@@ -64,12 +60,6 @@ def flash_attention(
     check_count("flash_attention", "block_q", block_q)
     check_count("flash_attention", "block_k", block_k)
     check_flag("flash_attention", "is_causal", is_causal)
-    given = (q, k, v) if mask is None else (q, k, v, mask)
-    if not torch.compiler.is_compiling() and any(is_functorch_wrapped_tensor(x) for x in given):
-        if is_causal:
-            causal = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
-            mask = causal if mask is None else mask & causal
-        return attention_masked(q, k, v, mask)[0], None
     blocks = Blocks(q, k, mask, is_causal, block_q, block_k)
     context, _ = FlashFunction.apply(q / math.sqrt(q.shape[-1]), k, v, blocks)
     return context, None
