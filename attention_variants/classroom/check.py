@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
+from .check_goal import GoalReport, check_goal
 from .contract.answer import Answer, Printed
 from .contract.clauses import judge
 from .contract.evidence import Evidence, Finding
@@ -24,20 +25,43 @@ from .sandbox.submission import Submission
 if TYPE_CHECKING:
     from .misconceptions import Mistake
 
-__all__ = ["Report", "Submission", "check"]
+__all__ = ["GoalReport", "Report", "Submission", "check"]
 
 
+@overload
 def check(
     fn: Callable | Submission,
     variant: int,
     *,
+    isolated: bool = ...,
+    rules: bool = ...,
+    exam: int = ...,
+    seconds: float = ...,
+    memory: int = ...,
+) -> Report: ...
+@overload
+def check(
+    fn: Callable | Submission,
+    variant: str,
+    *,
+    needs: Sequence[str] = ...,
+    isolated: bool = ...,
+    exam: int = ...,
+    seconds: float = ...,
+    memory: int = ...,
+) -> GoalReport: ...
+def check(
+    fn: Callable | Submission,
+    variant: int | str,
+    *,
+    needs: Sequence[str] = (),
     isolated: bool = False,
     rules: bool = False,
     exam: int = 0,
     seconds: float = SECONDS,
     memory: int = MEMORY,
-) -> Report:
-    """Hold a function against the contract of a variant, and say what is wrong in words.
+) -> Report | GoalReport:
+    """Hold a function against the contract of a variant, or against a public name, and say what is wrong in words.
 
     The function is asked to solve some twenty small problems. Its answers are compared with each other (rows sum to 1,
     the order of the keys does not matter, ...), with the right answers, and, where they are wrong, with those of known
@@ -50,8 +74,12 @@ def check(
         variant 4, ``fn(q, k, v, mask, num_heads)`` for 5 and 6, and for 7 ``need_weights``, ``is_causal`` and
         ``dropout_p`` by keyword as well. It returns ``(context, weights)``. A `Submission` (a file or text, and a
         name) is always run isolated.
-    variant : int
-        1 to 7, or one that was registered.
+    variant : int or str
+        1 to 7, or one that was registered; or, after the seven, a public name such as "apply_rotary" or "KVCache":
+        then ``fn`` is to compute what the package's own does, values and gradients. What it does not take of the
+        options, or a class does not have of the methods, is not asked, and the report says so.
+    needs : sequence of str, default ()
+        With a name: options or methods that must be there.
     isolated : bool, default False
         Run the function in a process of its own, which hands back arrays and nothing else: nothing that it does
         there reaches this process or its own mark.
@@ -67,15 +95,16 @@ def check(
 
     Returns
     -------
-    report : Report
+    report : Report or GoalReport
         True if nothing is wrong.
 
     Raises
     ------
     ValueError
-        If there is no such variant, or no such exam.
+        If there is no such variant, name or exam, or nothing of the names in ``needs``.
     TypeError
-        If ``fn`` cannot be called, or ``exam`` is no whole number.
+        If ``fn`` cannot be called, ``exam`` is no whole number, or ``rules`` or ``needs`` do not belong to what is
+        asked.
 
     Examples
     --------
@@ -84,9 +113,15 @@ def check(
     True
     """
     check_number("check", exam)
-    asked = Exam(variant, exam)
     if not isinstance(fn, Submission) and not callable(fn):
         raise TypeError(f"check: fn must be a function; got {type(fn).__name__}. Pass it without calling it.")
+    if isinstance(variant, str):
+        if rules:
+            raise TypeError(f"check: rules belong to variants; {variant} has none.")
+        return check_goal(fn, variant, needs=needs, isolated=isolated, exam=exam, seconds=seconds, memory=memory)
+    if needs:
+        raise TypeError("check: needs belongs to public names; a variant asks for all of its contract.")
+    asked = Exam(variant, exam)
     name = fn.name if isinstance(fn, Submission) else str(getattr(fn, "__name__", type(fn).__name__))
     outcome = run_exam(fn, asked, isolated=isolated, rules=rules, seconds=seconds, memory=memory)
     report = _report(name, asked, outcome)

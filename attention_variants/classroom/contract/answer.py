@@ -18,8 +18,10 @@ MOST_TENSORS, MOST_AXES = 8, 8
 
 #: What the process that runs a submission may say of a failure by itself.
 _SAID_THERE = ("raised", "time", "signature")
-#: Whose signature is another one: that of a variant, of a layer's class, or of the layer.
-_CALLED = ("variant", "class", "layer")
+#: Whose signature is another one: that of a variant, of a layer's class, of the layer, or of what a goal asks for.
+_CALLED = ("variant", "class", "layer", "goal")
+#: The numbers of an answer that are single arrays, and groups of arrays.
+_ARRAYS, _GROUPS = ("context", "weights"), ("after", "again", "gradients")
 #: A larger whole number comes from no computation here.
 _LARGEST = 2**53
 
@@ -59,7 +61,7 @@ class Failure:
     more : mapping
         Of "raised", ``where`` it arose in the student's code, if that is known: the ``line``, a number; the ``cell``
         of a notebook, or None; the ``source`` of that line, or None; and the ``shapes`` of the tensors in it, by name.
-        Of "signature": ``of`` what, "variant", "class" or "layer"; ``variant``, its number; the right ``call`` as
+        Of "signature": ``of`` what, "variant", "class", "layer" or "goal"; ``variant``, its number; the right ``call`` as
         code; and what there is, ``takes``. Of "stopped", the ``signal`` that did it, or None. Of "not_loaded", if
         nothing was raised: ``kind``, "function" or "class", and ``name`` of what was looked for; its ``type`` if it is
         something else; the ``others`` of that kind that there are; ``is_notebook``; and the ``stop``, where its code
@@ -270,16 +272,22 @@ class Answer:
             "printed": self.printed.to_dict(),
         }
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The numbers, by keys."""
+        alone = {name: getattr(self, name) for name in _ARRAYS}
+        groups = {f"{group}/{name}": x for group in _GROUPS for name, x in getattr(self, group).items()}
+        return {key: x for key, x in alone.items() if x is not None} | groups
+
     @classmethod
-    def from_said(cls, said: Mapping[str, Any], **numbers: Any) -> Answer:
-        """Put together what `said` gave and the numbers.
+    def from_parts(cls, said: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Answer:
+        """Put together what `said` and `arrays` gave.
 
         Parameters
         ----------
         said : mapping
             From another process: nothing in it is believed to be shorter than it is read.
-        **numbers : array or dict of arrays
-            The other attributes.
+        arrays : mapping of str to array
+            The numbers.
 
         Returns
         -------
@@ -296,7 +304,11 @@ class Answer:
             },
             no_gradient=Failure.from_dict(said["no_gradient"]),
             printed=Printed.from_dict(said["printed"]),
-            **numbers,
+            **{name: arrays.get(name) for name in _ARRAYS},
+            **{
+                group: {key.partition("/")[2]: x for key, x in arrays.items() if key.startswith(f"{group}/")}
+                for group in _GROUPS
+            },
         )
 
 

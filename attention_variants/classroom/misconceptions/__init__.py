@@ -3,20 +3,38 @@
 Every name that a report can say stands here with its explanation and its hint, and nowhere else. Many have code: what
 the mistake changes in the source of the right variant. So it cannot drift away from it, and
 ``diff(variant, mistake.function)`` shows just the lines that are wrong. They stand by theme: the scores, the softmax,
-the weighted sum, the batch, masks, heads, the fused kernel, what a contract asks beside numbers, and the layer.
+the weighted sum, the batch, masks, heads, the fused kernel, what a contract asks beside numbers, the layer; and, after
+the seven, caches, shared keys, rotary positions and sampling.
 """
 
 from __future__ import annotations
 
-from . import batch, contract, fused, heads, layer, masks, scores, softmax, weighted_sum
+from . import (
+    batch,
+    cache,
+    contract,
+    fused,
+    heads,
+    layer,
+    masks,
+    rotary,
+    sampling,
+    scores,
+    shared_keys,
+    softmax,
+    weighted_sum,
+)
 from ._mistake import Mistake, rewrite
 
-__all__ = ["MISCONCEPTIONS", "THEMES", "Mistake", "of_the_layer", "rewrite", "with_code"]
+__all__ = ["MISCONCEPTIONS", "THEMES", "Mistake", "of_goal", "of_the_layer", "rewrite", "with_code"]
 
 #: The mistakes by theme.
 THEMES: dict[str, tuple[Mistake, ...]] = {
     theme.__name__.rsplit(".", 1)[-1].replace("_", " "): theme.MISTAKES
-    for theme in (scores, softmax, weighted_sum, batch, masks, heads, fused, contract, layer)
+    for theme in (
+        *(scores, softmax, weighted_sum, batch, masks, heads, fused, contract, layer),
+        *(cache, shared_keys, rotary, sampling),
+    )
 }
 
 
@@ -39,6 +57,22 @@ def with_code() -> dict[str, Mistake]:
         Name to mistake, each with ``variants``, ``functions`` and ``function``.
     """
     return {name: mistake for name, mistake in MISCONCEPTIONS.items() if mistake.variants}
+
+
+def of_goal(goal: str) -> dict[str, Mistake]:
+    """The mistakes that have wrong code of something after the seven.
+
+    Parameters
+    ----------
+    goal : str
+        Its public name, such as "apply_rotary".
+
+    Returns
+    -------
+    mistakes : dict
+        Name to mistake, each with an ``implementation`` of the goal.
+    """
+    return {name: mistake for name, mistake in MISCONCEPTIONS.items() if goal in mistake.goals}
 
 
 def of_the_layer() -> dict[str, Mistake]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 import linecache
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Any
 
+from attention_variants.classroom.goals import GOALS
 from attention_variants.model import MultiHeadAttention
 from attention_variants.model.lift import lift
 from attention_variants.variants import get_variant
@@ -57,6 +60,9 @@ class Mistake:
         For each variant in which there is wrong code, what it changes in the variant's source. Where that cannot say
         it, a function with the variant's signature; "by hand" lifts the one of variant 6 to variant 7. Empty for what
         is known by what it computes, or by what it breaks, alone.
+    of_goals : mapping of str to changes or callable
+        The same for what `check` can be asked for beside the variants, by name: what it changes in the source of the
+        function or class, or one that is wrong.
     forward : changes
         For a mistake in the layer around attention: what it changes in the ``forward`` of `MultiHeadAttention`.
     """
@@ -67,6 +73,7 @@ class Mistake:
     shows: str = ""
     seen: str = "common"
     changes: Mapping[int, Changes | Callable | str] = field(default_factory=dict, repr=False, compare=False)
+    of_goals: Mapping[str, Changes | Callable] = field(default_factory=dict, repr=False, compare=False)
     forward: Changes = field(default=(), repr=False, compare=False)
 
     @property
@@ -87,9 +94,53 @@ class Mistake:
         return _Functions(self)
 
     @property
+    def goals(self) -> tuple[str, ...]:
+        """The public names of which there is a wrong implementation, first the one that shows it best."""
+        return tuple(self.of_goals)
+
+    @property
+    def goal(self) -> str:
+        """The public name that shows it best; "" for a mistake in the variants alone."""
+        return self.goals[0] if self.goals else ""
+
+    @cached_property
+    def implementations(self) -> Mapping[str, Any]:
+        """For each of ``goals`` the wrong function or class, with the signature of the right one."""
+        return {goal: self.implementation(goal) for goal in self.goals}
+
+    def implementation(self, goal: str) -> Any:
+        """Make the wrong implementation of a goal anew, so that it remembers nothing of earlier calls.
+
+        Parameters
+        ----------
+        goal : str
+            One of ``goals``.
+
+        Returns
+        -------
+        wrong : function or class
+        """
+        changes = self.of_goals[goal]
+        if callable(changes):
+            return changes
+        file = f"<{self.name}>" if goal == self.goal and not self.changes else f"<{self.name}, {goal}>"
+        return rewrite(GOALS[goal].right, self.name, *changes, file=file)
+
+    @property
     def function(self) -> Callable:
-        """The wrong implementation of ``variant``."""
+        """The wrong implementation of ``variant`` or, of a mistake in none of the variants, of ``goal``."""
+        if self.goals and not self.variants:
+            wrong: Callable = self.implementations[self.goal]
+            return wrong
         return self.functions[self.variant]
+
+    @property
+    def right(self) -> Callable:
+        """What ``function`` should be: ``diff(mistake.right, mistake.function)`` shows what is wrong."""
+        if self.goals and not self.variants:
+            right: Callable = GOALS[self.goal].right
+            return right
+        return get_variant(self.variant)
 
     @cached_property
     def layer(self) -> type[MultiHeadAttention]:
@@ -134,14 +185,14 @@ class _Functions(Mapping[int, Callable]):
 
 
 def rewrite(function: Callable, name: str, *changes: tuple[str, str], file: str | None = None) -> Callable:
-    """Make a function out of another one's source with pieces of it replaced.
+    """Make a function or a class out of another one's source with pieces of it replaced.
 
     Parameters
     ----------
     function : callable
-        A function defined at the top of a module.
+        A function or class defined at the top of a module.
     name : str
-        What the new function is called.
+        What the new one is called.
     *changes : tuple of (str, str)
         What to replace, wherever it stands, and by what. Whole lines, which begin with the indentation of a
         function's body, are found at any depth, such as in a loop, and what takes their place is indented as they are.
@@ -158,14 +209,17 @@ def rewrite(function: Callable, name: str, *changes: tuple[str, str], file: str 
     ValueError
         If a piece does not stand in the source: the variant has changed and the mistake must follow.
     """
-    source = _source_of(function).replace(f"def {function.__name__}(", f"def {name}(", 1)
+    kind = "class" if isinstance(function, type) else "def"
+    source = re.sub(
+        rf"^{kind} {function.__name__}\b", f"{kind} {name}", _source_of(function), count=1, flags=re.MULTILINE
+    )
     for old, new in changes:
         source, count = _replaced(source, old, new)
         if not count:
             raise ValueError(f"rewrite: {old!r} does not stand in {function.__name__}.")
     file = f"<{name}>" if file is None else file
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for show, trace and errors
-    namespace = dict(function.__globals__)
+    namespace = dict(vars(sys.modules[function.__module__]))
     exec(compile(source, file, "exec"), namespace)
     return namespace[name]
 

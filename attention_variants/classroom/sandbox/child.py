@@ -9,23 +9,24 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from attention_variants.classroom.contract.answer import LONGEST_NAME, Answer
+from attention_variants.classroom.contract.noted import Noted
 from attention_variants.classroom.contract.problems import Exam
+from attention_variants.classroom.goals import GOALS
 
 from . import rules, run
 from .job import ANSWERED, WORKING_FOLDER, Job
 from .limits import GRACE_OF_PROCESSOR, LARGEST_WRITTEN, MOST_ENTRIES
 from .load import NotThere, load
 from .lock import lock
+from .notes import ask_goal
 from .registered import take_over
-
-#: The numbers of an answer that are single arrays, and groups of arrays.
-ARRAYS, GROUPS = ("context", "weights"), ("after", "again", "gradients")
 
 
 def work(folder: Path) -> None:
@@ -46,8 +47,9 @@ def work(folder: Path) -> None:
         place.mkdir(exist_ok=True)
         os.chdir(place)
         sys.dont_write_bytecode = True  # nor does it leave anything beside what was handed in
-    told: dict[str, Any] = dict.fromkeys(("missing", "failed", "counts", "value")) | {"stops": [], "printed": 0}
-    answers: list[Answer] = []
+    told: dict[str, Any] = dict.fromkeys(("missing", "failed", "counts", "value"))
+    told |= {"stops": [], "printed": 0, "lacks": ()}
+    answers: Sequence[Answer | Noted] = []
     fn: Any = None
     with run.unharmed():
         try:
@@ -57,7 +59,9 @@ def work(folder: Path) -> None:
             told["missing"] = error.missing
         except BaseException as error:
             told["failed"] = run.raised(error).to_dict()
-    if told["missing"] is None and told["failed"] is None and not job.value:
+    if told["missing"] is None and told["failed"] is None and job.goal is not None:
+        answers, told["lacks"], told["printed"] = ask_goal(fn, GOALS[job.goal], int(job.exam), job.seconds)
+    elif told["missing"] is None and told["failed"] is None and not job.value:
         exam = Exam(job.variant, job.exam)
         answers, told["printed"] = run.run_all(fn, exam.problems, job.seconds)
         if job.rules:
@@ -97,13 +101,11 @@ def _in_json(x: Any) -> Any:
     return "..." if x is ... else {"text": str(x)[:LONGEST_NAME]}
 
 
-def _write(folder: Path, told: dict[str, Any], answers: list[Answer]) -> None:
+def _write(folder: Path, told: dict[str, Any], answers: Sequence[Answer | Noted]) -> None:
     arrays: dict[str, np.ndarray] = {}
     told["answers"] = []
     for i, answer in enumerate(answers):
-        arrays |= {f"{i}/{name}": getattr(answer, name) for name in ARRAYS if getattr(answer, name) is not None}
-        for group in GROUPS:
-            arrays |= {f"{i}/{group}/{name}": x for name, x in getattr(answer, group).items()}
+        arrays |= {f"{i}/{key}": x for key, x in answer.arrays().items()}
         told["answers"].append(answer.said())
     arrays["told"] = np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)
     partial = folder / "partial.npz"

@@ -31,6 +31,8 @@ class Job:
         ``sys.path`` there.
     exam : int or str
         Which problems: `Exam.number`.
+    goal : str or None
+        The name of the goal that is asked for in place of a variant.
     rules : bool
         Whether its operations are counted too.
     name : str or None
@@ -58,6 +60,7 @@ class Job:
     memory: int
     path: list[str]
     exam: int | Literal["real"] = 0
+    goal: str | None = None
     rules: bool = False
     name: str | None = None
     file: str = ""

@@ -19,7 +19,12 @@ from typing import Any
 #: The package whose modules are closed, but for those in `OPEN` and for `sandbox`, which runs the code.
 CLASSROOM = __name__.rpartition(".sandbox")[0]
 #: What the other process needs: the questions, and the form of an answer.
-OPEN = frozenset({"", ".contract", ".contract.problems", ".contract.answer", ".sandbox"})
+OPEN = frozenset(
+    {
+        *("", ".contract", ".contract.problems", ".contract.answer", ".contract.noted", ".sandbox"),
+        *(".goals", ".goals.goal", ".goals.cache", ".goals.rotary", ".goals.sampling", ".goals.shared_keys"),
+    }
+)
 
 
 def is_closed(module: str) -> bool:

@@ -26,7 +26,9 @@ import numpy as np
 
 from attention_variants.classroom import wording
 from attention_variants.classroom.contract.answer import LONGEST_NAME, Answer, Failure, Remark, words_or_none
-from attention_variants.classroom.contract.problems import Exam, Problem
+from attention_variants.classroom.contract.noted import Noted
+from attention_variants.classroom.contract.problems import Exam
+from attention_variants.classroom.goals import Goal
 from attention_variants.variants import VARIANTS
 
 from . import processes
@@ -50,8 +52,8 @@ class Outcome:
 
     Attributes
     ----------
-    answers : list of Answer
-        One for each question.
+    answers : list of Answer, or of Noted
+        One for each question; of a goal, what was noted.
     printed : int
         How many characters were printed.
     counts : list of dict or None
@@ -60,13 +62,16 @@ class Outcome:
         Why there are no answers at all, if there are none.
     remarks : tuple of Remark
         What else happened, such as cells that were passed over.
+    lacks : tuple of str
+        What a goal could be asked for, and is not there.
     """
 
-    answers: list[Answer]
+    answers: list[Any]
     printed: int = 0
     counts: list[dict[str, int]] | None = None
     trouble: Failure | None = None
     remarks: tuple[Remark, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 def run_isolated(fn: Callable | Submission, exam: Exam, *, rules: bool, seconds: float, memory: int) -> Outcome:
@@ -90,14 +95,43 @@ def run_isolated(fn: Callable | Submission, exam: Exam, *, rules: bool, seconds:
     outcome : Outcome
         The answers; where none came, each says why.
     """
+    return _run(fn, exam.problems, Answer, seconds, memory, variant=exam.variant, exam=exam.number, rules=rules)
+
+
+def ask_goal_isolated(mine: Callable | Submission, goal: Goal, exam: int, *, seconds: float, memory: int) -> Outcome:
+    """Put all questions of a goal to a function or a class, in another process.
+
+    Parameters
+    ----------
+    mine : callable or Submission
+        As in `run_isolated`.
+    goal : Goal
+        What is asked for.
+    exam : int
+        Which numbers.
+    seconds, memory
+        As in `run_isolated`.
+
+    Returns
+    -------
+    outcome : Outcome
+        With a `Noted` for each question.
+    """
+    return _run(mine, goal.questions, Noted, seconds, memory, variant=min(VARIANTS), exam=exam, goal=goal.name)
+
+
+def _run(
+    fn: Callable | Submission, questions: Sequence[Any], form: type[Any], seconds: float, memory: int, **asked: Any
+) -> Outcome:
+    """Do a job in another process; ``form`` is the class of what comes back for each question."""
     with _folder() as folder:
         code = _code(folder, fn)  # before the time is fixed: code takes time to load, a pickle next to none
         loading = 0.0 if code is None else seconds_to_load(seconds, bool(code.cells))
         limits = {"seconds": seconds, "loading": loading, "memory": memory}
         sources = _sources(fn) if code is None else {}
-        job = _write_job(folder, code, exam.variant, exam=exam.number, rules=rules, sources=sources, **limits)
+        job = _write_job(folder, code, asked.pop("variant"), sources=sources, **limits, **asked)
         how = processes.do(folder, loading + seconds + GRACE, code is not None and _draws(code))
-        return _read(folder, job, how, exam.problems)
+        return _read(folder, job, how, questions, form)
 
 
 def read_value(submission: Submission, *, seconds: float = SECONDS, memory: int = MEMORY) -> Any:
@@ -210,25 +244,26 @@ def _source_of(fn: Callable) -> Submission:
 # ------------------------------------------------------------------------------------------- what came back
 
 
-def _read(folder: Path, job: Job, how: How, questions: tuple[Problem, ...]) -> Outcome:
+def _read(folder: Path, job: Job, how: How, questions: Sequence[Any], form: type[Any]) -> Outcome:
     reason = how.failure(job.seconds)
-    unanswered = Answer(error=reason)
+    unanswered = form(error=reason)
     try:
         told, arrays = _arrays(folder / ANSWERED)
         stops = [_stop(stop, job) for stop in told["stops"][: len(job.cells)]]
         not_loaded = _not_loaded(told, job, stops)
         if not_loaded is not None:
-            return Outcome([Answer(error=not_loaded) for _ in questions], trouble=not_loaded)
+            return Outcome([form(error=not_loaded) for _ in questions], trouble=not_loaded)
         remarks = _passed_over(stops)
-        answers = [_answer(i, said, arrays) for i, said in enumerate(told["answers"][: len(questions)])]
+        answers = [_answer(i, said, arrays, form) for i, said in enumerate(told["answers"][: len(questions)])]
         printed = int(told["printed"])
+        lacks = tuple(str(name)[:LONGEST_NAME] for name in told["lacks"][:MOST_ENTRIES])
         counts = told["counts"]
         if counts is not None:
             counts = [{str(name): int(n) for name, n in count.items()} for count in counts[:2]]
     except Exception:  # no file, or not one that we wrote: whatever it says, there is no answer in it
         return Outcome([unanswered for _ in questions], trouble=reason)
     answers += [unanswered for _ in questions[len(answers) :]]
-    return Outcome(answers, printed, counts, remarks=remarks)
+    return Outcome(answers, printed, counts, remarks=remarks, lacks=lacks)
 
 
 def _not_loaded(told: dict[str, Any], job: Job, stops: Sequence[dict[str, Any]]) -> Failure | None:
@@ -281,20 +316,10 @@ def _arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return json.loads(arrays.pop("told").tobytes()), arrays
 
 
-def _answer(i: int, said: dict[str, Any], arrays: dict[str, np.ndarray]) -> Answer:
-    def group(name: str) -> dict[str, np.ndarray]:
-        start = f"{i}/{name}/"
-        return {key[len(start) :]: _real(x) for key, x in arrays.items() if key.startswith(start)}
-
-    context, weights = (arrays.get(f"{i}/{name}") for name in ("context", "weights"))
-    return Answer.from_said(
-        said,
-        context=None if context is None else _real(context),
-        weights=None if weights is None else _real(weights),
-        after=group("after"),
-        again=group("again"),
-        gradients=group("gradients"),
-    )
+def _answer(i: int, said: dict[str, Any], arrays: dict[str, np.ndarray], form: type[Any]) -> Any:
+    start = f"{i}/"
+    own = {key[len(start) :]: _real(x) for key, x in arrays.items() if key.startswith(start)}
+    return form.from_parts(said, own)
 
 
 def _real(x: np.ndarray) -> np.ndarray:

@@ -109,15 +109,15 @@ def ask(fn: Callable, s: Problem, output: Output | None = None) -> Answer:
 def _keep(answer: Answer, pair: tuple[Any, Any], inputs: Sequence[Tensor | None]) -> None:
     """Copy what the function returned, and what it left of its inputs."""
     for name, x in zip(("context", "weights"), pair, strict=True):
-        read = _read(x)
-        setattr(answer, name, read.numbers)
-        answer.kinds[name] = read.kind
-        if read.size:
-            answer.sizes[name] = read.size
-        if read.error is not None:
-            answer.unreadable[name] = read.error
+        found = read(x)
+        setattr(answer, name, found.numbers)
+        answer.kinds[name] = found.kind
+        if found.size:
+            answer.sizes[name] = found.size
+        if found.error is not None:
+            answer.unreadable[name] = found.error
     for name, x in zip(("q", "k", "v", "mask"), inputs, strict=True):
-        after = _read(x).numbers
+        after = read(x).numbers
         if after is not None:
             answer.after[name] = after
 
@@ -130,7 +130,7 @@ def _ask_again(fn: Callable, s: Problem, answer: Answer) -> None:
     except BaseException:
         pair = None
     for name, x in zip(("context", "weights"), pair or (None, None), strict=True):
-        array = _read(x).numbers
+        array = read(x).numbers
         if array is not None:
             answer.again[name] = array
 
@@ -202,7 +202,7 @@ def _pair(found: Any) -> tuple[Any, Any] | None:
     return None
 
 
-class _Read(NamedTuple):
+class Read(NamedTuple):
     """A tensor's numbers and dtype; of anything else, what it is, and of numbers that are not looked at, why."""
 
     numbers: np.ndarray | None
@@ -211,19 +211,19 @@ class _Read(NamedTuple):
     error: Failure | None = None
 
 
-def _read(x: Any) -> _Read:
+def read(x: Any) -> Read:
     """Copy a tensor's numbers. A subclass has no say in it."""
     if x is None or not issubclass(type(x), Tensor):
-        return _Read(None, "None" if x is None else type(x).__name__)
+        return Read(None, "None" if x is None else type(x).__name__)
     try:
         with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
             x = Tensor.as_subclass(x, Tensor).detach()
             if x.numel() > MOST_NUMBERS:
-                return _Read(None, str(x.dtype), size=x.numel())
+                return Read(None, str(x.dtype), size=x.numel())
             kind = str(x.dtype)
             if x.is_complex():
-                return _Read(None, kind)
+                return Read(None, kind)
             x = x.to_dense() if x.layout != torch.strided else x
-            return _Read(np.array(x.to("cpu", torch.float64).numpy(), copy=True), kind)
+            return Read(np.array(x.to("cpu", torch.float64).numpy(), copy=True), kind)
     except Exception as error:
-        return _Read(None, type(x).__name__, error=raised(error))
+        return Read(None, type(x).__name__, error=raised(error))

@@ -23,7 +23,7 @@ def expect_signature(
     arguments: Sequence[Any],
     options: Mapping[str, Any],
     *,
-    of: Literal["variant", "class", "layer"],
+    of: Literal["variant", "class", "layer", "goal"],
     call: str,
     variant: int = 0,
 ) -> None:
@@ -37,7 +37,7 @@ def expect_signature(
     arguments, options
         What it is to be given.
     of : str
-        What is called: a function as a variant, the class of a layer, or the layer.
+        What is called: a function as a variant, the class of a layer, the layer, or what a goal asks for.
     call : str
         How, as code.
     variant : int, optional
@@ -58,6 +58,24 @@ def expect_signature(
     else:
         return
     raise OtherSignature({"of": of, "variant": variant, "call": call, "takes": takes})
+
+
+def parameters(function: Callable) -> frozenset[str]:
+    """The names of what a function or a class takes; "**" among them if it takes any name, or does not tell.
+
+    Parameters
+    ----------
+    function : callable
+
+    Returns
+    -------
+    names : frozenset of str
+    """
+    signature = _signature(function)
+    if signature is None:
+        return frozenset(["**"])
+    any_name = any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values())
+    return frozenset([*signature.parameters, *["**"] * any_name])
 
 
 def _signature(function: Callable) -> inspect.Signature | None:

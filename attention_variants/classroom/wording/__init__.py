@@ -2,7 +2,7 @@
 
 A file for each subject, with its templates in tables: how the contract is called (`contract`), what was found
 (`findings`), how a submission was read and loaded (`loading`), broken rules (`rules`), what stands around them in a
-report (`report`), a module around attention (`modules`), the pages and the table of a class (`class_page`), points and
+report (`report`), a module around attention (`modules`), a goal beside the variants (`goals`), the pages and the table of a class (`class_page`), points and
 shapes in the course's notebooks (`shapes`). `sentences` finds the template for a code and fills it by `filling`, which
 has what stands between names.
 
@@ -16,11 +16,12 @@ from .class_page import BARS, CASES, CLASS_PAGE, STUDENT_PAGE, TERMINAL
 from .contract import ABOUT_PARTS, GUARANTEES, PARTS, PROBLEMS
 from .filling import LISTS, Template, chosen, joined, listed, row, say
 from .findings import FOUND
+from .goals import GOAL, GOAL_FOUND, QUESTIONS
 from .loading import FILES
 from .modules import MODULE, MODULE_MISTAKES, MODULE_PROBLEMS
 from .report import LANGUAGE, REPORT
 from .rules import RULES
-from .sentences import Line, failure, given, lines, mistake, raised, rule, sentence, title
+from .sentences import Line, failure, given, goal_finding, lines, mistake, question, raised, rule, sentence, title
 from .shapes import AROUND, SHAPES
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "CLASS_PAGE",
     "FILES",
     "FOUND",
+    "GOAL",
+    "GOAL_FOUND",
     "GUARANTEES",
     "LANGUAGE",
     "LISTS",
@@ -39,6 +42,7 @@ __all__ = [
     "MODULE_PROBLEMS",
     "PARTS",
     "PROBLEMS",
+    "QUESTIONS",
     "REPORT",
     "RULES",
     "SHAPES",
@@ -49,10 +53,12 @@ __all__ = [
     "chosen",
     "failure",
     "given",
+    "goal_finding",
     "joined",
     "lines",
     "listed",
     "mistake",
+    "question",
     "raised",
     "row",
     "rule",

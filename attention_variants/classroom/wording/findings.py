@@ -7,6 +7,7 @@ FOUND = {
     "signature_variant": "variant {variant} is called as {call}; this function takes {takes}",
     "signature_class": "a layer is made as {call}; this class takes {takes}",
     "signature_layer": "the layer is called as {call}; this one takes {takes}",
+    "signature_goal": "it is called as {call}; this one takes {takes}",
     "time": "it did not finish within {seconds:g} seconds",
     "ended": "the process ended before the function had returned (exit, or os._exit?)",
     "wrote_too_much": "it wrote more into a file than it may",

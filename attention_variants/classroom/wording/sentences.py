@@ -15,6 +15,7 @@ from attention_variants.classroom.contract.problems import Problem
 from .contract import GIVEN, PROBLEMS
 from .filling import joined, listed, row, say
 from .findings import ERRORS, FOUND, PLACES, ROWS
+from .goals import GOAL_FOUND, GOAL_ROWS, QUESTIONS
 from .loading import NOT_LOADED, REMARKS, STOPS, UNREADABLE
 from .rules import RULES
 
@@ -181,6 +182,53 @@ def given(s: Problem) -> str:
     if s.dtype != "float32":
         parts.append(say(GIVEN["all_in"], dtype=s.dtype))
     return joined(parts)
+
+
+def question(goal: str, key: str) -> str:
+    """Call a question of a goal: what comes after "it goes wrong".
+
+    Parameters
+    ----------
+    goal, key : str
+        The name of the goal, and the key of the question.
+
+    Returns
+    -------
+    words : str
+    """
+    return QUESTIONS[f"{goal}.{key}"]
+
+
+def goal_finding(code: str, numbers: Mapping[str, Any]) -> list[Line]:
+    """Say what was found of a goal, in lines: a sentence, the call, and rows of numbers below it.
+
+    Parameters
+    ----------
+    code : str
+        Of `check_goal.GoalFinding`.
+    numbers : mapping
+        What belongs to it.
+
+    Returns
+    -------
+    lines : list of Line
+    """
+    fields = dict(numbers)
+    key = "value" if code == "values" and not fields["at"] else code
+    if "names" in fields:
+        fields["names"] = listed(fields["names"])
+    if "at" in fields:
+        fields["at"] = _place(fields["at"])
+    told: list[Line] = []
+    if "failure" in fields:
+        words, *told = lines(Remark(fields["failure"].kind, fields["failure"].numbers))
+        fields["words"] = words.text[:1].upper() + words.text[1:]
+    found = [Line(say(GOAL_FOUND[key], **fields)), *told]
+    if fields.get("call"):
+        found.append(Line(say(GOAL_ROWS["call"], **fields), is_row=True))
+    if code == "values":
+        found += [Line(say(GOAL_ROWS[name], **fields), is_row=True) for name in ("found", "expected")]
+    return found
 
 
 # -------------------------------------------------------------------------------- which template, and with what

@@ -1,0 +1,380 @@
+"""Does a function or a class compute what a public name of the package does? If not: what is wrong, and how so?
+
+The same questions (`goals`) are put to it, to the package's own, and, where they differ, to the known mistakes; what
+came back is compared, values and gradients. A mistake is named if it gives the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import wording
+from .contract.answer import Failure, Remark
+from .contract.evidence import first_row, row
+from .contract.noted import AFTER, GRADIENT, Noted
+from .goals import GOALS, Goal, Question
+from .report_html import render
+from .sandbox.notes import ask_goal
+from .sandbox.parent import ask_goal_isolated
+from .sandbox.submission import Submission
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .misconceptions import Mistake
+
+__all__ = ["GoalFinding", "GoalReport", "check_goal"]
+
+#: So many questions that were answered wrongly are told beside the first.
+TOLD = 4
+
+
+@dataclass(frozen=True)
+class GoalFinding:
+    """One question that was not answered rightly, as data.
+
+    Attributes
+    ----------
+    code : str
+        ``"failed"`` (it raised an exception, or took too long), ``"returned"`` (something else than was asked for),
+        ``"dtype"``, ``"shape"``, ``"values"``, ``"inputs"`` (it changed them), ``"gradients"`` or ``"missing"`` (what
+        was needed is not there).
+    question : str
+        The key of the question.
+    numbers : mapping of str to object
+        What belongs to it.
+    """
+
+    code: str
+    question: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, repr=False)
+class GoalReport:
+    """What `check` found of a goal; shows itself as text and in a notebook, and is true if all is well.
+
+    Attributes
+    ----------
+    name, goal : str
+        What was checked, and the public name that it is held against.
+    asked : tuple of str
+        The keys of the questions that were put.
+    findings : tuple of GoalFinding
+        One for each question that was not answered rightly, in their order.
+    misconceptions : tuple of Mistake
+        What it looks like: none, one or two, each with ``name``, ``explanation`` and ``hint``.
+    lacks : tuple of str
+        Options, methods or arguments that it does not have, and that were not asked for.
+    trouble : Failure or None
+        Why there was nothing to judge, if so.
+    printed : int
+        How many characters it printed.
+    remarks : tuple of Remark
+        What else happened to a `Submission`.
+    """
+
+    name: str
+    goal: str
+    asked: tuple[str, ...] = ()
+    findings: tuple[GoalFinding, ...] = ()
+    misconceptions: tuple[Mistake, ...] = ()
+    lacks: tuple[str, ...] = ()
+    trouble: Failure | None = None
+    printed: int = 0
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every question was answered rightly."""
+        return not self.findings and self.trouble is None
+
+    @property
+    def score(self) -> float:
+        """The share of the questions that were answered rightly."""
+        if self.trouble is not None or not self.asked:
+            return 0.0
+        return 1.0 - len(self.findings) / len(self.asked)
+
+    @property
+    def looks_like(self) -> Mistake | None:
+        """The first of the misconceptions, if any."""
+        return self.misconceptions[0] if self.misconceptions else None
+
+    @property
+    def failed(self) -> str | None:
+        """The first question that was not answered rightly, in words, if any."""
+        return wording.question(self.goal, self.findings[0].question) if self.findings else None
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    @property
+    def not_written(self) -> bool:
+        """Whether there is no code yet."""
+        failure = self.findings[0].numbers.get("failure") if self.findings else None
+        return failure is not None and failure.is_not_written
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as words, in the order in which they are shown.
+
+        Returns
+        -------
+        told : dict
+            "verdict"; "named", each with "name", "explanation" and "hint"; "found", the lines of the first finding,
+            each with whether it is a row; "more", a line for each further one; "notes", what else there is to say.
+        """
+        said: dict[str, Any] = {"passed": self.passed, "name": self.name, "goal": self.goal, "score": self.score}
+        verdict = "right" if self.passed else "not_written" if self.not_written or self.trouble else "not_right"
+        right = len(self.asked) - len(self.findings)
+        said["verdict"] = _say(verdict, name=self.name, goal=self.goal, right=right, number=len(self.asked))
+        said["named"] = [
+            {"name": wording.mistake(one.name), "explanation": one.explanation, "hint": one.hint}
+            for one in self.misconceptions
+        ]
+        said["found"], said["more"], said["title"] = [], [], ""
+        if self.trouble is not None:
+            said["found"] = [(_say("trouble", words=wording.failure(self.trouble)), False)]
+        elif self.not_written:
+            said["found"] = [(_say("nothing_written"), False)]
+        elif self.findings:
+            first, *others = self.findings
+            said["title"] = _say("first", question=wording.question(self.goal, first.question))
+            said["found"] = [(line.text, line.is_row) for line in wording.goal_finding(first.code, first.numbers)]
+            said["more"] = [wording.question(self.goal, one.question) for one in others]
+        notes = [_say("lacks", names=wording.listed(self.lacks))] if self.lacks and not self.not_written else []
+        if self.printed:
+            notes.append(_say("printed", printed=self.printed))
+        said["notes"] = [*notes, *map(wording.sentence, self.remarks)]
+        return said
+
+    def lines(self) -> list[str]:
+        """The report as lines of text, the verdict first."""
+        said = self.to_dict()
+        lines = [said["verdict"], *filter(None, [said["title"]]), *(line for line, _ in said["found"])]
+        for i, one in enumerate(said["named"]):
+            lines.append(_say("and_like" if i else "looks_like", **one))
+            lines.append(_say("think_about", hint=one["hint"]))
+        if said["more"]:
+            shown = said["more"][:TOLD] + [_say("others", number=len(said["more"]) - TOLD)] * (len(said["more"]) > TOLD)
+            lines.append(_say("more", questions=wording.listed(shown)))
+        return [*lines, *said["notes"]]
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        return render("goal.html", words=wording.GOAL, told=TOLD, **self.to_dict())
+
+
+def check_goal(
+    mine: Callable | Submission,
+    goal: str,
+    *,
+    needs: Sequence[str] = (),
+    isolated: bool = False,
+    exam: int = 0,
+    seconds: float,
+    memory: int,
+) -> GoalReport:
+    """Hold a function or a class against a public name of the package; `check` calls it.
+
+    Parameters
+    ----------
+    mine, goal, needs, isolated, exam, seconds, memory
+        As `check` takes them.
+
+    Returns
+    -------
+    report : GoalReport
+    """
+    if goal not in GOALS:
+        raise ValueError(f"check: goal must be a number of a variant or one of {', '.join(GOALS)}; got {goal!r}.")
+    asked = GOALS[goal]
+    if unknown := [name for name in needs if name not in asked.optional]:
+        names = ", ".join(asked.optional)
+        raise ValueError(f"check: needs may name what can be left out of {goal}: {names}; got {unknown[0]!r}.")
+    name = mine.name if isinstance(mine, Submission) else str(getattr(mine, "__name__", type(mine).__name__))
+    if isolated or isinstance(mine, Submission):
+        outcome = ask_goal_isolated(mine, asked, exam, seconds=seconds, memory=memory)
+        noted, lacks, printed = outcome.answers, outcome.lacks, outcome.printed
+        report = GoalReport(name, goal, printed=printed, trouble=outcome.trouble, remarks=outcome.remarks)
+    else:
+        noted, lacks, printed = ask_goal(mine, asked, exam, seconds)
+        report = GoalReport(name, goal, printed=printed)
+    left_out = set(lacks) - set(needs)
+    report = replace(report, lacks=tuple(name for name in lacks if name in left_out))
+    put = [question for question in asked.questions if not left_out & set(question.asks_for)]
+    report = replace(report, asked=tuple(question.key for question in put))
+    if report.trouble is not None:
+        return report
+    expected = _right(goal, exam)
+    came = {question.key: one for question, one in zip(asked.questions, noted, strict=True)}
+    findings = []
+    for question in put:
+        if missing := [name for name in question.asks_for if name in lacks]:
+            findings.append(GoalFinding("missing", question.key, {"names": missing}))
+        elif found := _compare(came[question.key], expected[question.key], question):
+            findings.append(found)
+    answered = [question for question in put if not set(question.asks_for) & set(lacks)]
+    named = _named(asked, exam, answered, came, expected) if findings and seconds else ()
+    return replace(report, findings=tuple(findings), misconceptions=named)
+
+
+@cache
+def _right(goal: str, exam: int) -> dict[str, Noted]:
+    """What the package's own gives."""
+    return _asked(GOALS[goal].right, GOALS[goal], exam)
+
+
+def _asked(function: Any, goal: Goal, exam: int) -> dict[str, Noted]:
+    noted, _, _ = ask_goal(function, goal, exam, _LONG)
+    return {question.key: one for question, one in zip(goal.questions, noted, strict=True)}
+
+
+#: In seconds: what is our own is not slow.
+_LONG = 60.0
+
+
+# ------------------------------------------------------------------------------------------------- what is wrong
+
+
+def _compare(found: Noted, expected: Noted, question: Question) -> GoalFinding | None:
+    """The first thing that differs in one question."""
+    for name, kind in expected.kinds.items():
+        if name not in found.kinds:
+            break  # it did not come so far
+        call = expected.calls[expected.after_call[name] - 1]
+        about = {"name": name, "call": call}
+        wrong = _differs(found, expected, name, question.tolerance)
+        if wrong == "gradients":
+            return GoalFinding("gradients", question.key, about | {"name": name.removeprefix(GRADIENT)})
+        if wrong == "inputs":
+            return GoalFinding("inputs", question.key, about | {"name": name.removeprefix(AFTER)})
+        if wrong in ("returned", "dtype"):
+            return GoalFinding(wrong, question.key, about | {"found": found.kinds[name], "expected": kind})
+        if wrong == "shape":
+            shapes = {"found": found.values[name].shape, "expected": expected.values[name].shape}
+            return GoalFinding("shape", question.key, about | shapes)
+        if wrong == "values":
+            return GoalFinding(
+                "values", question.key, about | _rows(found.values[name], expected.values[name], question)
+            )
+    if found.error is not None:
+        call = expected.calls[max(len(found.calls), 1) - 1] if expected.calls else ""
+        return GoalFinding("failed", question.key, {"failure": found.error, "call": call})
+    if "returned" in found.kinds:
+        call = expected.calls[found.after_call["returned"] - 1]
+        names = [name for name, after in expected.after_call.items() if after == found.after_call["returned"]]
+        names = [name for name in names if not name.startswith((AFTER, GRADIENT))]
+        numbers = {"found": found.kinds["returned"], "names": names, "call": call}
+        return GoalFinding("other_return", question.key, numbers)
+    if any(name not in found.kinds for name in expected.kinds):  # its time was up, or another process lost it
+        return GoalFinding("failed", question.key, {"failure": Failure("ended"), "call": ""})
+    return None
+
+
+def _differs(found: Noted, expected: Noted, name: str, tolerance: float) -> str | None:
+    """What is wrong with one value."""
+    x, y = found.values.get(name), expected.values.get(name)
+    if name.startswith(GRADIENT):
+        return "gradients" if _far(x, y, tolerance) else None
+    if name.startswith(AFTER):
+        return "inputs" if _far(x, y, 0.0) else None
+    kinds = found.kinds[name], expected.kinds[name]
+    if (x is None) != (y is None) or (y is None and kinds[0] != kinds[1]):
+        return "returned"
+    if x is None or y is None:
+        return None
+    if _family(kinds[0]) != _family(kinds[1]):
+        return "dtype"
+    if x.shape != y.shape:
+        return "shape"
+    return "values" if _far(x, y, tolerance) else None
+
+
+def _family(kind: str) -> str:
+    """Whole numbers are one kind, whatever their width."""
+    return "int" if "int" in kind else kind
+
+
+def _far(x: np.ndarray | None, y: np.ndarray | None, tolerance: float) -> bool:
+    if x is None or y is None:
+        return (x is None) != (y is None)
+    return x.shape != y.shape or bool(_wrong(x, y, tolerance).any())
+
+
+def _wrong(x: np.ndarray, y: np.ndarray, tolerance: float) -> np.ndarray:
+    """Of each number whether it is wrong: beside the largest that is expected."""
+    finite = np.abs(y[np.isfinite(y)])
+    bound = tolerance * max(1.0, float(finite.max())) if finite.size else tolerance
+    with np.errstate(invalid="ignore"):
+        wrong: np.ndarray = ~((np.abs(x - y) <= bound) | (x == y) | (np.isnan(x) & np.isnan(y)))
+    return wrong
+
+
+def _rows(x: np.ndarray, y: np.ndarray, question: Question) -> dict[str, Any]:
+    wrong = _wrong(x, y, question.tolerance)
+    count = {"wrong": int(wrong.sum()), "of": int(wrong.size)}
+    if not wrong.ndim:
+        return count | {"found": (float(x),), "expected": (float(y),), "at": ()}
+    at = first_row(wrong)
+    return count | {"found": row(x[at]), "expected": row(y[at]), "at": at}
+
+
+# ------------------------------------------------------------------------------------------------- its name
+
+
+def _named(
+    goal: Goal, exam: int, questions: Sequence[Question], came: Mapping[str, Noted], expected: Mapping[str, Noted]
+) -> tuple[Mistake, ...]:
+    """The mistakes that give the same: one that does in all questions, or two that do each in some."""
+    from .misconceptions import of_goal  # here: the catalogue is not needed for what is right
+
+    wrong = {q.key for q in questions if not _same(came[q.key], expected[q.key], q)}
+    partly: list[tuple[set[str], Mistake]] = []
+    for mistake in of_goal(goal.name).values():
+        given = _asked(mistake.implementation(goal.name), goal, exam)
+        shows = {q.key for q in questions if not _same(given[q.key], expected[q.key], q)}
+        same = {q.key for q in questions if q.key in shows and _same(came[q.key], given[q.key], q)}
+        tells = {key for key in same if not _only_failed(given[key], expected[key])}
+        if not shows <= wrong or not tells:
+            continue
+        if shows == same == wrong:
+            return (mistake,)
+        partly.append((tells, mistake))
+    named: list[Mistake] = []
+    while partly and len(named) < 2:
+        most = max(len(tells) for tells, _ in partly)
+        best = [(tells, mistake) for tells, mistake in partly if len(tells) == most]
+        if not most or len(best) > 1:
+            break
+        explained, mistake = best[0]
+        named.append(mistake)
+        partly = [(tells - explained, other) for tells, other in partly if tells - explained]
+    return tuple(named)
+
+
+def _same(x: Noted, y: Noted, question: Question) -> bool:
+    """Whether two gave the same in one question, up to where they failed."""
+    if (x.error is None) != (y.error is None) or x.kinds.keys() != y.kinds.keys():
+        return False
+    return all(_differs(x, y, name, question.tolerance) is None for name in y.kinds)
+
+
+def _only_failed(given: Noted, expected: Noted) -> bool:
+    """Whether all that is wrong is that it failed: others fail there too."""
+    return (
+        given.error is not None
+        and given.kinds.keys() <= expected.kinds.keys()
+        and not any(_differs(given, expected, name, 1e-5) for name in given.kinds)
+    )
+
+
+def _say(key: str, **fields: Any) -> str:
+    return wording.say(wording.GOAL[key], **fields)

@@ -1,0 +1,92 @@
+"""What `check` says of a goal, a public name beside the variants."""
+
+#: Around the findings.
+GOAL = {
+    "right": "{name} computes what {goal} does.",
+    "not_right": "{name} is not yet {goal}: {right} of {number} questions are answered rightly.",
+    "not_written": "{name} is not yet {goal}.",
+    "nothing_written": "Nothing is written there yet: it raises NotImplementedError.",
+    "trouble": "There is nothing to judge: {words}",
+    "first": "It first goes wrong {question}.",
+    "looks_like": "This looks like {name}. {explanation}",
+    "and_like": "And like {name}. {explanation}",
+    "think_about": "Think about: {hint}",
+    "more": "Also wrong: {questions}.",
+    "others": "{number} more",
+    "lacks": "Not asked, for it is not there: {names}.",
+    "printed": "(It printed {printed} characters, which are left out here.)",
+    # in HTML alone
+    "name": "This looks like {name}",
+    "and_name": "And like {name}",
+    "hint_alone": "Think about:",
+}
+
+#: A code to what is said of it. A place in a tensor and the call stand below.
+GOAL_FOUND = {
+    "failed": "{words}.",
+    "returned": "{name} is {found}; expected is {expected}.",
+    "other_return": "It returns {found}; expected is {names}.",
+    "dtype": "{name} has dtype {found}; expected is {expected}.",
+    "shape": "{name} has shape {found}; expected is {expected}.",
+    "values": "{wrong} of {of} numbers of {name} are wrong, first in {name}{at}:",
+    "value": "{name} is wrong:",
+    "inputs": "The answer is right, but it writes into {name}, which it was given.",
+    "gradients": "The answer is right, but the gradient of {name} is not: was something detached, or written over?",
+    "missing": "It does not have {names}.",
+}
+
+GOAL_ROWS = {
+    "call": "  {call}",
+    "found": "  it gives  {found}",
+    "expected": "  expected  {expected}",
+}
+
+#: By the name of a goal and the key of a question: after "It first goes wrong".
+QUESTIONS = {
+    "apply_rotary.from_0": "for positions from 0 on",
+    "apply_rotary.later": "for positions that begin at 3",
+    "apply_rotary.without_batch": "for a single sequence, without batch and heads",
+    "apply_rotary.own_positions": "where each item of the batch has positions of its own",
+    "apply_rotary.far": "for positions from 1,000 on",
+    "apply_rotary.in_float32": "in float32",
+    "apply_rotary.base": "with another base",
+    "apply_rotary.interleaved": "with interleaved pairs",
+    "apply_rotary.some_columns": "where a part of the columns is turned",
+    "apply_rotary.scaling": "with the scaling of Llama 3",
+    "grouped_query_attention.plain": "with 4 heads of queries and 2 of keys",
+    "grouped_query_attention.six_heads": "with 6 heads of queries and 2 of keys",
+    "grouped_query_attention.one_kv_head": "with one head of keys for all",
+    "grouped_query_attention.as_many": "with as many heads of keys as of queries",
+    "grouped_query_attention.causal": "with a causal mask",
+    "grouped_query_attention.padded": "with padding",
+    "grouped_query_attention.mask_by_head": "with a mask of its own for each head",
+    "grouped_query_attention.no_key": "where a query may look at no key",
+    "grouped_query_attention.without_batch": "for a single sequence, without a batch",
+    "grouped_query_attention.large": "for large numbers",
+    "grouped_query_attention.in_float32": "in float32",
+    "KVCache.one_at_a_time": "where one position comes at a time",
+    "KVCache.in_chunks": "where several positions come at a time, without an axis for heads",
+    "KVCache.two_instances": "where there are two caches",
+    "KVCache.in_float32": "in float32",
+    "KVCache.gradients": "in the gradients",
+    "KVCache.length": "in its length",
+    "KVCache.mask": "in its mask",
+    "KVCache.trim": "where it is trimmed",
+    "KVCache.reorder": "where the items of the batch are reordered",
+    "KVCache.room": "where room is made at the beginning, max_len",
+    "KVCache.bytes": "in the memory that it tells",
+    "sampling_probabilities.plain": "without any option",
+    "sampling_probabilities.warm": "at temperature 2",
+    "sampling_probabilities.cold": "at temperature 0.5",
+    "sampling_probabilities.at_0": "at temperature 0",
+    "sampling_probabilities.top_k": "with top_k = 3",
+    "sampling_probabilities.top_k_of_one": "with top_k = 1",
+    "sampling_probabilities.top_k_of_all": "with a top_k above the number of tokens",
+    "sampling_probabilities.top_k_ties": "with top_k where tokens are equally likely",
+    "sampling_probabilities.top_p": "with top_p = 0.7",
+    "sampling_probabilities.top_p_of_one": "where one token alone has more than top_p",
+    "sampling_probabilities.top_p_of_all": "with top_p = 1",
+    "sampling_probabilities.top_p_and_temperature": "with a temperature and top_p",
+    "sampling_probabilities.top_k_and_top_p": "with top_k and top_p",
+    "sampling_probabilities.in_float32": "in float32",
+}
