@@ -125,6 +125,7 @@ def steps() -> Iterator[Step]:
     yield program("explore heads.html", "heads.html")
     yield program("dates 12 March 1998", "1998-03-12")
     yield program("dates --figure where.png 12/3/98", "1998-03-12")
+    yield program("write --temperature 0 --words 3 we gave anna red balls . we gave anna", "we gave anna red balls .")
     yield program("bench --sizes 2,5,8,2 --rounds 1 --seconds 0.1 --out measured", "bench.json")
     yield program("check right.py --variant 4", "attention_masked")
     yield program("check wrong.py --variant 4", "sqrt", 1)

@@ -17,7 +17,7 @@ import attention_variants as av
 from attention_variants import VARIANTS
 from attention_variants.cli import app, main
 
-COMMANDS = ("animate", "bench", "check", "compare", "dates", "diff", "explore", "grade", "show")
+COMMANDS = ("animate", "bench", "check", "compare", "dates", "diff", "explore", "grade", "show", "write")
 #: No terminal, and none that a service for continuous integration, or a reader's own settings, pretend.
 PLAIN = {
     name: value for name, value in os.environ.items() if name not in {"FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"}
@@ -47,6 +47,44 @@ def test_compare_json(capsys):
     data = json.loads(capsys.readouterr().out)
     assert [row["variant"] for row in data["rows"]] == [1, 2, 3, 4, 5, 6, 7, 7]
     assert data["problem"]["queries"] == 3
+
+
+def test_write_streams_and_says_where_it_looked(capsys, tmp_path):
+    story = ["write", "we", "gave", "Anna red balls. we gave anna", "--words", "3", "--temperature", "0"]
+    assert main(story) == 0
+    text, settings, _, red, *_ = capsys.readouterr().out.splitlines()
+    assert text == "we gave anna red balls . we gave anna red balls ."
+    assert settings == "temperature 0, seed 0"
+    assert red.split()[:1] + red.split()[2:5] == ["red", "anna", "red", "balls"]
+    assert main([*story, "--plain", "--figure", str(tmp_path / "where.png")]) == 0
+    assert capsys.readouterr().out.splitlines() == [text]
+    assert (tmp_path / "where.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["purple"], "has no word 'purple'; it has: . anna"),
+        (["--temperature", "-1"], "temperature must be a number of at least 0"),
+        (["--temperature", "nan"], "temperature must be a number of at least 0"),
+        (["--top-p", "0"], "top_p must be above 0"),
+        (["--top-k", "0"], "top_k must be a whole number of at least 1"),
+        (["--words", "0"], "--words"),
+    ],
+)
+def test_write_says_in_one_line_what_is_wrong(capsys, arguments, words):
+    assert main(["write", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert words in err
+    assert len(err.splitlines()) == 1
+
+
+def test_write_says_when_it_goes_past_the_training(capsys):
+    assert main(["write", "--words", "66", "--plain"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.split()) == 66
+    assert "past 64 tokens" in err
 
 
 def test_show_and_diff(capsys):

@@ -177,7 +177,7 @@ def write(
 ) -> int:
     """Let a small trained language model go on with a story, word by word.
 
-    It has under 100,000 parameters and 72 words: people, colours, things,
+    It has under 100,000 parameters and 63 words: people, colours, things,
     animals and places. What it was told, it remembers: "we gave anna" goes on
     with the colour and the thing that Anna got before. Below the story stands,
     for each word, how probable the model held it, and at which word the head
@@ -192,8 +192,8 @@ def write(
 
     from attention_variants.model.story_writing import write_story
 
-    beginning, written = " ".join(text or []), []
-    options = {"words": words, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    beginning, written = " ".join(text or []), list[Any]()
+    options: dict[str, Any] = {"words": words, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         for word in write_story(beginning, **options):

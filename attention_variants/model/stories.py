@@ -48,6 +48,16 @@ class Known(IntEnum):
 def encode_words(text: str) -> list[int]:
     """Turn a text into the numbers of its words; capitals and the places of full stops do not matter.
 
+    Parameters
+    ----------
+    text : str
+        Such as "we gave anna red balls .".
+
+    Returns
+    -------
+    numbers : list of int
+        One for each word, without a start.
+
     Raises
     ------
     ValueError
@@ -61,7 +71,18 @@ def encode_words(text: str) -> list[int]:
 
 
 def decode_words(numbers: Sequence[int]) -> str:
-    """Turn numbers of words into a text."""
+    """Turn numbers of words into a text.
+
+    Parameters
+    ----------
+    numbers : sequence of int
+        As `encode_words` gives them.
+
+    Returns
+    -------
+    text : str
+        The words with spaces between them.
+    """
     return " ".join(WORDS[number] for number in numbers)
 
 

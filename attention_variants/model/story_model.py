@@ -79,7 +79,7 @@ def _draw_weights(model: LanguageModel) -> None:
             if name.endswith(("w_o.weight", "w_down.weight")):
                 weight.div_(math.sqrt(2 * len(model.layers)))  # they add up over the layers
     for layer in model.layers:
-        attention = layer.attention
+        attention: Any = layer.attention
         attention.w_q.weight.copy_(attention.w_k.weight.repeat(attention.num_heads // attention.num_kv_heads, 1))
 
 
@@ -219,8 +219,9 @@ def without_heads(model: LanguageModel, heads: Iterable[tuple[int, int]]) -> Lan
                 f"got layer {layer}, head {head}."
             )
         columns = slice(head * config.d_k, (head + 1) * config.d_k)
+        block: Any = model.layers[layer]
         with torch.no_grad():
-            model.layers[layer].attention.w_o.weight[:, columns] = 0.0  # (d_model, H * d_k): its inputs are the heads
+            block.attention.w_o.weight[:, columns] = 0.0  # (d_model, H * d_k): its inputs are the heads
     return model
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -94,7 +95,13 @@ def write_story(
     before = [START, *(WORDS[number] for number in encode_words(text))]
     model = load_story_model() if model is None else model
     tokens = torch.tensor([encode_words(" ".join(before))])
-    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "use_cache": use_cache, "seed": seed}
+    options: dict[str, Any] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "use_cache": use_cache,
+        "seed": seed,
+    }
     for written in stream(model, tokens, words, **options):
         number, shares = int(written.token), written.logits[0].softmax(dim=-1)
         yield WrittenWord(

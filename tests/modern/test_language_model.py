@@ -145,15 +145,19 @@ def test_with_and_without_a_cache_the_same_text(options):
     assert torch.equal(with_cache[:, :4], x)
 
 
-def test_a_stream_hands_over_each_token_with_its_probabilities():
+def test_a_stream_hands_over_each_token_with_what_it_was_drawn_from():
     ours, x = model(), tokens(B, 4)
     found = list(av.stream(ours, x, 6, seed=1, top_k=3))
-    assert torch.equal(
-        torch.stack([token for token, _ in found], dim=1), av.generate(ours, x, 6, seed=1, top_k=3)[:, 4:]
-    )
-    for token, probabilities in found:
-        assert ((probabilities > 0).sum(dim=-1) == 3).all()
-        assert (probabilities.gather(1, token[:, None]) > 0).all()
+    written = av.generate(ours, x, 6, seed=1, top_k=3)
+    assert torch.equal(torch.stack([one.token for one in found], dim=1), written[:, 4:])
+    logits, weights = ours(written[:, :-1])
+    for t, one in enumerate(found, start=3):
+        assert ((one.probabilities > 0).sum(dim=-1) == 3).all()
+        assert (one.probabilities.gather(1, one.token[:, None]) > 0).all()
+        torch.testing.assert_close(one.logits, logits[:, t])
+        assert len(one.weights) == len(weights)
+        for row, whole in zip(one.weights, weights, strict=True):  # of the query at position t
+            torch.testing.assert_close(row, whole[:, :, t, : t + 1])
 
 
 def test_a_seed_gives_the_same_text_and_another_another():
@@ -209,7 +213,8 @@ def test_what_is_drawn_has_these_probabilities():
     (written,) = av.stream(ours, x, 1, temperature=1.5)
     drawn = av.generate(ours, x.expand(20_000, -1), 1, temperature=1.5, seed=0)[:, -1]
     share = torch.bincount(drawn, minlength=VOCABULARY) / len(drawn)
-    assert ((share - probabilities[0]).abs() < 5 * (probabilities[0] / len(drawn)).sqrt() + 1e-4).all()
+    expected = written.probabilities[0]
+    assert ((share - expected).abs() < 5 * (expected / len(drawn)).sqrt() + 1e-4).all()
 
 
 # ------------------------------------------------------------------------------------------------------ bad input

@@ -34,9 +34,7 @@ def writing_table(written: Sequence[WrittenWord]) -> Table:
         heads = one.weights[-1]  # (num_heads, T)
         head, at = divmod(int(heads.argmax()), heads.shape[-1])
         looked_at = Text(" ").join(
-            Text(word, style="bold" if t == at else "dim")
-            for t, word in enumerate(one.before)
-            if abs(t - at) <= 1
+            Text(word, style="bold" if t == at else "dim") for t, word in enumerate(one.before) if abs(t - at) <= 1
         )
         weight = Text(f"{float(heads[head, at]):.2f}", style=COLORS["weights"])
         table.add_row(Text(one.word, style="bold"), f"{one.probability:.3f}", looked_at, weight, str(head))
