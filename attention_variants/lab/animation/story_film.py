@@ -112,10 +112,9 @@ def animate_story(written: Sequence[WrittenWord], *, layer: int = -1, most: int 
 def _caption(number: int, one: WrittenWord, layer: int) -> str:
     share = float(one.drawn_from[WORDS.index(one.word)])
     head, at = divmod(int(one.weights[layer].argmax()), len(one.before))
-    looked = f"most weight, {float(one.weights[layer, head, at]):.2f}, in head {head}, on {one.before[at]}"
-    after = f", which stands after {one.before[at - 1]}" if at else ""
-    drawn = f"drawn with probability {share:.2f}; the model said {one.probability:.2f}"
-    return f"word {number}: {one.word}, {drawn}. {looked[0].upper()}{looked[1:]}{after}"
+    after = f" after {one.before[at - 1]!r}" if at else ""
+    looked = f"head {head} looks most at {one.before[at]!r}{after}, {float(one.weights[layer, head, at]):.2f}"
+    return f"word {number}: {one.word!r}, probability {share:.2f} (the model: {one.probability:.2f}); {looked}"
 
 
 def _places(words: Sequence[str], width: float) -> tuple[list[tuple[float, int, float]], int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from .axes import LABEL_SIZE, PAGE_WIDTH, TICK_SIZE, TITLE_SIZE, as_array
 from .colors import BLOCKED, COLORS, FRAME, HATCHING, INK
 
 
-def plot_choices(choices: Mapping[str, Tensor], words: Sequence[str], *, most: int = 8) -> Figure:
+def plot_choices(choices: Mapping[str, Tensor], words: Sequence[str], *, most: int = 8, ncols: int = 3) -> Figure:
     """Draw several distributions over the next word beside each other, on one scale.
 
     Parameters
@@ -23,12 +25,14 @@ def plot_choices(choices: Mapping[str, Tensor], words: Sequence[str], *, most: i
     words : sequence of str
         All words, in the order of the probabilities.
     most : int, default 8
-        How many words get a bar: the likeliest under the first of the choices. All others share the last bar.
+        How many words get a bar: the likeliest under all choices together. All others share the last bar.
+    ncols : int, default 3
+        How many choices to draw beside each other.
 
     Returns
     -------
     figure : matplotlib.figure.Figure
-        An axes for each choice. A word that is left out, with a probability of 0, has a hatched strip.
+        An axes for each choice, in order. A word that is left out, with a probability of 0, has a hatched strip.
 
     Raises
     ------
@@ -43,15 +47,24 @@ def plot_choices(choices: Mapping[str, Tensor], words: Sequence[str], *, most: i
                 f"plot_choices: there must be a probability for each of the {len(words)} words; "
                 f"got {tuple(shares.shape)} for {title!r}."
             )
-    first = next(iter(choices.values()))
-    shown = first.sort(descending=True, stable=True).indices[:most].tolist()
+    together = torch.stack(list(choices.values())).sum(dim=0)
+    shown = together.sort(descending=True, stable=True).indices[:most].tolist()
     hidden = [number for number in range(len(words)) if number not in shown]
     rows = [words[number] for number in shown] + ([f"{len(hidden)} others"] if hidden else [])
 
+    ncols = min(ncols, len(choices))
+    nrows = math.ceil(len(choices) / ncols)
     figure, axes = plt.subplots(
-        1, len(choices), figsize=(PAGE_WIDTH, 0.27 * len(rows) + 0.75), sharey=True, squeeze=False, layout="constrained"
+        nrows,
+        ncols,
+        figsize=(min(PAGE_WIDTH, 4.2 * ncols), (0.24 * len(rows) + 0.75) * nrows),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
-    for ax, (title, tensor) in zip(axes[0], choices.items(), strict=True):
+    for ax in axes.flat[len(choices) :]:
+        ax.remove()
+    for ax, (title, tensor) in zip(axes.flat, choices.items(), strict=False):
         shares = as_array("plot_choices", tensor)
         bars = [*shares[shown], *([shares[hidden].sum()] if hidden else [])]
         ax.barh(range(len(bars)), bars, 0.7, color=COLORS["weights"])

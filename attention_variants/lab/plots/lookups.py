@@ -72,7 +72,7 @@ def plot_lookups(weights: Tensor, words: Sequence[str], *, at: int = -1, least: 
             for head in range(heads):
                 for key in (weights[layer, head, query] >= least).nonzero().flatten().tolist():
                     share = float(weights[layer, head, query, key])
-                    shift = 0.07 * (head - (heads - 1) / 2)
+                    shift = 0.12 * (head - (heads - 1) / 2)
                     _arrow(ax, (query + shift, layer + 1), (key + shift, layer), share, _HEADS[head], 0.62 - 0.24 * head)
                     following.add(key)
         reached = following
