@@ -6,9 +6,10 @@ came back is compared, values and gradients. A mistake is named if it gives the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -226,7 +227,7 @@ def check_goal(
     return replace(report, findings=tuple(findings), misconceptions=named)
 
 
-@cache
+@lru_cache(maxsize=64)
 def _right(goal: str, exam: int) -> dict[str, Noted]:
     """What the package's own gives."""
     return _asked(GOALS[goal].right, GOALS[goal], exam)
@@ -246,37 +247,39 @@ _LONG = 60.0
 
 def _compare(found: Noted, expected: Noted, question: Question) -> GoalFinding | None:
     """The first thing that differs in one question."""
-    for name, kind in expected.kinds.items():
+    for name in expected.kinds:
         if name not in found.kinds:
-            break  # it did not come so far
-        call = expected.calls[expected.after_call[name] - 1]
-        about = {"name": name, "call": call}
+            return _not_reached(found, expected, question)
         wrong = _differs(found, expected, name, question.tolerance)
-        if wrong == "gradients":
-            return GoalFinding("gradients", question.key, about | {"name": name.removeprefix(GRADIENT)})
-        if wrong == "inputs":
-            return GoalFinding("inputs", question.key, about | {"name": name.removeprefix(AFTER)})
-        if wrong in ("returned", "dtype"):
-            return GoalFinding(wrong, question.key, about | {"found": found.kinds[name], "expected": kind})
-        if wrong == "shape":
-            shapes = {"found": found.values[name].shape, "expected": expected.values[name].shape}
-            return GoalFinding("shape", question.key, about | shapes)
-        if wrong == "values":
-            return GoalFinding(
-                "values", question.key, about | _rows(found.values[name], expected.values[name], question)
-            )
+        if wrong is not None:
+            numbers = {"name": name, "call": expected.calls[expected.after_call[name] - 1]}
+            return GoalFinding(wrong, question.key, numbers | _numbers(wrong, found, expected, name, question))
+    return None if found.error is None else _not_reached(found, expected, question)
+
+
+def _not_reached(found: Noted, expected: Noted, question: Question) -> GoalFinding:
+    """Why an answer ends before the right one does."""
     if found.error is not None:
         call = expected.calls[max(len(found.calls), 1) - 1] if expected.calls else ""
         return GoalFinding("failed", question.key, {"failure": found.error, "call": call})
     if "returned" in found.kinds:
-        call = expected.calls[found.after_call["returned"] - 1]
-        names = [name for name, after in expected.after_call.items() if after == found.after_call["returned"]]
+        after = found.after_call["returned"]
+        names = [name for name, number in expected.after_call.items() if number == after]
         names = [name for name in names if not name.startswith((AFTER, GRADIENT))]
-        numbers = {"found": found.kinds["returned"], "names": names, "call": call}
+        numbers = {"found": found.kinds["returned"], "names": names, "call": expected.calls[after - 1]}
         return GoalFinding("other_return", question.key, numbers)
-    if any(name not in found.kinds for name in expected.kinds):  # its time was up, or another process lost it
-        return GoalFinding("failed", question.key, {"failure": Failure("ended"), "call": ""})
-    return None
+    return GoalFinding("failed", question.key, {"failure": Failure("ended"), "call": ""})  # another process lost it
+
+
+def _numbers(wrong: str, found: Noted, expected: Noted, name: str, question: Question) -> dict[str, Any]:
+    """What there is to say of a value that is wrong."""
+    if wrong in ("returned", "dtype"):
+        return {"found": found.kinds[name], "expected": expected.kinds[name]}
+    if wrong == "shape":
+        return {"found": found.values[name].shape, "expected": expected.values[name].shape}
+    if wrong == "values":
+        return _rows(found.values[name], expected.values[name], question)
+    return {"name": name.removeprefix(AFTER).removeprefix(GRADIENT)}
 
 
 def _differs(found: Noted, expected: Noted, name: str, tolerance: float) -> str | None:
@@ -330,33 +333,42 @@ def _rows(x: np.ndarray, y: np.ndarray, question: Question) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------- its name
 
 
+@lru_cache(maxsize=64)
+def _given(goal: str, exam: int) -> tuple[tuple[Mistake, dict[str, Noted], frozenset[str]], ...]:
+    """Every known mistake, what it gives, and the keys of the questions in which it shows."""
+    from .misconceptions import of_goal  # here: the catalogue is not needed for what is right
+
+    expected, asked = _right(goal, exam), []
+    for mistake in of_goal(goal).values():
+        for form in mistake.forms(goal):
+            given = _asked(form, GOALS[goal], exam)
+            shows = (q.key for q in GOALS[goal].questions if not _same(given[q.key], expected[q.key], q))
+            asked.append((mistake, given, frozenset(shows)))
+    return tuple(asked)
+
+
 def _named(
     goal: Goal, exam: int, questions: Sequence[Question], came: Mapping[str, Noted], expected: Mapping[str, Noted]
 ) -> tuple[Mistake, ...]:
     """The mistakes that give the same: one that does in all questions, or two that do each in some."""
-    from .misconceptions import of_goal  # here: the catalogue is not needed for what is right
-
     wrong = {q.key for q in questions if not _same(came[q.key], expected[q.key], q)}
     partly: list[tuple[set[str], Mistake]] = []
-    for mistake in of_goal(goal.name).values():
-        given = _asked(mistake.implementation(goal.name), goal, exam)
-        shows = {q.key for q in questions if not _same(given[q.key], expected[q.key], q)}
-        same = {q.key for q in questions if q.key in shows and _same(came[q.key], given[q.key], q)}
-        tells = {key for key in same if not _only_failed(given[key], expected[key])}
+    for mistake, given, all_shows in _given(goal.name, exam):
+        shows = all_shows & came.keys() & {q.key for q in questions}
+        same = {q.key for q in questions if q.key in shows and _alike(came[q.key], given[q.key], expected[q.key], q)}
+        tells = {key for key in same if _tells(came[key], given[key], expected[key])}
         if not shows <= wrong or not tells:
             continue
         if shows == same == wrong:
             return (mistake,)
         partly.append((tells, mistake))
     named: list[Mistake] = []
-    while partly and len(named) < 2:
-        most = max(len(tells) for tells, _ in partly)
-        best = [(tells, mistake) for tells, mistake in partly if len(tells) == most]
-        if not most or len(best) > 1:
-            break
-        explained, mistake = best[0]
-        named.append(mistake)
-        partly = [(tells - explained, other) for tells, other in partly if tells - explained]
+    for tells, mistake in sorted(partly, key=lambda one: -len(one[0])):
+        rivals = [other for also, other in partly if other is not mistake and len(also) == len(tells) and also & tells]
+        if rivals or len(named) == 2 or not tells <= wrong:
+            continue
+        named += [] if mistake in named else [mistake]
+        wrong -= tells
     return tuple(named)
 
 
@@ -365,6 +377,35 @@ def _same(x: Noted, y: Noted, question: Question) -> bool:
     if (x.error is None) != (y.error is None) or x.kinds.keys() != y.kinds.keys():
         return False
     return all(_differs(x, y, name, question.tolerance) is None for name in y.kinds)
+
+
+def _alike(found: Noted, given: Noted, expected: Noted, question: Question) -> bool:
+    """Whether an answer is that of a mistake.
+
+    Gradients count only where they alone are wrong: the same wrong numbers can be computed in ways through which other
+    gradients flow.
+    """
+    returned = [name for name in given.kinds if not name.startswith(GRADIENT)]
+    if all(name in expected.kinds and _differs(given, expected, name, question.tolerance) is None for name in returned):
+        return _same(found, given, question)
+    return _same(_without_gradients(found), _without_gradients(given), question)
+
+
+def _without_gradients(noted: Noted) -> Noted:
+    return replace(noted, kinds={name: kind for name, kind in noted.kinds.items() if not name.startswith(GRADIENT)})
+
+
+def _tells(found: Noted, given: Noted, expected: Noted) -> bool:
+    """Whether an answer tells a mistake: it has its numbers, or fails in the very same way."""
+    if not _only_failed(given, expected):
+        return True
+    x, y = found.error, given.error
+    return x is not None and y is not None and x.exception == y.exception and _sizes(x) == _sizes(y)
+
+
+def _sizes(failure: Failure) -> list[str]:
+    """The sizes that do not fit, as PyTorch names them, in whichever order: two, and the axis."""
+    return sorted(re.findall(r"\d+", failure.message or "")[:3]) or [failure.message or ""]
 
 
 def _only_failed(given: Noted, expected: Noted) -> bool:

@@ -19,10 +19,12 @@ from torch import Tensor
 
 import attention_variants as av
 from attention_variants.classroom.diagnosis.slips import SLIPS
+from attention_variants.classroom.goals import GOALS
 from attention_variants.classroom.misconceptions import (
     MISCONCEPTIONS,
     THEMES,
     Mistake,
+    of_goal,
     of_the_layer,
     rewrite,
     with_code,
@@ -265,7 +267,11 @@ def test_an_entry_says_what_a_student_needs(mistake):
     assert mistake.name in repr(mistake)
 
 
-@pytest.mark.parametrize("mistake", [m for m in MISCONCEPTIONS.values() if not m.variants], ids=lambda one: one.name)
+#: Those of what comes after the seven have their code there, and their tests in `test_goals`.
+WITHOUT_CODE = [mistake for mistake in MISCONCEPTIONS.values() if not mistake.variants and not mistake.goals]
+
+
+@pytest.mark.parametrize("mistake", WITHOUT_CODE, ids=lambda one: one.name)
 def test_a_name_without_code_of_a_variant_says_what_a_student_needs(mistake):
     assert re.fullmatch("[a-zA-Z0-9_]+", mistake.name)
     assert 30 <= len(mistake.explanation) <= 130
@@ -313,7 +319,8 @@ def test_every_name_that_a_report_can_say_is_in_the_catalogue():
         assert by_name[module], module
         assert by_name[module] - CODES <= set(MISCONCEPTIONS), module
         named |= by_name[module]
-    assert set(MISCONCEPTIONS) <= named | set(with_code()) | set(of_the_layer()), "a name that nothing can say"
+    after = {name for goal in GOALS for name in of_goal(goal)}
+    assert set(MISCONCEPTIONS) <= named | set(with_code()) | set(of_the_layer()) | after, "a name that nothing can say"
 
 
 def test_words_about_a_mistake_stand_in_one_place():

@@ -61,8 +61,8 @@ class Failure:
     more : mapping
         Of "raised", ``where`` it arose in the student's code, if that is known: the ``line``, a number; the ``cell``
         of a notebook, or None; the ``source`` of that line, or None; and the ``shapes`` of the tensors in it, by name.
-        Of "signature": ``of`` what, "variant", "class", "layer" or "goal"; ``variant``, its number; the right ``call`` as
-        code; and what there is, ``takes``. Of "stopped", the ``signal`` that did it, or None. Of "not_loaded", if
+        Of "signature": ``of`` what, "variant", "class", "layer" or "goal"; ``variant``, its number; the right ``call``
+        as code; and what there is, ``takes``. Of "stopped", the ``signal`` that did it, or None. Of "not_loaded", if
         nothing was raised: ``kind``, "function" or "class", and ``name`` of what was looked for; its ``type`` if it is
         something else; the ``others`` of that kind that there are; ``is_notebook``; and the ``stop``, where its code
         ended, or None.
@@ -304,12 +304,16 @@ class Answer:
             },
             no_gradient=Failure.from_dict(said["no_gradient"]),
             printed=Printed.from_dict(said["printed"]),
-            **{name: arrays.get(name) for name in _ARRAYS},
-            **{
-                group: {key.partition("/")[2]: x for key, x in arrays.items() if key.startswith(f"{group}/")}
-                for group in _GROUPS
-            },
+            context=arrays.get("context"),
+            weights=arrays.get("weights"),
+            after=_group("after", arrays),
+            again=_group("again", arrays),
+            gradients=_group("gradients", arrays),
         )
+
+
+def _group(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {key.partition("/")[2]: x for key, x in arrays.items() if key.startswith(f"{name}/")}
 
 
 def is_dtype_unsupported(failure: Failure | None) -> bool:

@@ -39,7 +39,7 @@ class Noted:
     values: dict[str, np.ndarray] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     after_call: dict[str, int] = field(default_factory=dict)
-    printed: Printed = Printed()
+    printed: Printed = field(default_factory=Printed)
 
     def said(self) -> dict[str, Any]:
         """All but the numbers, as JSON has it; the calls are known to who asked."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from attention_variants.modern import KVCache
+from attention_variants.modern import KVCache, RollingKVCache
 
 from .goal import Goal, Question
 
@@ -117,14 +117,93 @@ def _bytes(mine: Any, notes: Notes) -> None:
     notes.keep("cache.bytes", notes.call("cache.bytes", lambda: cache.bytes))
 
 
+# ------------------------------------------------------------------------------- what a window leaves of the text
+
+
+def _numbered(notes: Notes, start: int, T: int) -> tuple[Tensor, Tensor]:
+    """Keys and values of T positions; the first number of each is its position."""
+    k, v = _new(notes, T)
+    k[..., 0] = v[..., 0] = torch.arange(start, start + T)
+    return k, v
+
+
+def _roll(mine: Any, notes: Notes, lengths: tuple[int, ...], *, masks: bool = False, **options: Any) -> None:
+    """Append chunks to a rolling cache, and keep what comes back, in the order of the text whatever its own is."""
+    inside = ", ".join(f"{name}={x}" for name, x in options.items())
+    cache = notes.call(f"cache = RollingKVCache({inside})", mine, **options)
+    start = 0
+    for number, T in enumerate(lengths, start=1):
+        k, v = _numbered(notes, start, T)
+        mask = notes.call(f"cache.mask({T})", cache.mask, T) if masks else None
+        found = notes.call("cache.append(k, v)", cache.append, k, v)
+        k, v = notes.keep_all([f"k of call {number}", f"v of call {number}"], found)
+        positions, order = k[0, 0, :, 0].sort()
+        notes.keep(f"positions of the keys {number}", positions)
+        for name, x in (("k", k), ("v", v)):
+            notes.keep(f"{name} of call {number}", x[..., order, :])
+        if masks:
+            notes.keep(f"mask {number}", mask[..., order] if isinstance(mask, Tensor) else mask)
+        start += T
+
+
+def _rolling_one_at_a_time(mine: Any, notes: Notes) -> None:
+    _roll(mine, notes, (1,) * 6, window=2)
+
+
+def _rolling_sinks(mine: Any, notes: Notes) -> None:
+    _roll(mine, notes, (1,) * 7, window=2, sinks=2)
+
+
+def _rolling_prompt(mine: Any, notes: Notes) -> None:
+    _roll(mine, notes, (5, 1, 1), window=2)
+
+
+def _rolling_prompt_and_sinks(mine: Any, notes: Notes) -> None:
+    _roll(mine, notes, (5, 1, 2), window=2, sinks=1)
+
+
+def _rolling_window_of_0(mine: Any, notes: Notes) -> None:
+    _roll(mine, notes, (1, 1, 2), window=0)
+
+
+def _rolling_masks(mine: Any, notes: Notes) -> None:
+    _roll(mine, notes, (4, 2, 3), masks=True, window=2)
+
+
+def _rolling_masks_and_sinks(mine: Any, notes: Notes) -> None:
+    _roll(mine, notes, (4, 2, 3), masks=True, window=2, sinks=1)
+
+
+def _rolling_two_instances(mine: Any, notes: Notes) -> None:
+    for number in ("first", "second"):
+        cache = notes.call(f"{number} = RollingKVCache(window=2)", mine, window=2)
+        for t in range(2):
+            found = notes.call(f"{number}.append(k, v)", cache.append, *_numbered(notes, t, 1))
+            notes.keep_all([f"k {t} of the {number}", f"v {t} of the {number}"], found)
+
+
+def _rolling_length(mine: Any, notes: Notes) -> None:
+    cache = notes.call("cache = RollingKVCache(window=2)", mine, window=2)
+    for T in (1, 3, 1):
+        notes.call("cache.append(k, v)", cache.append, *_new(notes, T))
+        notes.keep(f"len(cache) after {T}", notes.call("len(cache)", lambda: len(cache)))
+
+
+def _rolling_seen(mine: Any, notes: Notes) -> None:
+    cache = notes.call("cache = RollingKVCache(window=2)", mine, window=2)
+    for T in (1, 3, 1):
+        notes.call("cache.append(k, v)", cache.append, *_new(notes, T))
+        notes.keep(f"cache.seen after {T}", notes.call("cache.seen", lambda: cache.seen))
+
+
 GOALS = (
     Goal(
         KVCache,
         "KVCache()",
         (
+            Question("two_instances", _two_instances),  # first: nothing else has been kept yet
             Question("one_at_a_time", _one_at_a_time),
             Question("in_chunks", _in_chunks),
-            Question("two_instances", _two_instances),
             Question("in_float32", _in_float32),
             Question("gradients", _gradients),
             Question("length", _length, ("__len__",)),
@@ -134,5 +213,22 @@ GOALS = (
             Question("room", _room, ("max_len",)),
             Question("bytes", _bytes, ("bytes",)),
         ),
+    ),
+    Goal(
+        RollingKVCache,
+        "RollingKVCache(window)",
+        (
+            Question("two_instances", _rolling_two_instances),
+            Question("one_at_a_time", _rolling_one_at_a_time),
+            Question("prompt", _rolling_prompt),
+            Question("window_of_0", _rolling_window_of_0),
+            Question("sinks", _rolling_sinks, ("sinks",)),
+            Question("prompt_and_sinks", _rolling_prompt_and_sinks, ("sinks",)),
+            Question("masks", _rolling_masks, ("mask",)),
+            Question("masks_and_sinks", _rolling_masks_and_sinks, ("mask", "sinks")),
+            Question("length", _rolling_length, ("__len__",)),
+            Question("seen", _rolling_seen, ("seen",)),
+        ),
+        made_with=(2,),
     ),
 )

@@ -54,17 +54,20 @@ class Goal:
         What is asked.
     made_with : tuple
         Of a class: the arguments with which a first instance is made.
+    called : str
+        Its name, where that is not the one of ``right``.
     """
 
     right: Any
     call: str
     questions: tuple[Question, ...]
     made_with: tuple[Any, ...] = ()
+    called: str = ""
 
     @property
     def name(self) -> str:
-        """What it is called."""
-        name: str = self.right.__name__
+        """What `check` is asked for."""
+        name: str = self.called or self.right.__name__
         return name
 
     @property

@@ -4,7 +4,7 @@ Every name that a report can say stands here with its explanation and its hint, 
 the mistake changes in the source of the right variant. So it cannot drift away from it, and
 ``diff(variant, mistake.function)`` shows just the lines that are wrong. They stand by theme: the scores, the softmax,
 the weighted sum, the batch, masks, heads, the fused kernel, what a contract asks beside numbers, the layer; and, after
-the seven, caches, shared keys, rotary positions and sampling.
+the seven, caches, what stands around them, shared keys, rotary positions, sampling, and the kernel block by block.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from . import (
     batch,
     cache,
     contract,
+    decoding,
     fused,
     heads,
+    kernel,
     layer,
     masks,
     rotary,
@@ -33,7 +35,7 @@ THEMES: dict[str, tuple[Mistake, ...]] = {
     theme.__name__.rsplit(".", 1)[-1].replace("_", " "): theme.MISTAKES
     for theme in (
         *(scores, softmax, weighted_sum, batch, masks, heads, fused, contract, layer),
-        *(cache, shared_keys, rotary, sampling),
+        *(cache, decoding, shared_keys, rotary, sampling, kernel),
     )
 }
 

@@ -20,6 +20,17 @@ from attention_variants.variants import get_variant
 #: What stands in a variant's source, and what stands there in the wrong one; several, one after the other.
 Changes = tuple[tuple[str, str], ...]
 
+
+class InFile(tuple[tuple[str, str], ...]):
+    """Changes to the whole file in which a function stands, where it is what the function calls that is wrong."""
+
+    __slots__ = ()
+
+
+#: What is wrong in a goal: changes to its source, or to its file; a function or class; or several forms of the same
+#: mistake, which give different numbers, first the one to be shown.
+Wrong = Changes | Callable | list[Changes | Callable]
+
 #: Makes variant 7 of the wrong variant 6: written by hand, without the kernel, the mistake is the same in both.
 BY_HAND = "by hand"
 
@@ -60,9 +71,9 @@ class Mistake:
         For each variant in which there is wrong code, what it changes in the variant's source. Where that cannot say
         it, a function with the variant's signature; "by hand" lifts the one of variant 6 to variant 7. Empty for what
         is known by what it computes, or by what it breaks, alone.
-    of_goals : mapping of str to changes or callable
+    of_goals : mapping of str to changes, callable or list of them
         The same for what `check` can be asked for beside the variants, by name: what it changes in the source of the
-        function or class, or one that is wrong.
+        function or class (or, `InFile`, in the file where that stands), or one that is wrong; several forms in a list.
     forward : changes
         For a mistake in the layer around attention: what it changes in the ``forward`` of `MultiHeadAttention`.
     """
@@ -73,7 +84,7 @@ class Mistake:
     shows: str = ""
     seen: str = "common"
     changes: Mapping[int, Changes | Callable | str] = field(default_factory=dict, repr=False, compare=False)
-    of_goals: Mapping[str, Changes | Callable] = field(default_factory=dict, repr=False, compare=False)
+    of_goals: Mapping[str, Wrong] = field(default_factory=dict, repr=False, compare=False)
     forward: Changes = field(default=(), repr=False, compare=False)
 
     @property
@@ -106,25 +117,31 @@ class Mistake:
     @cached_property
     def implementations(self) -> Mapping[str, Any]:
         """For each of ``goals`` the wrong function or class, with the signature of the right one."""
-        return {goal: self.implementation(goal) for goal in self.goals}
+        return {goal: next(self.forms(goal)) for goal in self.goals}
 
-    def implementation(self, goal: str) -> Any:
-        """Make the wrong implementation of a goal anew, so that it remembers nothing of earlier calls.
+    def forms(self, goal: str) -> Iterator[Any]:
+        """Make the wrong implementations of a goal anew, so that they remember nothing of earlier calls.
 
         Parameters
         ----------
         goal : str
             One of ``goals``.
 
-        Returns
-        -------
+        Yields
+        ------
         wrong : function or class
+            First the one that is shown.
         """
-        changes = self.of_goals[goal]
-        if callable(changes):
-            return changes
-        file = f"<{self.name}>" if goal == self.goal and not self.changes else f"<{self.name}, {goal}>"
-        return rewrite(GOALS[goal].right, self.name, *changes, file=file)
+        wrong = self.of_goals[goal]
+        for number, one in enumerate(wrong if isinstance(wrong, list) else [wrong]):
+            where = "" if goal == self.goal and not self.changes else f", {goal}"
+            file = f"<{self.name}{where}{f', form {number + 1}' if number else ''}>"
+            if callable(one):
+                yield one
+            elif isinstance(one, InFile):
+                yield rewrite_file(GOALS[goal].right, *one, file=file)
+            else:
+                yield rewrite(GOALS[goal].right, self.name, *one, file=file)
 
     @property
     def function(self) -> Callable:
@@ -222,6 +239,33 @@ def rewrite(function: Callable, name: str, *changes: tuple[str, str], file: str 
     namespace = dict(vars(sys.modules[function.__module__]))
     exec(compile(source, file, "exec"), namespace)
     return namespace[name]
+
+
+def rewrite_file(function: Callable, *changes: tuple[str, str], file: str) -> Any:
+    """Make a function or a class out of its whole file with pieces of that replaced.
+
+    Parameters
+    ----------
+    function : callable
+        What stands in the file.
+    *changes, file
+        As `rewrite` takes them.
+
+    Returns
+    -------
+    rewritten : callable
+        Of the same name.
+    """
+    module = sys.modules[function.__module__]
+    source = inspect.getsource(module)
+    for old, new in changes:
+        source, count = _replaced(source, old, new)
+        if not count:
+            raise ValueError(f"rewrite_file: {old!r} does not stand in the file of {function.__name__}.")
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    namespace = {"__name__": module.__name__, "__package__": module.__package__}
+    exec(compile(source, file, "exec"), namespace)
+    return namespace[function.__name__]
 
 
 @lru_cache(maxsize=32)

@@ -31,10 +31,15 @@ MISTAKES = (
     ),
     Mistake(
         name="cache_returns_the_new_alone",
-        explanation="What comes back are the new keys and values alone; the old ones are kept, and nobody looks at them.",
+        explanation="Only the new keys and values come back: the old ones are lost, or nobody looks at them.",
         hint="How many keys should the query of the fifth token look at?",
         shows="from the second call on",
-        of_goals={"KVCache": (("return self.k, self.v\n        if self._room", "return k, v\n        if self._room"),)},
+        of_goals={
+            "KVCache": [
+                (("return self.k, self.v\n        if self._room", "return k, v\n        if self._room"),),
+                ((_KEEP_K, "self.k = k"), (_KEEP_V, "self.v = v")),
+            ]
+        },
     ),
     Mistake(
         name="cache_returns_what_was_there_before",
@@ -45,20 +50,9 @@ MISTAKES = (
             "KVCache": (
                 (
                     f"            {_KEEP_K}\n            {_KEEP_V}\n            return self.k, self.v\n",
-                    f"            before = (k, v) if self.k is None else (self.k, self.v)\n            {_KEEP_K}\n            {_KEEP_V}\n            return before\n",
+                    "            before = (k, v) if self.k is None else (self.k, self.v)\n"
+                    f"            {_KEEP_K}\n            {_KEEP_V}\n            return before\n",
                 ),
-            )
-        },
-    ),
-    Mistake(
-        name="cache_forgets_the_old",
-        explanation="Each call replaces what was kept: the cache never holds more than the newest positions.",
-        hint="What is left of the first token after the second call?",
-        shows="from the second call on",
-        of_goals={
-            "KVCache": (
-                (_KEEP_K, "self.k = k"),
-                (_KEEP_V, "self.v = v"),
             )
         },
     ),
@@ -78,14 +72,15 @@ MISTAKES = (
     ),
     Mistake(
         name="cache_shared_by_instances",
-        explanation="What is kept belongs to the class, not to the instance: a new cache begins with another one's keys.",
+        explanation="What is kept belongs to the class: a new instance begins with the keys of another one.",
         hint="Make two caches and append to one of them: what does the other hold?",
         shows="in a second instance; so in the second layer, or the second text",
         of_goals={
             "KVCache": (
                 (
                     "self.k: Tensor | None = None\n        self.v: Tensor | None = None\n",
-                    "kept = type(self)\n        kept.k = getattr(kept, 'k', None)\n        kept.v = getattr(kept, 'v', None)\n",
+                    "kept = type(self)\n"
+                    "        kept.k = getattr(kept, 'k', None)\n        kept.v = getattr(kept, 'v', None)\n",
                 ),
                 (_KEEP_K, "type(self).k = " + _KEEP_K.partition("= ")[2]),
                 (_KEEP_V, "type(self).v = " + _KEEP_V.partition("= ")[2]),
@@ -111,6 +106,7 @@ MISTAKES = (
         explanation="The items stay in their places: a beam goes on with the keys of another beam.",
         hint="After the beams have been chosen anew, whose keys stand in place 0?",
         shows="in reorder, with beams in another order",
+        seen="https://github.com/huggingface/transformers/issues/46612",
         of_goals={"KVCache": (("self.k, self.v = self.k[items], self.v[items]", "self.k, self.v = self.k, self.v"),)},
     ),
     Mistake(
@@ -159,14 +155,174 @@ MISTAKES = (
                     "return positions[len(self) :, None] >= positions",
                     "positions = positions[len(self) :]\n        return positions[:, None] >= positions",
                 ),
-            )
+            ),
+            "attend_with_cache": [
+                (("cache.mask(q.shape[-2])", "cache.mask(q.shape[-2])[:, len(cache) :]"),),
+                (  # without a look at the mask before it is used
+                    (
+                        "    k, v = cache.append(k, v)  # (..., T, num_kv_heads * d_k)\n",
+                        "    mask = mask[:, len(cache) :]\n    k, v = cache.append(k, v)\n"
+                        "    torch.zeros(1, num_heads, q.shape[-2], k.shape[-2]).masked_fill(~mask, -torch.inf)\n",
+                    ),
+                ),
+            ],
         },
     ),
     Mistake(
         name="mask_from_the_top_left",
-        explanation="The first new query is taken for the first of the text: it sees the first key alone, not all kept ones.",
+        explanation="The first new query is taken for the first of the text: of all kept keys it sees the first alone.",
         hint="At which position of the text does the first new query stand?",
         shows="in mask, from the second call on",
+        seen="https://github.com/pytorch/pytorch/issues/110144",
         of_goals={"KVCache": (("positions[len(self) :, None] >= positions", "positions[:T_new, None] >= positions"),)},
+    ),
+    # What a window leaves of the text.
+    Mistake(
+        name="sinks_dropped",
+        explanation="The first positions are dropped with the others as soon as the window has gone past them.",
+        hint="Which keys are there when the window is far from the beginning of the text?",
+        shows="with sinks, once the text is longer than the window",
+        of_goals={"RollingKVCache": (("(positions < self.sinks) | ", ""),)},
+    ),
+    Mistake(
+        name="window_one_too_short",
+        explanation="The window counts the query's own key too: it reaches back one position less than it should.",
+        hint="How far away is the farthest key that a query may look at, and how far is its own?",
+        shows="once the text is longer than the window",
+        of_goals={
+            "RollingKVCache": (
+                ("positions >= self.seen - self.window", "positions > self.seen - self.window"),
+                ("queries - keys <= self.window", "queries - keys < self.window"),
+            )
+        },
+    ),
+    Mistake(
+        name="window_one_too_long",
+        explanation="One position too many is kept: what comes back reaches one position farther than the window.",
+        hint="How many keys does a query see under a window of 0?",
+        shows="once the text is longer than the window",
+        of_goals={
+            "RollingKVCache": (
+                ("positions >= self.seen - self.window", "positions >= self.seen - self.window - 1"),
+                ("queries - keys <= self.window", "queries - keys <= self.window + 1"),
+            )
+        },
+    ),
+    Mistake(
+        name="nothing_dropped",
+        explanation="All positions are kept: the cache grows with the text, window or not.",
+        hint="How many keys are there after a thousand tokens?",
+        shows="once the text is longer than the window",
+        of_goals={
+            "RollingKVCache": (
+                (
+                    "self.k, self.v, self.positions = k[..., stay, :], v[..., stay, :], positions[stay]",
+                    "self.k, self.v, self.positions = k, v, positions",
+                ),
+            )
+        },
+    ),
+    Mistake(
+        name="oldest_kept_for_newest",
+        explanation="When the window is full, what is new is dropped, where what is oldest should be.",
+        hint="Which positions are near the next query: the first of the text, or the last?",
+        shows="once the text is longer than the window",
+        of_goals={
+            "RollingKVCache": (("positions >= self.seen - self.window", "(positions < self.sinks + self.window)"),)
+        },
+    ),
+    Mistake(
+        name="sinks_counted_in_the_window",
+        explanation="The first positions take places in the window: fewer of the last ones are kept than it says.",
+        hint="How many positions are kept in all, with two sinks and a window of three?",
+        shows="with sinks, once the text is longer than the window",
+        of_goals={
+            "RollingKVCache": (
+                ("positions >= self.seen - self.window", "positions >= self.seen - self.window + self.sinks"),
+            )
+        },
+    ),
+    Mistake(
+        name="dropped_before_the_queries_looked",
+        explanation="A chunk longer than the window is cut before it comes back: its first queries lack their keys.",
+        hint="Five positions come at once, and the window is two: which key does the first of the five need?",
+        shows="with chunks, such as a prompt",
+        of_goals={"RollingKVCache": (("        return k, v\n", "        return self.k, self.v\n"),)},
+    ),
+    Mistake(
+        name="mask_without_the_window",
+        explanation="The mask is causal and nothing else: the queries of a chunk look back farther than the window.",
+        hint="Two queries come at once: which keys may the second of them no longer look at?",
+        shows="in mask, with chunks",
+        of_goals={"RollingKVCache": ((" & ((queries - keys <= self.window) | (keys < self.sinks))", ""),)},
+    ),
+    Mistake(
+        name="mask_without_the_sinks",
+        explanation="The mask blocks the first positions for queries far from them, though they are kept for these.",
+        hint="Which row of the mask may look at the first key of the text?",
+        shows="in mask, with sinks",
+        of_goals={
+            "RollingKVCache": (
+                ("((queries - keys <= self.window) | (keys < self.sinks))", "(queries - keys <= self.window)"),
+            )
+        },
+    ),
+    # The causal mask by itself.
+    Mistake(
+        name="causal_from_the_top_left",
+        explanation="Positions are counted from the first query and key, where the last ones should stand together.",
+        hint="With a cache of four keys and one query: which row of the mask is that of the query?",
+        shows='with align="bottom-right", if T_q differs from T_k',
+        seen="https://github.com/pytorch/pytorch/issues/108108",
+        of_goals={"causal_mask": ((", align, device", ', "top-left", device'),)},
+    ),
+    Mistake(
+        name="causal_one_short_of_the_end",
+        explanation="Aligned at the end, the mask stops one key too early: the last query does not see the last key.",
+        hint="Which keys may the last query look at if it stands where the last key stands?",
+        shows='with align="bottom-right"',
+        of_goals={"causal_mask": ((">= 0", '>= (align == "bottom-right")'),)},
+    ),
+    Mistake(
+        name="causal_as_wide_as_the_queries",
+        explanation="The mask has a column for every query: it is square, however many keys there are.",
+        hint="What do the columns of a mask stand for?",
+        shows="if T_q differs from T_k",
+        of_goals={"causal_mask": (("_distance(T_q, T_k,", "_distance(T_q, T_q,"),)},
+    ),
+    Mistake(
+        name="mask_says_what_is_blocked",
+        explanation="True stands where a key is blocked, as nn.MultiheadAttention has it: here it means may attend.",
+        hint="What does True mean in the mask of this package, and what in yours?",
+        shows="everywhere",
+        of_goals={"causal_mask": ((">= 0", "< 0"),)},
+    ),
+    Mistake(
+        name="mask_of_numbers",
+        explanation="The mask is 0 and minus infinity, to be added to scores, where it should be True and False.",
+        hint="Of which dtype is a mask that says may attend or not?",
+        shows="everywhere",
+        of_goals={
+            "causal_mask": [
+                (
+                    ("return _distance", "blocked = _distance"),
+                    (">= 0", "< 0\n    return torch.zeros(blocked.shape).masked_fill(blocked, -torch.inf)"),
+                ),
+                (("return _distance", "return (_distance"), (">= 0", ">= 0).float()")),
+            ]
+        },
+    ),
+    Mistake(
+        name="cache_reordered_on_the_wrong_axis",
+        explanation="The order of the items is taken along the axis of the heads or of the positions.",
+        hint="Along which axis do the items of a batch stand?",
+        shows="in reorder",
+        seen="https://github.com/PaddlePaddle/PaddleNLP/issues/6672",
+        of_goals={
+            "KVCache": [
+                (("self.k[items], self.v[items]", "self.k[:, items], self.v[:, items]"),),
+                (("self.k[items], self.v[items]", "self.k[..., items, :], self.v[..., items, :]"),),
+            ]
+        },
     ),
 )

@@ -91,6 +91,9 @@ MISTAKES = (
         shows="only with is_causal",
         seen="https://github.com/pytorch/pytorch/issues/99282",
         changes=alike((7,), (_CAUSAL, ""), ("is_causal=is_causal", "is_causal=False")),
+        of_goals={
+            "flash_attention": (("mask, is_causal, block_q", "mask, False, block_q"),),
+        },
     ),
     Mistake(
         name="is_causal_ignored_beside_a_mask",
@@ -127,6 +130,9 @@ MISTAKES = (
         shows="only with is_causal",
         seen="https://github.com/karpathy/nanoGPT/issues/170",
         changes=alike((7,), (".tril()", ".triu()")),
+        of_goals={
+            "causal_mask": ((">= 0", "<= 0"),),
+        },
     ),
     Mistake(
         name="causal_sees_the_next_key",
@@ -135,6 +141,9 @@ MISTAKES = (
         shows="only with is_causal, from two keys on",
         seen="common",
         changes=alike((7,), (".tril()", ".tril(diagonal=1)")),
+        of_goals={
+            "causal_mask": ((">= 0", ">= -1"),),
+        },
     ),
     Mistake(
         name="causal_does_not_see_itself",
@@ -143,6 +152,10 @@ MISTAKES = (
         shows="only with is_causal",
         seen="https://github.com/TransformerLensOrg/TransformerLens/issues/284",
         changes=alike((7,), (".tril()", ".tril(diagonal=-1)")),
+        of_goals={
+            "causal_mask": ((">= 0", "> 0"),),
+            "attend_with_cache": (("cache.mask(q.shape[-2])", "cache.mask(q.shape[-2]).tril(len(cache) - 1)"),),
+        },
     ),
     Mistake(
         name="causal_from_the_bottom_right",
@@ -151,6 +164,9 @@ MISTAKES = (
         shows="only with is_causal, if T_q differs from T_k",
         seen="https://github.com/ml-explore/mlx/issues/2835",
         changes=alike((7,), (".tril()", ".tril(diagonal=T_k - T_q)")),
+        of_goals={
+            "causal_mask": ((", align, device", ', "bottom-right", device'),),
+        },
     ),
     Mistake(
         name="kernel_gets_the_mask_inverted",

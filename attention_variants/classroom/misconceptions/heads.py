@@ -181,6 +181,16 @@ MISTAKES = (
                 "zip(*(x.reshape(*batch, num_heads, -1, d_k).unbind(-3) for x in (q, k, v)), masks",
             ),
         ),
+        of_goals={
+            "grouped_query_attention": (
+                (
+                    "q.view(*batch, T_q, G, R, d_k).movedim(-4, -2).reshape(*batch, G, R * T_q, d_k)",
+                    "q.reshape(*batch, G, R * T_q, d_k)",
+                ),
+                ("k.view(*batch, T_k, G, d_k).transpose(-3, -2)", "k.reshape(*batch, G, T_k, d_k)"),
+                ("v.view(*batch, T_k, G, d_k).transpose(-3, -2)", "v.reshape(*batch, G, T_k, d_k)"),
+            ),
+        },
     ),
     Mistake(
         name="merge_without_transpose",
@@ -192,6 +202,14 @@ MISTAKES = (
             (6, 7), (_MERGE, "context.reshape("), (_MERGE_COMMENT, "(..., H, T_q, d_k) -> (..., T_q, d_model)")
         )
         | alike((5,), ("torch.cat(contexts, dim=-1)", "torch.cat(contexts, dim=-2).reshape(*batch, T_q, d_model)")),
+        of_goals={
+            "grouped_query_attention": (
+                (".movedim(-2, -4).reshape(*batch, T_q, d_model)", ".reshape(*batch, T_q, d_model)"),
+            ),
+            "latent_attention": (
+                (".transpose(-3, -2).reshape(*batch, T_q, d_model)", ".reshape(*batch, T_q, d_model)"),
+            ),
+        },
     ),
     Mistake(
         name="merge_swaps_the_wrong_axes",

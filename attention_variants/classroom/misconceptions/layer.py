@@ -17,6 +17,9 @@ MISTAKES = (
         shows="whenever w_o is not the identity",
         seen="common",
         forward=(("self.w_o(context), weights", "context, weights"),),
+        of_goals={
+            "RotaryAttention": (("return self.w_o(context), weights", "return context, weights"),),
+        },
     ),
     Mistake(
         name="output_projected_twice",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._mistake import BLOCK, Mistake, alike, by_hand, mask_becomes
+from ._mistake import BLOCK, InFile, Mistake, alike, by_hand, mask_becomes
 
 _VARIANTS = (4, 5, 6)
 _CLEAR = """\
@@ -34,6 +34,9 @@ MISTAKES = (
             _VARIANTS, (BLOCK, ""), ("mask is not None and lacks_keys(mask):", "mask is not None:  # whatever the mask")
         )
         | by_hand(),
+        of_goals={
+            "grouped_query_attention": ((BLOCK, ""), ("mask is not None and lacks_keys(mask)", "mask is not None")),
+        },
     ),
     Mistake(
         name="inverted_mask",
@@ -42,6 +45,10 @@ MISTAKES = (
         shows="under any mask",
         seen="https://github.com/lucidrains/halonet-pytorch/issues/4",
         changes=alike(_VARIANTS, ("~mask", "mask"), ("lacks_keys(mask)", "lacks_keys(~mask)")) | by_hand(),
+        of_goals={
+            "grouped_query_attention": (("~mask", "mask"), ("lacks_keys(mask)", "lacks_keys(~mask)")),
+            "flash_attention": InFile((("mask = self._part(rows, columns)", "mask = ~self._part(rows, columns)"),)),
+        },
     ),
     Mistake(
         name="mask_ignored",
@@ -50,6 +57,9 @@ MISTAKES = (
         shows="under any mask that blocks some key",
         seen="https://github.com/AI-Hypercomputer/maxtext/issues/878",
         changes=alike(_VARIANTS, (BLOCK, ""), _NOT_CLEARED) | by_hand(),
+        of_goals={
+            "grouped_query_attention": ((BLOCK, ""), _NOT_CLEARED),
+        },
     ),
     Mistake(
         name="masked_then_renormalised",
@@ -109,6 +119,9 @@ MISTAKES = (
         shows="only for a query with no key",
         seen="https://github.com/NVIDIA/apex/issues/1390",
         changes=alike(_VARIANTS, _NOT_CLEARED) | by_hand(),
+        of_goals={
+            "grouped_query_attention": (_NOT_CLEARED,),
+        },
     ),
     Mistake(
         name="no_key_gives_nan",
@@ -117,6 +130,12 @@ MISTAKES = (
         shows="only for a query with no key",
         seen="https://github.com/pytorch/pytorch/issues/27968",
         changes=alike(_VARIANTS, _scores("scores.masked_fill_(~mask, -math.inf)"), _NOT_CLEARED) | by_hand(),
+        of_goals={
+            "grouped_query_attention": (
+                ("scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)", "scores.masked_fill_(~mask, -math.inf)"),
+                _NOT_CLEARED,
+            ),
+        },
     ),
     Mistake(
         name="nan_in_the_gradient",

@@ -23,16 +23,24 @@ _JOINED = """\
 MISTAKES = (
     Mistake(
         name="rotary_pairs_interleaved",
-        explanation="Columns 2i and 2i + 1 are turned together; the weights were trained with columns i and i + d_k / 2.",
+        explanation="Columns 2i and 2i + 1 are turned together, where columns i and i + d_k / 2 should be.",
         hint="Which two columns did the model that you load turn by the same angle?",
         shows="wherever pairs are halves, from four columns on",
-        of_goals={"apply_rotary": ((", pairs=pairs)", ', pairs="interleaved")'),)},
+        seen="https://github.com/huggingface/transformers/issues/25199",
+        of_goals={
+            "apply_rotary": ((", pairs=pairs)", ', pairs="interleaved")'),),
+            "RotaryAttention": (
+                ("turn(self.norm_q(q), cosine, sine)", 'turn(self.norm_q(q), cosine, sine, pairs="interleaved")'),
+                ("turn(self.norm_k(k), cosine, sine)", 'turn(self.norm_k(k), cosine, sine, pairs="interleaved")'),
+            ),
+        },
     ),
     Mistake(
         name="rotary_pairs_in_halves",
         explanation="Columns i and i + d_k / 2 are turned together also where neighbours should be.",
         hint="What does the option say about which columns are a pair?",
         shows="with interleaved pairs, from four columns on",
+        seen="https://github.com/tenstorrent/tt-metal/issues/26844",
         of_goals={"apply_rotary": ((", pairs=pairs)", ")"),)},
     ),
     Mistake(
@@ -88,9 +96,10 @@ MISTAKES = (
     ),
     Mistake(
         name="rotary_positions_restart_at_0",
-        explanation="Positions are counted from 0 in every call: a token that comes alone is always taken for the first.",
+        explanation="Positions are counted from 0 in every call: a token that comes alone is taken for the first.",
         hint="Of what position is the only row in the call that brings the hundredth token?",
         shows="wherever positions do not begin at 0, such as with a cache",
+        seen="https://github.com/pytorch/executorch/pull/2010",
         of_goals={
             "apply_rotary": (
                 ("positions[..., None] * speeds", "torch.arange(x.shape[-2], device=x.device)[:, None] * speeds"),
@@ -102,6 +111,7 @@ MISTAKES = (
         explanation="Every position is counted one too high: the first is 1 and not 0.",
         hint="By what angle is the first row turned, and by what angle should it be?",
         shows="at every position; scores between two rows that are both one too far stay the same",
+        seen="https://github.com/microsoft/onnxruntime-genai/pull/2354",
         of_goals={"apply_rotary": (("positions[..., None] * speeds", "(positions[..., None] + 1) * speeds"),)},
     ),
     Mistake(
@@ -176,6 +186,7 @@ MISTAKES = (
         explanation="Positions or angles are kept in bfloat16, which has 8 bits: later positions fall together.",
         hint="Which whole numbers above 256 does the dtype have in which your angles are computed?",
         shows="at later positions",
+        seen="https://github.com/huggingface/transformers/pull/29285",
         of_goals={
             "apply_rotary": (("positions[..., None] * speeds", "positions.bfloat16().double()[..., None] * speeds"),)
         },
@@ -213,6 +224,52 @@ MISTAKES = (
                     _SPEEDS.replace("width,", "x.shape[-1],").replace(
                         "device=x.device)", "device=x.device)[: width // 2]"
                     ),
+                ),
+            )
+        },
+    ),
+    Mistake(
+        name="rotary_interleaved_merged_in_halves",
+        explanation="Neighbours are turned together, and put back as two halves: the columns change places.",
+        hint="In which columns did the two numbers of a pair stand before they were turned?",
+        shows="at every position, 0 among them",
+        seen="https://github.com/vllm-project/vllm-metal/pull/44",
+        of_goals={
+            "apply_rotary": [
+                (
+                    (
+                        _TURNED,
+                        "    first, second = x[..., :width:2], x[..., 1:width:2]\n"
+                        "    cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)\n"
+                        "    new = first * cosine - second * sine, first * sine + second * cosine\n"
+                        "    turned = torch.cat(new, dim=-1)\n",
+                    ),
+                ),
+                (
+                    (
+                        _TURNED,
+                        _SPLIT
+                        + "    new = first * cosine - second * sine, first * sine + second * cosine\n"
+                        + "    turned = torch.cat(new, dim=-1)\n",
+                    ),
+                ),
+            ]
+        },
+    ),
+    Mistake(
+        name="rotary_angles_interleaved_for_halves",
+        explanation="The pairs are halves, the angles are laid out for neighbours: the two of a pair turn differently.",
+        hint="Columns i and i + d_k / 2 are a pair: which two angles do they get?",
+        shows="wherever a position is not 0, from four columns on",
+        seen="https://github.com/huggingface/transformers/issues/40462",
+        of_goals={
+            "apply_rotary": (
+                (
+                    _TURNED,
+                    "    first, second = x[..., :width].chunk(2, dim=-1)\n"
+                    "    angles = angle.repeat_interleave(2, dim=-1)\n"
+                    "    turned = x[..., :width] * angles.cos() + torch.cat([-second, first], dim=-1) * angles.sin()\n"
+                    "    turned = turned.to(x.dtype)\n",
                 ),
             )
         },

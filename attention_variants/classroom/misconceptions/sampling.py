@@ -16,6 +16,7 @@ MISTAKES = (
         explanation="Probabilities are divided by the temperature and normalised again: that changes nothing.",
         hint="What does a softmax make of twice the logits, and what does a normalisation make of twice the shares?",
         shows="at every temperature but 1",
+        seen="https://github.com/google/gemma.cpp/pull/981",
         of_goals={"sampling_probabilities": ((_ORDER, _ORDER.replace("(logits / temperature)", "logits")),)},
     ),
     Mistake(
@@ -27,7 +28,7 @@ MISTAKES = (
     ),
     Mistake(
         name="softmax_of_shares_at_a_temperature",
-        explanation="A softmax is taken before the temperature, and another one after it: all tokens come near each other.",
+        explanation="A softmax is taken before the temperature, and another one after it: all tokens come out alike.",
         hint="How often is a softmax taken on the way from logits to probabilities?",
         shows="everywhere",
         of_goals={
@@ -58,6 +59,7 @@ MISTAKES = (
         explanation="The token with which top_p is reached is left out: what stays has less than top_p together.",
         hint="Do the tokens that you keep have at least top_p of the probability together?",
         shows="with top_p below 1",
+        seen="https://github.com/Biohub/esm/pull/360",
         of_goals={"sampling_probabilities": ((_BEFORE, "(before + probabilities > top_p) & (before > 0.0)"),)},
     ),
     Mistake(
@@ -65,6 +67,7 @@ MISTAKES = (
         explanation="The token with which top_p is reached is left out, the first one too: nothing may be left.",
         hint="What stays if the likeliest token alone has more than top_p?",
         shows="with top_p below 1",
+        seen="https://github.com/rasbt/reasoning-from-scratch/issues/164",
         of_goals={"sampling_probabilities": ((_BEFORE, "before + probabilities > top_p"),)},
     ),
     Mistake(
@@ -80,7 +83,7 @@ MISTAKES = (
     ),
     Mistake(
         name="top_p_as_a_threshold",
-        explanation="Every token with a probability below top_p is left out: that is a threshold, not a share of the whole.",
+        explanation="Every token that is less likely than top_p is left out: a threshold, not a share of the whole.",
         hint="Is top_p compared with the probability of one token, or with the sum over several?",
         shows="with top_p below 1",
         of_goals={"sampling_probabilities": ((_BEFORE, "(probabilities < top_p) & (before > 0.0)"),)},
@@ -90,6 +93,7 @@ MISTAKES = (
         explanation="The order is changed: top_p looks at all tokens, and top_k takes away what is left.",
         hint="Of what do the tokens that top_p keeps have their share: of all tokens, or of those that top_k left?",
         shows="with both",
+        seen="https://github.com/ml-explore/mlx-lm/pull/388",
         of_goals={
             "sampling_probabilities": (
                 (_TOP_K, ""),
@@ -159,9 +163,33 @@ MISTAKES = (
                 (
                     "        ordered[..., top_k:] = -torch.inf\n",
                     "        least = ordered.flatten().topk(min(top_k, ordered.numel())).values[-1]\n"
-                    "        ordered = ordered.masked_fill((ordered < least) & (ordered < ordered[..., :1]), -torch.inf)\n",
+                    "        out = (ordered < least) & (ordered < ordered[..., :1])\n"
+                    "        ordered = ordered.masked_fill(out, -torch.inf)\n",
                 ),
             )
         },
+    ),
+    Mistake(
+        name="top_k_keeps_one_too_many",
+        explanation="One token more than top_k stays.",
+        hint="With top_k at 1: how many tokens stay?",
+        shows="with top_k below the number of tokens",
+        seen="https://github.com/kingoflolz/mesh-transformer-jax/issues/164",
+        of_goals={"sampling_probabilities": (("ordered[..., top_k:]", "ordered[..., top_k + 1 :]"),)},
+    ),
+    Mistake(
+        name="temperature_applied_twice",
+        explanation="The logits are divided by the temperature twice.",
+        hint="By what are the logits divided in all at temperature 2?",
+        shows="at every temperature but 1",
+        seen="https://github.com/RL-Align/RL-Kernel/issues/81",
+        of_goals={"sampling_probabilities": ((_ORDER, _ORDER.replace("/ temperature", "/ temperature**2")),)},
+    ),
+    Mistake(
+        name="top_k_by_the_smallest",
+        explanation="The least likely tokens stay, where the likeliest should: it is sorted the other way round.",
+        hint="Which token stays with top_k at 1?",
+        shows="with top_k or top_p",
+        of_goals={"sampling_probabilities": ((_ORDER, _ORDER.replace("descending=True", "descending=False")),)},
     ),
 )

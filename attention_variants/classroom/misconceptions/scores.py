@@ -17,6 +17,10 @@ MISTAKES = (
         shows="from d_k = 2 on",
         seen="https://github.com/delzac/cntkx/issues/10",
         changes=alike((1,), (f" / {_SCALE}", "")) | alike((2, 3, 4, 5, 6), ("(q / math.sqrt(d_k))", "q")) | by_hand(),
+        of_goals={
+            "grouped_query_attention": (("(q / math.sqrt(d_k))", "q"),),
+            "flash_attention": (("q / math.sqrt(q.shape[-1])", "q"),),
+        },
     ),
     Mistake(
         name="scale_by_d_k",
@@ -25,6 +29,10 @@ MISTAKES = (
         shows="from d_k = 2 on",
         seen="https://github.com/huggingface/transformers/pull/38290",
         changes=alike(_ALL, (_SCALE, "d_k")) | by_hand(),
+        of_goals={
+            "grouped_query_attention": (("math.sqrt(d_k)", "d_k"),),
+            "flash_attention": (("math.sqrt(q.shape[-1])", "q.shape[-1]"),),
+        },
     ),
     Mistake(
         name="scale_multiplied",
@@ -184,6 +192,10 @@ MISTAKES = (
         shows="from two heads on",
         seen="https://github.com/lucidrains/vit-pytorch/issues/65",
         changes=alike((5, 6), (_SCALE, "math.sqrt(d_model)")) | by_hand(),
+        of_goals={
+            "grouped_query_attention": (("math.sqrt(d_k)", "math.sqrt(d_model)"),),
+            "latent_attention": (("math.sqrt(d_latent / d_k)", "math.sqrt(d_latent / d_model)"),),
+        },
     ),
     Mistake(
         name="scale_by_the_number_of_heads",
@@ -192,6 +204,9 @@ MISTAKES = (
         shows="unless a head is as wide as there are heads",
         seen="https://github.com/tenstorrent/tt-metal/pull/56789",
         changes=alike((5, 6), (_SCALE, "math.sqrt(num_heads)")) | by_hand(),
+        of_goals={
+            "grouped_query_attention": (("math.sqrt(d_k)", "math.sqrt(num_heads)"),),
+        },
     ),
     # Known by what they compute (a knob of `diagnosis.knobs`) or by what they break, without code of their own.
     Mistake(

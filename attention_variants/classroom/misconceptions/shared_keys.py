@@ -5,32 +5,34 @@ from __future__ import annotations
 from ._mistake import Mistake
 
 _SPLIT_Q = "q = q.view(*batch, T_q, G, R, d_k).movedim(-4, -2).reshape(*batch, G, R * T_q, d_k)"
-_SPLIT_Q_LINE = f"    {_SPLIT_Q}\n"
+_SPLIT_V = "v = v.view(*batch, T_k, G, d_k).transpose(-3, -2)"
 
 MISTAKES = (
     Mistake(
         name="repeat_for_repeat_interleave",
-        explanation="The heads of keys are repeated as a whole, 0 1 0 1, so that neighbouring queries do not share keys.",
+        explanation="The heads of keys are repeated in turn, 0 1 0 1, where neighbours should share one, 0 0 1 1.",
         hint="With four heads of queries and two of keys: which keys does the second head of queries look at?",
         shows="where more than one head of keys is shared",
+        seen="https://github.com/onnx/onnx/pull/7274",
         of_goals={
             "grouped_query_attention": (
                 (
-                    _SPLIT_Q_LINE,
-                    "    q = q.view(*batch, T_q, R, G, d_k).movedim(-4, -2).transpose(-4, -3).reshape(*batch, G, R * T_q, d_k)\n",
+                    "    # split, the R heads that share keys below each other: "
+                    "(..., T_q, G, R, d_k) -> (..., G, R, T_q, d_k) -> one matrix\n",
+                    "",
+                ),
+                (_SPLIT_Q, "q = q.view(*batch, T_q, num_heads, d_k).transpose(-3, -2)  # (..., H, T_q, d_k)"),
+                (
+                    _SPLIT_V,
+                    f"{_SPLIT_V}\n    k, v = (torch.cat([x] * R, dim=-3) for x in (k, v))  # (..., H, T_k, d_k)",
                 ),
                 (
-                    "    scores = scores.view(*batch, num_heads, T_q, T_k)\n",
-                    "    scores = scores.view(*batch, G, R, T_q, T_k).transpose(-4, -3).reshape(*batch, num_heads, T_q, T_k)\n",
+                    "# (..., G, R * T_q, T_k)\n    scores = scores.view(*batch, num_heads, T_q, T_k)",
+                    "# (..., H, T_q, T_k)",
                 ),
                 (
-                    "    context = weights.view(*batch, G, R * T_q, T_k) @ v  # (..., G, R * T_q, d_k)\n",
-                    "    shared = weights.view(*batch, R, G, T_q, T_k).transpose(-4, -3).reshape(*batch, G, R * T_q, T_k)\n"
-                    "    context = shared @ v  # (..., G, R * T_q, d_k)\n",
-                ),
-                (
-                    "context.view(*batch, G, R, T_q, d_k).movedim(-2, -4)",
-                    "context.view(*batch, G, R, T_q, d_k).permute(*range(len(batch)), -2, -3, -4, -1)",
+                    "context = weights.view(*batch, G, R * T_q, T_k) @ v  # (..., G, R * T_q, d_k)",
+                    "context = weights @ v  # (..., H, T_q, d_k)",
                 ),
             )
         },

@@ -88,6 +88,11 @@ MISTAKES = (
         shows="only for scores above 88 (float32)",
         seen="https://github.com/pytorch/executorch/pull/18407",
         changes=_softmax((_EXP, "        exp = torch.exp(scores[i])\n"), _by_hand("torch.exp(scores)")),
+        of_goals={
+            "grouped_query_attention": (
+                ("torch.softmax(scores, dim=-1)", "torch.exp(scores) / torch.exp(scores).sum(dim=-1, keepdim=True)"),
+            ),
+        },
     ),
     Mistake(
         name="maximum_of_everything",
@@ -130,6 +135,9 @@ MISTAKES = (
         changes=alike((2,), _over("dim=0)  # over the queries"))
         | {1: _DOWN_THE_COLUMNS}
         | _of_matrices((3, 4, 5, 6), _over("dim=-2)  # over the queries")),
+        of_goals={
+            "grouped_query_attention": (("torch.softmax(scores, dim=-1)", "torch.softmax(scores, dim=-2)"),),
+        },
     ),
     Mistake(
         name="softmax_over_everything",

@@ -6,13 +6,13 @@ Students run some of these cells themselves, on the problems that are known; the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from attention_variants.classroom import wording
-from attention_variants.classroom.check import Report, check
+from attention_variants.classroom.check import GoalReport, Report, check
 from attention_variants.classroom.check_layer import check_layer
 from attention_variants.classroom.report_html import render
 from attention_variants.classroom.sandbox.limits import SECONDS
@@ -31,14 +31,14 @@ class Points(float):
         The points.
     of : float
         How many there could have been.
-    report : Report or ShapesReport
+    report : Report, GoalReport or ShapesReport
         Why.
     """
 
-    report: Report | ShapesReport
+    report: Report | GoalReport | ShapesReport
     of: float
 
-    def __new__(cls, value: float, of: float, report: Report | ShapesReport) -> Points:
+    def __new__(cls, value: float, of: float, report: Report | GoalReport | ShapesReport) -> Points:
         """Make the number, to hundredths."""
         points = super().__new__(cls, round(value, 2))
         points.report, points.of = report, of
@@ -51,39 +51,46 @@ class Points(float):
 
 def grade(
     work: Callable | Submission,
-    variant: int,
+    variant: int | str,
     *,
     points: float,
     exam: int = 0,
     rules: bool = True,
     whole: bool = False,
+    needs: Sequence[str] = (),
     seconds: float = SECONDS,
 ) -> Points:
-    """Give points for an implementation of a variant.
+    """Give points for an implementation of a variant, or of a public name after the seven.
 
     Parameters
     ----------
     work : callable or Submission
-        The function. A `Submission` is run in a process of its own.
-    variant : int
-        Its number.
+        The function, or the class. A `Submission` is run in a process of its own.
+    variant : int or str
+        Its number, or the name, as `check` takes it.
     points : float
-        For all that the contract asks.
+        For all that the contract asks, or for all questions about the name.
     exam : int, default 0
         Which problems, as in `check`: a number that students do not know.
     rules : bool, default True
-        Whether it must be done the variant's way.
+        Whether it must be done the variant's way; names have no rules.
     whole : bool, default False
         Whether there are points only if all is right, as for code that was nearly right to begin with.
+    needs : sequence of str, default ()
+        With a name: what must be there of its options or methods.
     seconds : float, default 10
         How long it may take.
 
     Returns
     -------
     points : Points
-        A float: the share of the contract that is kept, of the points.
+        A float: the share of the contract that is kept, or of the questions that are answered rightly, of the points.
     """
-    report = check(work, variant, exam=exam, rules=rules, seconds=seconds)
+    report: Report | GoalReport
+    if isinstance(variant, str):
+        report = check(work, variant, needs=needs, exam=exam, seconds=seconds)
+    else:
+        report = check(work, variant, exam=exam, rules=rules, seconds=seconds)
     share = float(report.passed) if whole else report.score
     return Points(share * points, points, report)
 

@@ -22,7 +22,8 @@ CLASSROOM = __name__.rpartition(".sandbox")[0]
 OPEN = frozenset(
     {
         *("", ".contract", ".contract.problems", ".contract.answer", ".contract.noted", ".sandbox"),
-        *(".goals", ".goals.goal", ".goals.cache", ".goals.rotary", ".goals.sampling", ".goals.shared_keys"),
+        *(".goals", ".goals.goal", ".goals.cache", ".goals.decoding", ".goals.kernel", ".goals.language_model"),
+        *(".goals.latent", ".goals.linear", ".goals.masks", ".goals.rotary", ".goals.sampling", ".goals.shared_keys"),
     }
 )
 

@@ -5,8 +5,11 @@ It runs where that code runs, and knows no answers.
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import types
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +24,9 @@ from .limits import ENOUGH_NOT_WRITTEN
 from .restore import Output, unharmed
 from .run import raised, read
 from .signature import expect_signature, parameters
+
+#: What a class may keep for all of its instances.
+_REMEMBERS = (list, dict, set, Tensor, int, float, type(None))
 
 
 class Wrong(Exception):  # noqa: N818 (no error of ours: it carries why a question ends)
@@ -109,15 +115,11 @@ class Notes:
 
     def keep(self, name: str, x: Any) -> None:
         """Keep a value as it is now: a tensor's numbers, or a number, or the type of anything else."""
-        if type(x) in (int, bool, float):
-            x, kind = torch.tensor(x), type(x).__name__
-            self.noted.values[name] = read(x).numbers
-            self.noted.kinds[name] = kind
-        else:
-            found = read(x)
-            self.noted.kinds[name] = found.kind
-            if found.numbers is not None:
-                self.noted.values[name] = found.numbers
+        is_number = type(x) in (int, bool, float)
+        found = read(torch.tensor(x))._replace(kind=type(x).__name__) if is_number else read(x)
+        self.noted.kinds[name] = found.kind
+        if found.numbers is not None:
+            self.noted.values[name] = found.numbers
         self.noted.after_call[name] = len(self.noted.calls)
 
     def keep_all(self, names: Sequence[str], found: Any) -> tuple[Any, ...]:
@@ -194,6 +196,36 @@ def _shown(x: Any) -> str:
     return f"tensor of shape {tuple(x.shape)}" if isinstance(x, Tensor) else repr(x)
 
 
+@contextlib.contextmanager
+def _remembering_nothing(mine: Any) -> Iterator[None]:
+    """Put back what a function or a class itself remembers from one call to the next: the next check begins as this."""
+    functions = [mine, *vars(mine).values()] if isinstance(mine, type) else [mine]
+    functions = [one for one in functions if isinstance(one, types.FunctionType)]
+    defaults = [(one, _copied(one.__defaults__), _copied(one.__kwdefaults__)) for one in functions]
+    attributes = {}
+    if isinstance(mine, type):
+        attributes = {name: _copied(x) for name, x in vars(mine).items() if not callable(x) and name[:2] != "__"}
+    try:
+        yield
+    finally:
+        for one, placed, named in defaults:
+            one.__defaults__, one.__kwdefaults__ = placed, named
+        if isinstance(mine, type):
+            for name in [name for name, x in vars(mine).items() if not callable(x) and name[:2] != "__"]:
+                if name not in attributes:
+                    type.__delattr__(mine, name)
+            for name, x in attributes.items():
+                if isinstance(x, _REMEMBERS):
+                    type.__setattr__(mine, name, x)
+
+
+def _copied(x: Any) -> Any:
+    try:
+        return copy.deepcopy(x)
+    except Exception:  # such as a property, which remembers nothing
+        return x
+
+
 def ask_goal(mine: Any, goal: Goal, exam: int, seconds: float) -> tuple[list[Noted], tuple[str, ...], int]:
     """Put all questions of a goal, and leave the process as it was.
 
@@ -219,7 +251,7 @@ def ask_goal(mine: Any, goal: Goal, exam: int, seconds: float) -> tuple[list[Not
     """
     noted: list[Noted] = []
     lacks: tuple[str, ...] = ()
-    with unharmed() as output:
+    with unharmed() as output, _remembering_nothing(mine):
         try:
             with alarm(seconds):
                 lacks = tuple(name for name in goal.optional if not _offers(mine, goal, name))

@@ -2,9 +2,9 @@
 
 A file for each subject, with its templates in tables: how the contract is called (`contract`), what was found
 (`findings`), how a submission was read and loaded (`loading`), broken rules (`rules`), what stands around them in a
-report (`report`), a module around attention (`modules`), a goal beside the variants (`goals`), the pages and the table of a class (`class_page`), points and
-shapes in the course's notebooks (`shapes`). `sentences` finds the template for a code and fills it by `filling`, which
-has what stands between names.
+report (`report`), a module around attention (`modules`), a goal beside the variants (`goals`), the pages and the table
+of a class (`class_page`), points and shapes in the course's notebooks (`shapes`). `sentences` finds the template for a
+code and fills it by `filling`, which has what stands between names.
 
 Other words stand in two places: those about a mistake in `misconceptions`, and errors for a caller in Python where they
 are raised. What Python's and PyTorch's own errors say is shown as it is.
