@@ -60,4 +60,13 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
         "variant": [6, 5, 4],
         "yours": [[(0, 0)], [(5, 11), (4, 5), (4, 5)], []],
     },
+    "15_language_model": {
+        "beginning": [
+            "",
+            "We gave Tom black boats. near the cow forest we met ida. nora likes the mouse. we gave ida pink keys. we met",
+            "red green blue red green blue",
+        ],
+        "temperature": [0, 5.0, 0.3],
+        "seed": [0, 123456789, 7],
+    },
 }

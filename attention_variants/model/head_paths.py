@@ -29,7 +29,8 @@ def without_path(
     Returns
     -------
     model : LanguageModel
-        A copy that runs the model twice: once without the head, to see what enters that projection then.
+        A copy that runs the model twice: once without the head, to see what enters that projection then. It takes no
+        cache.
 
     Raises
     ------
@@ -51,6 +52,8 @@ def without_path(
     seen: dict[str, Tensor] = {}
 
     def run_lacking(_: Any, args: tuple[Any, ...]) -> None:
+        if len(args) > 1:
+            raise ValueError("without_path: the model runs twice, and takes no cache; got one.")
         lacking(*args)
 
     def keep(_: Any, args: tuple[Any, ...]) -> None:
