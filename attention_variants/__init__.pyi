@@ -33,6 +33,7 @@ from .lab.plots.choices import plot_choices as plot_choices
 from .lab.plots.colors import COLORS as COLORS
 from .lab.plots.dates import plot_probabilities as plot_probabilities
 from .lab.plots.dates import plot_reading as plot_reading
+from .lab.plots.diagrams import plot_language_model as plot_language_model
 from .lab.plots.diagrams import plot_self_and_cross as plot_self_and_cross
 from .lab.plots.diagrams import plot_staircase as plot_staircase
 from .lab.plots.diagrams import plot_transformer as plot_transformer
