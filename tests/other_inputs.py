@@ -63,7 +63,7 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
     "15_language_model": {
         "beginning": [
             "",
-            "We gave Tom black boats. near the cow forest we met ida. nora likes the mouse. we gave ida pink keys. we met",
+            "We gave Tom black boats. near the cow forest we met ida. nora likes the mouse. we gave ida pink keys.",
             "red green blue red green blue",
         ],
         "temperature": [0, 5.0, 0.3],

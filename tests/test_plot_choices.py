@@ -33,7 +33,9 @@ def test_bars_are_the_probabilities():
     for ax, (title, shares) in zip(figure.axes, choices.items(), strict=True):
         bars, strips = ax.containers
         widths = torch.tensor([bar.get_width() for bar in bars])
-        torch.testing.assert_close(widths, torch.stack([*shares[[1, 2, 4]], shares[[0, 3, 5]].sum()]), check_dtype=False)
+        torch.testing.assert_close(
+            widths, torch.stack([*shares[[1, 2, 4]], shares[[0, 3, 5]].sum()]), check_dtype=False
+        )
         gone = [row for row, width in enumerate(widths.tolist()) if width == 0]
         assert [round(strip.get_y() + strip.get_height() / 2) for strip in strips] == gone
         assert [strip.get_hatch() for strip in strips] == ["////"] * len(gone)
@@ -47,6 +49,11 @@ def test_words_that_any_choice_keeps_are_shown():
     only_f = torch.tensor([0.0, 0, 0, 0, 0, 1.0])
     figure = plot_choices({"plain": av.sampling_probabilities(LOGITS), "f": only_f}, WORDS, most=2)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["f", "b", "4 others"]
+
+
+def test_what_is_unlikely_is_not_left_out():
+    figure = plot_choices({"sure": torch.tensor([1.0 - 1e-3, 1e-3, 0, 0, 0, 0])}, WORDS, most=3)
+    assert [round(strip.get_y() + 0.35) for strip in figure.axes[0].containers[1]] == [2, 3]
 
 
 def test_all_words_need_no_bar_for_the_others():

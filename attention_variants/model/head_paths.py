@@ -63,6 +63,7 @@ def without_path(
         return (seen["x"],)
 
     whole.register_forward_pre_hook(run_lacking)
-    lacking.layers[layer + 1].attention.get_submodule(projection).register_forward_pre_hook(keep)
-    whole.layers[layer + 1].attention.get_submodule(projection).register_forward_pre_hook(put)
+    name = f"layers.{layer + 1}.attention.{projection}"
+    lacking.get_submodule(name).register_forward_pre_hook(keep)
+    whole.get_submodule(name).register_forward_pre_hook(put)
     return whole

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from torch import Tensor
@@ -173,7 +172,7 @@ class _Page:
             ground.set_edgecolor(INK if share is None else "none")
             ground.set_linewidth(1.4 if share is None else 0.0)
             text.set_color("white" if sum(to_rgb(color)) < 1.7 else INK)
-            text.set_weight("bold" if share is None else "normal")
+            text.set_fontweight("bold" if share is None else "normal")
 
 
 class _Bars:
@@ -213,4 +212,4 @@ class _Bars:
                 text.set_text(f"{share:.2f}" if share >= 0.005 else "")
         self.ax.set_yticklabels([WORDS[number] for number in numbers])
         for label in self.ax.get_yticklabels():
-            label.set_weight("bold" if label.get_text() == one.word else "normal")
+            label.set_fontweight("bold" if label.get_text() == one.word else "normal")

@@ -41,11 +41,11 @@ def plot_choices(choices: Mapping[str, Tensor], words: Sequence[str], *, most: i
     """
     if not choices:
         raise ValueError("plot_choices: there must be at least one choice; got none.")
-    for title, shares in choices.items():
-        if shares.shape != (len(words),):
+    for title, tensor in choices.items():
+        if tensor.shape != (len(words),):
             raise ValueError(
                 f"plot_choices: there must be a probability for each of the {len(words)} words; "
-                f"got {tuple(shares.shape)} for {title!r}."
+                f"got {tuple(tensor.shape)} for {title!r}."
             )
     together = torch.stack(list(choices.values())).sum(dim=0)
     shown = together.sort(descending=True, stable=True).indices[:most].tolist()

@@ -73,7 +73,9 @@ def plot_lookups(weights: Tensor, words: Sequence[str], *, at: int = -1, least: 
                 for key in (weights[layer, head, query] >= least).nonzero().flatten().tolist():
                     share = float(weights[layer, head, query, key])
                     shift = 0.12 * (head - (heads - 1) / 2)
-                    _arrow(ax, (query + shift, layer + 1), (key + shift, layer), share, _HEADS[head], 0.62 - 0.24 * head)
+                    _arrow(
+                        ax, (query + shift, layer + 1), (key + shift, layer), share, _HEADS[head], 0.62 - 0.24 * head
+                    )
                     following.add(key)
         reached = following
     ax.plot(list(reached), [0] * len(reached), "o", color=INK, markersize=7, zorder=3)
@@ -87,7 +89,14 @@ def plot_lookups(weights: Tensor, words: Sequence[str], *, at: int = -1, least: 
 def _arrow(
     ax: plt.Axes, start: tuple[float, float], end: tuple[float, float], share: float, color: str, along: float
 ) -> None:
-    style = {"arrowstyle": "-|>", "color": color, "linewidth": 4 * share, "shrinkA": 4, "shrinkB": 5, "mutation_scale": 9}
+    style = {
+        "arrowstyle": "-|>",
+        "color": color,
+        "linewidth": 4 * share,
+        "shrinkA": 4,
+        "shrinkB": 5,
+        "mutation_scale": 9,
+    }
     if start[1] - end[1] == 1 and abs(start[0] - end[0]) < 0.5:  # straight down: beside the dotted line
         start, end = (start[0] + 0.1, start[1]), (end[0] + 0.1, end[1])
     ax.annotate("", end, start, arrowprops=style, zorder=2)
