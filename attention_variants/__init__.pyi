@@ -14,10 +14,12 @@ from .classroom.check_layer import check_layer as check_layer
 from .classroom.check_module import check_module as check_module
 from .classroom.misconceptions import MISCONCEPTIONS as MISCONCEPTIONS
 from .lab.animation.animate import animate as animate
+from .lab.animation.cache_film import animate_cache as animate_cache
 from .lab.animation.films import animate_figure as animate_figure
 from .lab.animation.films import animate_writing as animate_writing
 from .lab.animation.rolling_film import animate_rolling as animate_rolling
 from .lab.animation.story_film import animate_story as animate_story
+from .lab.animation.turning import animate_turns as animate_turns
 from .lab.code.source import code_lines as code_lines
 from .lab.code.source import diff as diff
 from .lab.code.source import show as show
@@ -43,6 +45,10 @@ from .lab.plots.layer import plot_layer as plot_layer
 from .lab.plots.lookups import plot_lookups as plot_lookups
 from .lab.plots.panels import panels as panels
 from .lab.plots.projection import plot_projection as plot_projection
+from .lab.plots.rotary import plot_pairs as plot_pairs
+from .lab.plots.rotary import plot_turns as plot_turns
+from .lab.plots.scores import plot_scores as plot_scores
+from .lab.plots.shared_heads import plot_shared_heads as plot_shared_heads
 from .lab.plots.weights import plot_weights as plot_weights
 from .lab.pretrained import pretrained as pretrained
 from .model import AddNorm as AddNorm

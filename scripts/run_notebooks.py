@@ -36,6 +36,8 @@ BUDGETS = {
     "09_date_model": 25.0,
     "10_side_by_side": 20.0,
     "11_real_model": 25.0,
+    "12_cache": 20.0,
+    "14_rotary": 20.0,
     "15_language_model": 25.0,
 }
 

@@ -60,6 +60,21 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
         "variant": [6, 5, 4],
         "yours": [[(0, 0)], [(5, 11), (4, 5), (4, 5)], []],
     },
+    "12_cache": {
+        "text": ["1/2/98", "Wednesday, 30 September 2015", "2015-09-30"],
+        "calls": [[6], [1, 1, 1, 1, 1, 1], [2, 4]],
+    },
+    "13_shared_keys": {
+        "your_layers": [1, 126, 30],
+        "your_key_heads": [1, 32, 3],
+        "your_width": [64, 256, 80],
+        "your_tokens": [1, 1_048_576, 5_000],
+    },
+    "14_rotary": {
+        "query_word": ["[CLS]", "because", "nobody"],
+        "key_word": ["it", ".", "animal"],
+        "start": [0, 1_000_000, 7],
+    },
     "15_language_model": {
         "beginning": [
             "",

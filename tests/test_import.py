@@ -154,5 +154,6 @@ def test_what_is_pickled_is_found_again():
 def test_an_editor_completes_the_names_and_knows_the_parameters():
     begun = "import attention_variants as av\nav."
     assert set(av.__all__) <= {one.name for one in jedi.Script(begun).complete()}
-    (signature,) = jedi.Script(f"{begun}check(").get_signatures()
-    assert [parameter.name for parameter in signature.params][:3] == ["fn", "variant", "isolated"]
+    of_a_variant, of_a_name = jedi.Script(f"{begun}check(").get_signatures()
+    assert [parameter.name for parameter in of_a_variant.params][:3] == ["fn", "variant", "isolated"]
+    assert [parameter.name for parameter in of_a_name.params][:3] == ["fn", "variant", "needs"]

@@ -160,7 +160,7 @@ class GoalReport:
         lines = [said["verdict"], *filter(None, [said["title"]]), *(line for line, _ in said["found"])]
         for i, one in enumerate(said["named"]):
             lines.append(_say("and_like" if i else "looks_like", **one))
-            lines.append(_say("think_about", hint=one["hint"]))
+            lines.append(_say("think_about", **one))
         if said["more"]:
             shown = said["more"][:TOLD] + [_say("others", number=len(said["more"]) - TOLD)] * (len(said["more"]) > TOLD)
             lines.append(_say("more", questions=wording.listed(shown)))

@@ -68,8 +68,9 @@ def _draw_weights(model: LanguageModel) -> None:
 
     A score is a number for each distance, times what query and key have in common. The words begin with much in common
     and queries begin as keys: then the highest score is that of distance 0, and the next ones those of the neighbours.
-    Drawn without, a head is as likely to settle three or four words back. The texts are then continued just as
-    well, by a key that stands a few places after the word that it copies.
+    With queries drawn on their own, one seed of five looked at the word before; three settled two to four words back,
+    and continued random words as well, by a key that stands a few places after the word that it copies; one had
+    learned nothing after 500 steps.
     """
     for name, weight in model.named_parameters():
         if name == "embedding.weight":

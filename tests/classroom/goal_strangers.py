@@ -783,6 +783,30 @@ class CountsFromZero(av.LanguageModel):
         return self.head(self.norm(x)), []
 
 
+# ---------------------------------------------------------------------------------------- layers of a Transformer
+
+
+@wrong("AddNorm", "norm_of_what_was_computed")
+class AddsAfterTheNorm(av.AddNorm):
+    def forward(self, x, computed):
+        return x + self.norm(computed)
+
+
+@wrong("EncoderLayer", "mask_not_handed_on")
+class EncoderWithoutItsMask(av.EncoderLayer):
+    def forward(self, x, mask=None):
+        x = self.add_norm_1(x, self.self_attention(x)[0])
+        return self.add_norm_2(x, self.feed_forward(x))
+
+
+@wrong("DecoderLayer", "cross_attention_first")
+class DecoderOutOfOrder(av.DecoderLayer):
+    def forward(self, x, memory, mask=None, memory_mask=None):
+        x = self.add_norm_2(x, self.cross_attention(x, memory, memory, memory_mask)[0])
+        x = self.add_norm_1(x, self.self_attention(x, x, x, mask, is_causal=True)[0])
+        return self.add_norm_3(x, self.feed_forward(x))
+
+
 # ----------------------------------------------------------------------------------- the kernel, latent and linear
 
 

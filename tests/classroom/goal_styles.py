@@ -478,6 +478,32 @@ class ModelWithoutWeights(av.LanguageModel):
         return F.linear(self.norm(x), self.head.weight)
 
 
+# ---------------------------------------------------------------------------------------- layers of a Transformer
+
+
+@right("AddNorm")
+class AddNormByHand(av.AddNorm):
+    def forward(self, x, computed):
+        s = computed + x
+        s = (s - s.mean(-1, keepdim=True)) / (s.var(-1, keepdim=True, correction=0) + self.norm.eps).sqrt()
+        return s * self.norm.weight + self.norm.bias
+
+
+@right("EncoderLayer")
+class EncoderLayerByHand(av.EncoderLayer):
+    def forward(self, x, mask=None):
+        x = self.add_norm_1.norm(x + self.self_attention(x, x, x, mask)[0])
+        return self.add_norm_2.norm(self.feed_forward(x) + x)
+
+
+@right("DecoderLayer")
+class DecoderLayerByHand(av.DecoderLayer):
+    def forward(self, x, memory, mask=None, memory_mask=None):
+        x = self.add_norm_1.norm(x + self.self_attention(x, x, x, mask, is_causal=True)[0])
+        x = self.add_norm_2.norm(self.cross_attention(x, memory, memory, memory_mask)[0] + x)
+        return self.add_norm_3.norm(self.feed_forward.w_2(self.feed_forward.w_1(x).clamp(min=0)) + x)
+
+
 # ----------------------------------------------------------------------------------- the kernel, latent and linear
 
 

@@ -8,12 +8,11 @@ import time
 import pytest
 from torch import nn
 
-from attention_variants.classroom import wording
-from attention_variants.classroom.check_module import KNOWN, check_module
-from attention_variants.model import AddNorm, DecoderLayer
+import attention_variants as av
+from attention_variants.classroom.check_module import check_module
+from attention_variants.model import AddNorm, DecoderLayer, EncoderLayer
 
-BY_NAME = {known.__name__: known for known in KNOWN}
-EVERY_MISTAKE = [tuple(name.split(".")) for name in wording.MODULE_MISTAKES]
+KNOWN = (AddNorm, EncoderLayer, DecoderLayer)
 
 
 class OwnDecoderLayer(DecoderLayer):
@@ -36,24 +35,15 @@ class OwnDecoderLayer(DecoderLayer):
 def test_what_is_right_passes(module, like):
     report = check_module(module, like)
     assert report
-    assert report.lines() == [f"{module.__name__} computes what {like.__name__} does, in values and gradients."]
+    assert report.lines() == [f"{module.__name__} computes what {like.__name__} does."]
     assert "✓" in report._repr_html_()
 
 
-@pytest.mark.parametrize(("goal", "code"), EVERY_MISTAKE)
-def test_every_mistake_is_wrong_and_named(goal, code):
-    like = BY_NAME[goal]
-    mistaken = KNOWN[like].mistakes[code]
-    report = check_module(type("Mine", (like,), {"forward": lambda self, *inputs: mistaken(self, *inputs)}), like)
-    assert not report
-    assert report.finding.code == "values"
-    assert report.looks_like == code
-    assert wording.MODULE_MISTAKES[f"{goal}.{code}"] in repr(report)
-
-
-def test_every_mistake_has_its_words_and_its_code():
-    known = {f"{goal}.{code}" for goal, known in zip(BY_NAME, KNOWN.values(), strict=True) for code in known.mistakes}
-    assert known == set(wording.MODULE_MISTAKES)
+def test_it_is_check_with_the_name_of_the_class():
+    mistake = av.MISCONCEPTIONS["cross_attention_first"]
+    report = check_module(mistake.function, DecoderLayer)
+    assert report.looks_like is mistake
+    assert repr(report) == repr(av.check(mistake.function, "DecoderLayer"))
 
 
 def no_answer(self, *inputs):
@@ -79,25 +69,29 @@ def writes_into_its_input(self, x, computed):
         (
             lambda self, x, computed: (x + computed) @ x,
             "failed",
-            r"It does not come to its end: it raised RuntimeError",
+            r"It raised RuntimeError",
         ),
-        (lambda self, x: x, "failed", "TypeError"),
-        (lambda self, x, computed: None, "returned", "It returns NoneType; expected is a tensor"),
+        (lambda self, x: x, "failed", "takes 2 positional arguments but 3 were given"),
+        (lambda self, x, computed: None, "returned", "output is None; expected is torch.float64"),
         (
             lambda self, x, computed: (x + computed)[0],
             "shape",
-            r"It returns the shape \(5, 8\); expected is \(2, 5, 8\)",
+            r"output has shape \(5, 8\); expected is \(2, 5, 8\)",
         ),
-        (lambda self, x, computed: self.norm(x + 2 * computed), "values", r"80 of 80 numbers are wrong. At \(0, 0\):"),
-        (writes_into_its_input, "inputs", "it writes into the tensors"),
-        (lambda self, x, computed: self.norm(x + computed.detach()), "gradients", "the gradients of input 2 are not"),
-        (lambda self, x, computed: self.norm(x + computed).detach(), "gradients", "input 1, input 2, norm.weight and"),
+        (
+            lambda self, x, computed: self.norm(x + 2 * computed),
+            "values",
+            r"80 of 80 numbers of output are wrong, first in output\[0\]\[0\]:",
+        ),
+        (writes_into_its_input, "inputs", "it writes into x"),
+        (lambda self, x, computed: self.norm(x + computed.detach()), "gradients", "the gradient of computed is not"),
+        (lambda self, x, computed: self.norm(x + computed).detach(), "gradients", "the gradient of x is not"),
     ],
 )
 def test_what_is_wrong_is_said(forward, code, words):
     report = check_module(type("Mine", (AddNorm,), {"forward": forward}), AddNorm)
     assert not report
-    assert report.finding.code == code
+    assert report.findings[0].code == code
     assert report.looks_like is None
     assert re.search(words, repr(report))
     assert "✗" in report._repr_html_()
@@ -110,8 +104,11 @@ def test_other_parameters_are_named():
             self.layer_norm = nn.LayerNorm(d_model)
 
     report = check_module(Mine, AddNorm)
-    assert report.finding.code == "parameters"
-    assert "Missing: norm.bias and norm.weight; unknown: layer_norm.bias and layer_norm.weight" in repr(report)
+    assert report.findings[0].numbers["failure"].kind == "parameters"
+    assert (
+        "missing: norm.bias and norm.weight; unknown: layer_norm.bias and layer_norm.weight; of another shape: -"
+        in repr(report)
+    )
 
 
 def test_a_mask_that_is_not_handed_on_shows_with_padding_alone():
@@ -119,7 +116,9 @@ def test_a_mask_that_is_not_handed_on_shows_with_padding_alone():
         def forward(self, x, memory, mask=None, memory_mask=None):
             return super().forward(x, memory, mask)
 
-    assert "numbers are wrong with padding on both sides" in repr(check_module(Mine, DecoderLayer))
+    report = check_module(Mine, DecoderLayer)
+    assert report.failed == "with padding on both sides"
+    assert report.looks_like is av.MISCONCEPTIONS["mask_of_the_source_not_handed_on"]
 
 
 def test_what_takes_too_long_is_stopped():

@@ -17,7 +17,7 @@ LONGEST_LINE, MOST_LINES = 200, 10
 MOST_TENSORS, MOST_AXES = 8, 8
 
 #: What the process that runs a submission may say of a failure by itself.
-_SAID_THERE = ("raised", "time", "signature")
+_SAID_THERE = ("raised", "time", "signature", "parameters")
 #: Whose signature is another one: that of a variant, of a layer's class, of the layer, or of what a goal asks for.
 _CALLED = ("variant", "class", "layer", "goal")
 #: The numbers of an answer that are single arrays, and groups of arrays.
@@ -49,7 +49,8 @@ class Failure:
     Attributes
     ----------
     kind : str
-        "raised", an exception; "signature", it cannot be called as its variant is; "time", it took too long; "ended",
+        "raised", an exception; "signature", it cannot be called as its variant is; "parameters", its parameters have
+        other names or shapes than they should; "time", it took too long; "ended",
         its process ended; "wrote_too_much", into a file; "stopped", its process was stopped; "not_loaded", there is no
         such function.
     exception : str
@@ -124,6 +125,8 @@ def _read_more(kind: str, said: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"a signature is one of {_CALLED}; got {str(said['of'])[:LONGEST_NAME]!r}.")
         call, takes = (one_line(said[name]) for name in ("call", "takes"))
         return {"of": said["of"], "variant": _whole(said["variant"]), "call": call, "takes": takes}
+    if kind == "parameters":
+        return {name: [one_line(x) for x in said[name][:MOST_TENSORS]] for name in ("missing", "unknown", "shapes")}
     if kind != "raised" or "where" not in said:
         return {}
     where = said["where"]

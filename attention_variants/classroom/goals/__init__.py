@@ -8,14 +8,12 @@ right or wrong, and this package is open to the process that runs a student's co
 
 from __future__ import annotations
 
-from . import cache, decoding, kernel, language_model, latent, linear, masks, rotary, sampling, shared_keys
+from . import cache, decoding, kernel, language_model, latent, linear, masks, rotary, sampling, shared_keys, transformer
 from .goal import Goal, Question
 
 __all__ = ["GOALS", "Goal", "Question"]
 
+_THEMES = (cache, masks, decoding, shared_keys, latent, rotary, sampling, language_model, kernel, linear, transformer)
+
 #: All goals, by name.
-GOALS: dict[str, Goal] = {
-    goal.name: goal
-    for theme in (cache, masks, decoding, shared_keys, latent, rotary, sampling, language_model, kernel, linear)
-    for goal in theme.GOALS
-}
+GOALS: dict[str, Goal] = {goal.name: goal for theme in _THEMES for goal in theme.GOALS}

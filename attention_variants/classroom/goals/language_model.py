@@ -24,7 +24,7 @@ def _with_weights(notes: Notes, right: nn.Module, made: Any) -> Any:
         for parameter in right.parameters():
             parameter.copy_(notes.draw(*parameter.shape) * 0.5 + (0.5 if parameter.ndim == 1 else 0.0))
     made = made.double()
-    made.load_state_dict(right.double().state_dict())
+    notes.give_weights(made, right.double())
     return made
 
 

@@ -4,7 +4,8 @@ Every name that a report can say stands here with its explanation and its hint, 
 the mistake changes in the source of the right variant. So it cannot drift away from it, and
 ``diff(variant, mistake.function)`` shows just the lines that are wrong. They stand by theme: the scores, the softmax,
 the weighted sum, the batch, masks, heads, the fused kernel, what a contract asks beside numbers, the layer; and, after
-the seven, caches, what stands around them, shared keys, rotary positions, sampling, and the kernel block by block.
+the seven, caches, what stands around them, shared keys, rotary positions, sampling, the kernel block by block, and the
+layers of a Transformer.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from . import (
     scores,
     shared_keys,
     softmax,
+    transformer,
     weighted_sum,
 )
 from ._mistake import Mistake, rewrite
@@ -35,7 +37,7 @@ THEMES: dict[str, tuple[Mistake, ...]] = {
     theme.__name__.rsplit(".", 1)[-1].replace("_", " "): theme.MISTAKES
     for theme in (
         *(scores, softmax, weighted_sum, batch, masks, heads, fused, contract, layer),
-        *(cache, decoding, shared_keys, rotary, sampling, kernel),
+        *(cache, decoding, shared_keys, rotary, sampling, kernel, transformer),
     )
 }
 

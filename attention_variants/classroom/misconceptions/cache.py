@@ -189,6 +189,7 @@ MISTAKES = (
         explanation="The window counts the query's own key too: it reaches back one position less than it should.",
         hint="How far away is the farthest key that a query may look at, and how far is its own?",
         shows="once the text is longer than the window",
+        seen="https://github.com/mistralai/mistral-inference/issues/60",
         of_goals={
             "RollingKVCache": (
                 ("positions >= self.seen - self.window", "positions > self.seen - self.window"),
@@ -201,6 +202,7 @@ MISTAKES = (
         explanation="One position too many is kept: what comes back reaches one position farther than the window.",
         hint="How many keys does a query see under a window of 0?",
         shows="once the text is longer than the window",
+        seen="https://github.com/ml-explore/mlx-lm/pull/390",
         of_goals={
             "RollingKVCache": (
                 ("positions >= self.seen - self.window", "positions >= self.seen - self.window - 1"),
@@ -227,6 +229,7 @@ MISTAKES = (
         explanation="When the window is full, what is new is dropped, where what is oldest should be.",
         hint="Which positions are near the next query: the first of the text, or the last?",
         shows="once the text is longer than the window",
+        seen="https://github.com/JaydenLyh/Reward-Forcing/issues/5",
         of_goals={
             "RollingKVCache": (("positions >= self.seen - self.window", "(positions < self.sinks + self.window)"),)
         },

@@ -47,6 +47,7 @@ MISTAKES = (
         explanation="The heads of keys are repeated before they are kept: the numbers are right, no memory is saved.",
         hint="How many numbers does the cache keep of each token, and how many would tell the same?",
         shows="in the size of the cache, where heads share keys",
+        seen="https://github.com/FYYFU/HeadKV/issues/3",
         of_goals={
             "attend_with_cache": (
                 (

@@ -24,6 +24,7 @@ OPEN = frozenset(
         *("", ".contract", ".contract.problems", ".contract.answer", ".contract.noted", ".sandbox"),
         *(".goals", ".goals.goal", ".goals.cache", ".goals.decoding", ".goals.kernel", ".goals.language_model"),
         *(".goals.latent", ".goals.linear", ".goals.masks", ".goals.rotary", ".goals.sampling", ".goals.shared_keys"),
+        ".goals.transformer",
     }
 )
 

@@ -9,11 +9,12 @@ import contextlib
 import copy
 import types
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attention_variants.classroom.contract.answer import Failure
 from attention_variants.classroom.contract.noted import AFTER, GRADIENT, Noted
@@ -27,6 +28,14 @@ from .signature import expect_signature, parameters
 
 #: What a class may keep for all of its instances.
 _REMEMBERS = (list, dict, set, Tensor, int, float, type(None))
+
+
+class OtherParameters(Exception):  # noqa: N818 (no error of ours: it carries what there is)
+    """A module has other parameters than it should; `more` says which."""
+
+    def __init__(self, more: dict[str, list[str]]) -> None:
+        super().__init__()
+        self.more = more
 
 
 class Wrong(Exception):  # noqa: N818 (no error of ours: it carries why a question ends)
@@ -148,9 +157,28 @@ class Notes:
         for name, _, x in self._given:
             self.keep(AFTER + name, x)
 
-    def keep_gradients(self, output: Any) -> None:
-        """Keep the gradients of what was handed in: of the sum of the sines of an output."""
-        leaves = self._leaves
+    def give_weights(self, made: nn.Module, right: nn.Module) -> None:
+        """Give a module the weights of another, by their names.
+
+        Raises
+        ------
+        OtherParameters
+            If its parameters have other names or shapes.
+        """
+        found, expected = ({name: tuple(p.shape) for name, p in one.named_parameters()} for one in (made, right))
+        if found != expected:
+            raise OtherParameters(
+                {
+                    "missing": sorted(expected.keys() - found.keys()),
+                    "unknown": sorted(found.keys() - expected.keys()),
+                    "shapes": [name for name in expected if name in found and expected[name] != found[name]],
+                }
+            )
+        made.load_state_dict(right.state_dict())
+
+    def keep_gradients(self, output: Any, parameters: Mapping[str, Tensor] = MappingProxyType({})) -> None:
+        """Keep the gradients of what was handed in, and of parameters: of the sum of the sines of an output."""
+        leaves = {**self._leaves, **parameters}
         found: Sequence[Tensor | None] = [None] * len(leaves)
         if isinstance(output, Tensor) and output.requires_grad:
             found = torch.autograd.grad(output.double().sin().sum(), list(leaves.values()), allow_unused=True)
@@ -281,6 +309,8 @@ def _ask(mine: Any, goal: Goal, question: Question, exam: int, output: Output) -
             question.ask(mine, notes)
     except Wrong:
         pass
+    except OtherParameters as error:
+        notes.noted.error = Failure("parameters", more=error.more)
     except (TimeIsUp, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit too: it is the function's, not ours

@@ -2,7 +2,7 @@
 
 A file for each subject, with its templates in tables: how the contract is called (`contract`), what was found
 (`findings`), how a submission was read and loaded (`loading`), broken rules (`rules`), what stands around them in a
-report (`report`), a module around attention (`modules`), a goal beside the variants (`goals`), the pages and the table
+report (`report`), a goal beside the variants (`goals`), the pages and the table
 of a class (`class_page`), points and shapes in the course's notebooks (`shapes`). `sentences` finds the template for a
 code and fills it by `filling`, which has what stands between names.
 
@@ -18,7 +18,6 @@ from .filling import LISTS, Template, chosen, joined, listed, row, say
 from .findings import FOUND
 from .goals import GOAL, GOAL_FOUND, QUESTIONS
 from .loading import FILES
-from .modules import MODULE, MODULE_MISTAKES, MODULE_PROBLEMS
 from .report import LANGUAGE, REPORT
 from .rules import RULES
 from .sentences import Line, failure, given, goal_finding, lines, mistake, question, raised, rule, sentence, title
@@ -37,9 +36,6 @@ __all__ = [
     "GUARANTEES",
     "LANGUAGE",
     "LISTS",
-    "MODULE",
-    "MODULE_MISTAKES",
-    "MODULE_PROBLEMS",
     "PARTS",
     "PROBLEMS",
     "QUESTIONS",

@@ -8,6 +8,8 @@ FOUND = {
     "signature_class": "a layer is made as {call}; this class takes {takes}",
     "signature_layer": "the layer is called as {call}; this one takes {takes}",
     "signature_goal": "it is called as {call}; this one takes {takes}",
+    "parameters": "its parameters are others, so that it cannot take the same weights; missing: {missing}; unknown: "
+    "{unknown}; of another shape: {shapes}",
     "time": "it did not finish within {seconds:g} seconds",
     "ended": "the process ended before the function had returned (exit, or os._exit?)",
     "wrote_too_much": "it wrote more into a file than it may",

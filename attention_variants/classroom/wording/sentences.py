@@ -250,6 +250,8 @@ def _told(code: str, numbers: Mapping[str, Any]) -> list[tuple[str, dict[str, An
         fields["others"] = listed(fields["others"])
     if "exception" in fields:
         fields["error"] = raised(fields["exception"], fields["message"])
+    if code == "parameters":
+        fields |= {name: listed(fields[name]) or "-" for name in ("missing", "unknown", "shapes")}
     if code == "no_gradient":
         return [(code, fields), (f"{code}_error", fields)]
     if code == "not_loaded":

@@ -100,11 +100,11 @@ def caption(event: Event, steps: int = 1) -> str:
     return f"{steps} steps, up to {text}" if steps > 1 else text
 
 
-def sheet_name(index: tuple[int, ...], heads: bool) -> str:
+def sheet_name(index: tuple[int, ...], heads: bool, head: str = "head") -> str:
     """Call a sheet "head 0", "item 1" or "item 1, head 0", by its leading indices; the last may count heads."""
-    items, head = (index[:-1], index[-1:]) if heads else (index, ())
+    items, last = (index[:-1], index[-1:]) if heads else (index, ())
     item = [f"item {', '.join(map(str, items))}"] if items else []
-    return ", ".join([*item, *(f"head {number}" for number in head)])
+    return ", ".join([*item, *(f"{head} {number}" for number in last)])
 
 
 def shape_of(shape: tuple[int, ...], turns: int = 1) -> str:

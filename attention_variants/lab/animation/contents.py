@@ -72,8 +72,8 @@ class Contents:
 
         ``came_from`` gives the origin of each number, if it is known where the numbers were before.
         """
-        value = cells_of(step.value)
         state = self.state(place.key)
+        value = place.fitted(state.value, cells_of(step.value))
         old = state.value[place.sheets, :, place.columns]
         kept = bool(state.there[place.sheets, :, place.columns].all()) and np.array_equal(old, value, equal_nan=True)
         if place.alone:
@@ -82,7 +82,8 @@ class Contents:
         if kept:
             blocked = state.blocked[place.sheets, :, place.columns]
         elif step.name == "weights" and "mask" in self.values:
-            blocked = blocked | (_blocked_by(self.values["mask"], step.value) & (value == 0))
+            closed = place.fitted(state.value, _blocked_by(self.values["mask"], step.value))
+            blocked = blocked | (closed & (value == 0))
         origin: np.ndarray | int = -1
         if self.panels[place.key].argument:
             origin = np.arange(value.size).reshape(value.shape)
@@ -104,7 +105,7 @@ class Contents:
         for name, region in regions.items():
             place = self.current[name]
             cells = lit.setdefault(place.key, np.zeros_like(self.states[place.key].there))
-            place.put(cells, cells[place.sheets, :, place.columns] | region)
+            place.put(cells, cells[place.sheets, :, place.columns] | place.fitted(cells, region))
         return lit
 
 

@@ -65,6 +65,11 @@ class Panel:
         The shape of each, if a loop over blocks of keys holds one at a time.
     number : int
         Of a name that a module assigns again, which of its assignments is drawn here, from 1.
+    then : tuple of int, optional
+        The shape that the code gives to the same rows later, in more sheets; they stay where they are.
+    drawn : tuple of int, optional
+        The shape as which it is drawn, if its rows stand in fewer sheets than it has in the code: those of several
+        heads of queries below each other.
     """
 
     key: str
@@ -82,6 +87,8 @@ class Panel:
     stacked: bool = False
     block: tuple[int, ...] | None = None
     number: int = 1
+    then: tuple[int, ...] | None = None
+    drawn: tuple[int, ...] | None = None
 
     @property
     def held(self) -> bool:
@@ -111,6 +118,8 @@ class Panel:
             return (f"{each}, then {self.shape}" if self.stacked else each,)
         if self.block is not None:
             return (str(self.block),)  # there are never more
+        if self.then is not None:
+            return (f"{self.shape}, then", str(self.then))
         parts, bias = [], " and a bias" * self.has_bias
         shape = (self.shape[0] - self.has_bias, *self.shape[1:])
         if self.kept_rows is not None:
@@ -223,6 +232,10 @@ class Storyboard:
     in_order : bool
         Whether its tensors stand in the order of its lines, with their numbers: those of a module's method, and of a
         function that does not attend.
+    key_heads : int
+        Where heads of queries share heads of keys: how many of keys there are. A sheet is that of one.
+    query_rows : int
+        How many rows of such a sheet one head of queries has.
     """
 
     name: str
@@ -232,6 +245,8 @@ class Storyboard:
     limits: Mapping[str, float]
     sheets: tuple[str, ...]
     in_order: bool = False
+    key_heads: int = 0
+    query_rows: int = 0
 
 
 def thin(frames: Sequence[Frame], most: int) -> list[Frame]:

@@ -24,6 +24,7 @@ TITLE, SMALL, LINE = 12, 10, 15  # letters of a title, letters of a label, from 
 SMALL_LINE = 12  # from line to line of small letters
 _LARGEST_CELL, LABELLED_CELL = 34, 9  # the largest cells, and the smallest that have labels
 GAP, SEAM, NAME = 14, 8, 16  # between two panels, between two sheets, the name of a sheet
+BAR = 4  # the height of a bar in the colour of a head of keys
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Layout:
         self.columns += [[panel] for panel in middle if panel not in placed]
         self.over = [column[1] for column in self.columns if len(column) > 1]
         self.title_lines = max(len(self.title(panel)) for panel in self.board.panels.values())
-        self.size_lines = 1
+        self.size_lines = max(len(panel.sizes) for panel in self.board.panels.values())
 
     # What a panel looks like
 
@@ -156,6 +157,35 @@ class Layout:
             return []
         tokens = self.tokens[0 if kind == "query" else 1]
         return [str(number) for number in range(count)] if tokens is None else [*tokens]
+
+    def words_of_rows(self, panel: Panel) -> list[list[str]]:
+        """What stands beside the rows of each sheet: the words of the queries, of each head of them that is there."""
+        if not self._is_shared(panel):
+            kind = "key" if panel.name in ("k", "v") else "query"
+            return [self.labels(kind, panel.rows)[: panel.rows]] * panel.sheets
+        words, each = self.labels("query", self.board.query_rows), panel.rows // self.board.query_rows
+
+        def of_head(number: int) -> list[str]:
+            head = number % (each * self.board.key_heads)
+            return [f"head {head}  {word}" if row == 0 else word for row, word in enumerate(words)]
+
+        numbers = range(panel.sheets * each)
+        return [[w for head in numbers[at : at + each] for w in of_head(head)] for at in numbers[::each]]
+
+    def _all_words_of_rows(self) -> list[str]:
+        if not self.board.key_heads:
+            return self.labels("query", 1)
+        queries = [panel for panel in self.board.panels.values() if panel.name == "q"]
+        return [word for panel in queries for words in self.words_of_rows(panel) for word in words]
+
+    def seams(self, panel: Panel) -> list[int]:
+        """The rows at which another head of queries begins, in a sheet of several."""
+        return [*range(self.board.query_rows, panel.rows, self.board.query_rows)] if self._is_shared(panel) else []
+
+    def _is_shared(self, panel: Panel) -> bool:
+        """Whether the rows of several heads of queries stand below each other in it."""
+        rows = self.board.query_rows
+        return bool(rows) and panel.name not in ("k", "v", "mask") and panel.rows > rows and panel.rows % rows == 0
 
     @property
     def short_keys(self) -> bool:
@@ -187,9 +217,11 @@ class Layout:
         """Place every panel with cells of that size; return how far right and down it goes."""
         self.cell = cell
         self.boxes, self.titles, self.groups = {}, {}, []
-        self.head = LINE * self.title_lines + 19.0  # a title: the name of a panel, and its shape below it
-        words = max((length("Sans", SMALL, text) for text in self.labels("query", 1)), default=0.0)
-        x, end_of_inputs = self._place_inputs(self.left + words + 6, words)
+        # A title: the name of a panel, and its shape below it.
+        self.head = LINE * self.title_lines + SMALL_LINE * self.size_lines + 7.0
+        names = self.labels("query", 1), self._all_words_of_rows()
+        words, with_heads = (max((length("Sans", SMALL, text) for text in some), default=0.0) for some in names)
+        x, end_of_inputs = self._place_inputs(self.left + words + 6, with_heads)
         x, end = self._place_products(x)
         for panel in self.outputs:
             self._place_sheets(panel, x, self.top + (end - self.top - self._size(panel)[1] - self.head) / 2)
@@ -200,7 +232,7 @@ class Layout:
         """One below the other; return where to go on, and how far down they go."""
         y = self.top
         for panel in self.inputs:
-            y = self._place_sheets(panel, x, y) + 4
+            y = self._place_sheets(panel, x, y) + 4 + 2 * BAR * bool(self.board.key_heads)
         if self.inputs:
             x += max(self._wide(panel) for panel in self.inputs) + GAP + words
         return x, y

@@ -62,18 +62,24 @@ def find_movement(step: Assignment, place: Place, contents: Contents, code: Runn
         return None
     order = links[-1].indices.flatten().numpy()
     spots = [Spot(source.key, all_cells(contents.panels[source.key], source)[order])]
-    events = []
+    events, leg = [], list[Link]()
     for link in links[:-1]:
+        leg.append(link)
         spot = _between(link.indices, order, (source, place), contents.panels)
         if spot is not None:
             spots.append(spot)
-            events.append(_of_link(link))
+            events.append(_of_leg(leg))
+            leg = []
     spots.append(Spot(place.key, all_cells(contents.panels[place.key], place)))
-    return _set_out(step.name, spots, [*events, _of_link(links[-1])], contents)
+    return _set_out(step.name, spots, [*events, _of_leg([*leg, links[-1]])], contents)
 
 
-def _of_link(link: Link) -> Event:
-    return Event(Kind.VIEW, code=link.code, shapes=(link.before, link.after))
+def _of_leg(links: list[Link]) -> Event:
+    """What happens from one spot to the next: a link, or several of which those between cannot be drawn."""
+    codes = [link.code for link in links]
+    if len(codes) > 1:  # the names alone: the line itself is lit
+        codes = [", ".join(code.partition("(")[0].strip(".") for code in codes)]
+    return Event(Kind.VIEW, code=codes[0], shapes=(links[0].before, links[-1].after))
 
 
 def _by_numbers(step: Assignment, place: Place, contents: Contents, code: RunningCode) -> Movement | None:

@@ -21,6 +21,7 @@ from attention_variants.lab.plots.colors import (
     EMPTY,
     HATCHING,
     INK,
+    KEY_HEADS,
     LINE_BAR,
     LINE_NOW,
     NOT_A_NUMBER,
@@ -33,7 +34,7 @@ from attention_variants.lab.plots.fonts import font, length
 
 from .flow_layout import FlowLayout
 from .frames import Cells, Frame, Move, Panel, Spot, Storyboard
-from .layout import LINE, SMALL, SMALL_LINE, TITLE, Box, Layout
+from .layout import BAR, LINE, SMALL, SMALL_LINE, TITLE, Box, Layout
 
 #: What some tensors are drawn like: the colours of what they are a part of, or become.
 _LIKE = {
@@ -126,19 +127,37 @@ class Painter:
             pen.text((8, 8), self.title, "Sans-Bold", 13)
         for key, corner in self.layout.titles.items():
             self._title(pen, self.board.panels[key], corner)
-        for x, y, text in self.layout.groups:
-            pen.text((x, y), text, "Sans-Bold", _CODE, QUIET)
+        for sheet, (x, y, text) in enumerate(self.layout.groups):
+            pen.text((x, y), text, "Sans-Bold", _CODE, self._of_key_head(sheet) or QUIET)
         for key, boxes in self.boxes.items():
             panel = self.board.panels[key]
-            for box in boxes:
+            for sheet, box in enumerate(boxes):
                 x, y, _, _ = box.cell(0, 0)
                 _, _, right, bottom = box.cell(panel.rows - 1, panel.columns - 1)
                 pen.fill((x, y, right, bottom), EMPTY)
-                pen.outline((x - 1, y - 1, right, bottom), RULE)
+                colour = self._of_key_head(sheet) if len(boxes) > 1 else None
+                pen.outline((x - 1, y - 1, right, bottom), colour or RULE, 2 if colour else 1)
+                self._bars(pen, panel, box)
                 if panel.kept_columns is not None:
                     pen.text((right + 2, (y + bottom) / 2), "…", "Sans", SMALL, QUIET, anchor="lm")
             self._labels(pen, panel, boxes)
         return image
+
+    def _of_key_head(self, sheet: int) -> str | None:
+        """The colour of the head of keys that a sheet is of, where heads of queries share them."""
+        heads = self.board.key_heads
+        return KEY_HEADS[sheet % heads % len(KEY_HEADS)] if heads else None
+
+    def _bars(self, pen: _Pen, panel: Panel, box: Box) -> None:
+        """Say by bars below the columns, before they are split and after they are merged, to which head they belong."""
+        heads = self.board.key_heads
+        if not heads or panel.sheets > 1 or panel.columns % heads or panel.name not in ("q", "k", "v", "context"):
+            return
+        each = panel.columns // heads
+        for head in range(heads):
+            x, _, _, _ = box.cell(0, head * each)
+            _, _, right, bottom = box.cell(panel.rows - 1, (head + 1) * each - 1)
+            pen.fill((x, bottom + 3, right - 1, bottom + 3 + BAR), self._of_key_head(head) or RULE)
 
     def _title(self, pen: _Pen, panel: Panel, corner: tuple[float, float]) -> None:
         """The name of a panel after a spot of its colour, and its shape as it is drawn."""
@@ -175,8 +194,8 @@ class Painter:
         has_q = any(other.name == "q" for other in self.board.panels.values())
         leftmost = min(box.x for boxes in self.boxes.values() for box in boxes)
         if panel.name == "q" or (not has_q and boxes[0].x == leftmost):
-            kind = "key" if panel.name in ("k", "v") else "query"
-            self._row_words(pen, boxes, self.layout.labels(kind, panel.rows)[: panel.rows])
+            for box, words in zip(boxes, self.layout.words_of_rows(panel), strict=True):
+                self._row_words(pen, [box], words)
 
     @staticmethod
     def _row_words(pen: _Pen, boxes: list[Box], words: Sequence[str]) -> None:
@@ -281,7 +300,8 @@ class Painter:
     @property
     def palette(self) -> list[tuple[int, int, int]]:
         """Every colour that is painted, and steps between letters and their ground."""
-        flat = (RULE, LINE_BAR, HATCHING, OPEN, EMPTY, BLOCKED, NOT_A_NUMBER, *COLORS.values())
+        flat = [RULE, LINE_BAR, HATCHING, OPEN, EMPTY, BLOCKED, NOT_A_NUMBER, *COLORS.values()]
+        flat += [self._of_key_head(head) or RULE for head in range(self.board.key_heads)]
         letters = [
             tuple(round(a + (b - a) * step / steps) for a, b in zip(_rgb(ground), _rgb(INK), strict=True))
             for ground, steps in ((BACKGROUND, 23), (LINE_NOW, 9))
@@ -322,9 +342,7 @@ class Painter:
                         self._letter(pen, panel.name, origin, corners)
             if left and not cells.there[sheet].any() and np.isfinite(cells.value[sheet]).any():
                 self._moved(pen, panel, box)
-            if panel.has_bias:
-                x, y, _, _ = box.cell(panel.rows - 1, 0)
-                pen.line((x, y, box.cell(0, panel.columns - 1)[2], y), INK)
+            self._lines_between(pen, panel, sheet)
             for rows, columns in _lit_parts(panel, cells.lit[sheet]):
                 x, y, _, _ = box.cell(rows[0], columns[0])
                 _, _, right, bottom = box.cell(rows[-1], columns[-1])
@@ -333,6 +351,14 @@ class Painter:
                 x, y, _, _ = box.cell(self.follow, 0)
                 _, _, right, bottom = box.cell(self.follow, panel.columns - 1)
                 pen.outline((x, y, right, bottom), FOLLOWED, 2)
+
+    def _lines_between(self, pen: _Pen, panel: Panel, sheet: int) -> None:
+        """Draw the line before a bias, and those between heads of queries that share keys."""
+        box = self.boxes[panel.key][sheet]
+        lines = [(row, self._of_key_head(sheet) or INK) for row in self.layout.seams(panel)]
+        for row, colour in [*lines, *[(panel.rows - 1, INK)] * panel.has_bias]:
+            x, y, _, _ = box.cell(row, 0)
+            pen.line((x, y, box.cell(row, panel.columns - 1)[2], y), colour)
 
     @staticmethod
     def _moved(pen: _Pen, panel: Panel, box: Box) -> None:
@@ -345,22 +371,37 @@ class Painter:
             pen.upright(((x + right) / 2, (y + bottom) / 2 + 18), "moved", "Sans", SMALL, QUIET)
 
     def _all_decimals(self) -> dict[str, int | None]:
-        """How many decimals there is room for in the cells of each panel: as many in all, so that none looks empty."""
+        """How many decimals there is room for in the cells of each panel: as many in all, so that none looks empty.
+
+        Where there is room for none, whole numbers go without, in all panels that hold no others.
+        """
         found = {key: self._decimals(panel) for key, panel in self.board.panels.items()}
         others = [found[key] for key, panel in self.board.panels.items() if not panel.whole_numbers]
         fits = [decimals for decimals in others if decimals is not None]
-        fewest = min(fits) if fits and len(fits) == len(others) else None
-        return {key: found[key] if panel.whole_numbers else fewest for key, panel in self.board.panels.items()}
+        fewest = min((d for d in fits if d > 0), default=0) if fits and len(fits) == len(others) else None
+        short = fewest is not None and min(fits) < fewest
+
+        def decimals(key: str, panel: Panel) -> int | None:
+            if panel.whole_numbers:
+                return found[key]
+            return 0 if short and _are_whole(self._numbers(panel)) else fewest
+
+        return {key: decimals(key, panel) for key, panel in self.board.panels.items()}
+
+    def _numbers(self, panel: Panel) -> np.ndarray:
+        """Every finite number that a panel ever shows, and 0."""
+        cells = [frame.cells[panel.key] for frame in self.board.frames if panel.key in frame.cells]
+        numbers = np.concatenate([np.zeros(1), *(one.value[one.there & ~one.blocked] for one in cells)])
+        return numbers[np.isfinite(numbers)]
 
     def _decimals(self, panel: Panel) -> int | None:
         """How many decimals there is room for in the cells of a panel, for all it ever holds; None for none."""
         if not (panel.whole_numbers or self.board.in_order or self.values) or self.by_token:
             return None
-        cells = [frame.cells[panel.key] for frame in self.board.frames if panel.key in frame.cells]
-        numbers = np.concatenate([np.zeros(1), *(one.value[one.there & ~one.blocked] for one in cells)])
-        finite = numbers[np.isfinite(numbers)]
+        finite = self._numbers(panel)
         x, y, right, bottom = self.boxes[panel.key][0].cell(0, 0)
-        for decimals in (0,) if panel.whole_numbers else (2, 1):
+        shorter = (0,) if self.values and _are_whole(finite) else ()
+        for decimals in (0,) if panel.whole_numbers else (2, 1, *shorter):
             widest = max(length("Sans", SMALL, _written(number, decimals)) for number in (finite.min(), finite.max()))
             if widest < right - x - 3 and bottom - y > SMALL + 2:
                 return decimals
@@ -477,6 +518,11 @@ def _colours(name: str, limit: float) -> tuple[np.ndarray, float, float]:
     table = _snapped(255 * colours)
     highest = 1.0 if name.endswith("weights") or name == "exp" else limit or 1.0
     return table, 0.0 if sequential else -highest, highest
+
+
+def _are_whole(numbers: np.ndarray) -> bool:
+    """Whether all are whole numbers."""
+    return bool((numbers == np.round(numbers)).all())
 
 
 def _written(value: float, decimals: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from attention_variants.lab.code.trace import Assignment
 
 from .frames import Panel, assigned_again
-from .source_lines import RunningCode
+from .source_lines import RunningCode, same_numbers
 
 #: The most rows or columns of a panel, and the most sheets of one.
 LARGEST, MOST_SHEETS = 40, 6
@@ -35,7 +35,41 @@ class Place:
 
     def put(self, cells: np.ndarray, new: np.ndarray | float | bool) -> None:
         """Write into the cells of its panel."""
-        cells[self.sheets, :, self.columns] = new
+        cells[self.sheets, :, self.columns] = self.fitted(cells, new) if isinstance(new, np.ndarray) else new
+
+    def fitted(self, cells: np.ndarray, new: np.ndarray) -> np.ndarray:
+        """The cells of a tensor in the sheets and rows in which its panel draws it: their order is the same."""
+        there = cells[self.sheets, :, self.columns].shape
+        return new.reshape(there) if new.size == np.prod(there) else new
+
+
+def is_regrouped(step: Assignment, before: Assignment) -> bool:
+    """Whether a name holds the same rows as before in the same order, fewer of them in each sheet."""
+    if step.kind != "assign" or min(step.value.ndim, before.value.ndim) < 3:
+        return False
+    new, old = step.shape, before.shape
+    return new[-1] == old[-1] and new[-2] < old[-2] and same_numbers(step.value.flatten(), before.value.flatten())
+
+
+def regrouped_rows(steps: Iterable[Assignment]) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """Find rows that have another shape later: those of heads of queries below each other at a head of keys.
+
+    Parameters
+    ----------
+    steps : iterable of Assignment
+        All that a call assigned.
+
+    Returns
+    -------
+    rows : dict of tuple of int to tuple of int
+        The shape without the last axis, as it is called later and as it was first: (H, T_q) -> (G, R * T_q).
+    """
+    rows, before = {}, dict[str, Assignment]()
+    for step in steps:
+        if step.name in before and is_regrouped(step, before[step.name]):
+            rows[tuple(step.shape[:-1])] = tuple(before[step.name].shape[:-1])
+        before[step.name] = step
+    return rows
 
 
 def all_cells(panel: Panel, place: Place) -> np.ndarray:
@@ -57,6 +91,8 @@ class Panels:
         What is drawn.
     keys : int, optional
         How many keys there are.
+    regrouped : mapping of tuple of int to tuple of int
+        Which rows are drawn in fewer sheets than they have in the code; see `regrouped_rows`.
 
     Attributes
     ----------
@@ -66,10 +102,19 @@ class Panels:
         Of each assignment.
     """
 
-    def __init__(self, name: str, code: RunningCode, assignments: Sequence[Assignment], keys: int | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        code: RunningCode,
+        assignments: Sequence[Assignment],
+        keys: int | None,
+        regrouped: Mapping[tuple[int, ...], tuple[int, ...]],
+    ) -> None:
         self.name, self.code, self.assignments, self.keys = name, code, assignments, keys
         self.by_key: dict[str, Panel] = {}
         self.drawn: dict[str, Place] = {}  # where each name was drawn last
+        self.before: dict[str, Assignment] = {}  # what each name held before
+        self.regrouped = regrouped
         self.places = self._places()
 
     def is_stacked(self, step: Assignment) -> bool:
@@ -97,9 +142,15 @@ class Panels:
             elif block is not None:
                 columns, alone = block, True
                 shape = (*shape[:-1], self.keys or 0)
-            key = self._panel(step, shape, shape[-3] if len(shape) > len(step.shape) else 1, block is not None)
+            regrouped = self._regrouped(step) if shape == tuple(step.shape) else None
+            if regrouped is not None:
+                key, sheets = regrouped
+            else:
+                key = self._panel(step, shape, shape[-3] if len(shape) > len(step.shape) else 1, block is not None)
+                if self.by_key[key].drawn is not None:
+                    sheets = np.arange(self.by_key[key].sheets)
             place = Place(key, sheets, columns, alone)
-            self.drawn[step.name] = place
+            self.drawn[step.name], self.before[step.name] = place, step
             places.append(place)
         return places
 
@@ -115,6 +166,15 @@ class Panels:
                 for loop in self.code.loops(line):
                     return (loop.lineno, loop.end_lineno or loop.lineno), turns
         return None, 0
+
+    def _regrouped(self, step: Assignment) -> tuple[str, np.ndarray] | None:
+        """The panel in which its rows stand already, in another number of sheets: then they stay where they are."""
+        before = self.before.get(step.name)
+        if before is None or not is_regrouped(step, before):
+            return None
+        key = self.drawn[step.name].key
+        self.by_key[key] = replace(self.by_key[key], then=tuple(step.shape))
+        return key, self.drawn[step.name].sheets
 
     def _block(self, step: Assignment) -> slice | None:
         """The columns of the keys of this moment, if the tensor holds a number for each of them and no others."""
@@ -137,7 +197,9 @@ class Panels:
         again = any(panel.shape == shape for panel in before)
         number = 1 + sum(panel.shape == shape for panel in before)
         key = assigned_again(step.name, number) if again else f"{step.name} {shape}" if before else step.name
-        sheets, rows, columns = math.prod(shape[:-2]), shape[-2] if len(shape) > 1 else 1, shape[-1]
+        drawn = (*self.regrouped[shape[:-1]], shape[-1]) if shape[:-1] in self.regrouped else None
+        lead = shape[:-1] if drawn is None else drawn[:-1]
+        sheets, rows, columns = math.prod(lead[:-1]), lead[-1] if lead else 1, shape[-1]
         operand = next((operand for operand in self.code.operands if operand.name == step.name), None)
         tall = rows if operand is None else 0  # of what a module holds, a part is drawn
         wide = columns if self.code.module is None else 0
@@ -159,6 +221,7 @@ class Panels:
             turns=turns,
             number=number,
             block=tuple(step.shape) if in_blocks else None,
+            drawn=drawn,
             whole_numbers=rows == 1 and not step.value.is_floating_point() and step.value.dtype != torch.bool,
         )
         return key

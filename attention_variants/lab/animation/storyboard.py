@@ -22,7 +22,7 @@ from .contents import Contents, left_by_a_mask
 from .crop import crop
 from .frames import SECONDS, Frame, Move, Spot, Storyboard, thin
 from .movements import Movement, find_movement
-from .panels import Panels, Place
+from .panels import Panels, Place, regrouped_rows
 from .source_lines import RunningCode, cells_of, same_numbers
 
 #: A function that has one of these attends, and its tensors stand where they meet.
@@ -74,7 +74,9 @@ def storyboard(
     frames = thin(maker.frames, max_frames)
     if heads is None:
         heads = any(step.counters.get("num_heads", 1) != 1 for step in maker.assignments)
-    leading = max((panel.shape[:-2] for panel in maker.panels.by_key.values()), key=math.prod)
+    leading = max(((panel.drawn or panel.shape)[:-2] for panel in maker.panels.by_key.values()), key=math.prod)
+    shared = next(iter(maker.panels.regrouped.items()), None)  # rows of queries at a head of keys: as named, as drawn
+    head = "head" if shared is None else "key head"
     if leading and maker.code.module is not None:
         heads = heads or leading[-1] in {getattr(part, "num_heads", 1) for part in maker.code.module.modules()} - {1}
     board = Storyboard(
@@ -83,8 +85,10 @@ def storyboard(
         maker.panels.by_key,
         tuple(frames),
         maker.limits(),
-        tuple(sheet_name(index, heads) for index in np.ndindex(*leading)) if leading else (),
+        tuple(sheet_name(index, heads, head) for index in np.ndindex(*leading)) if leading else (),
         maker.code.module is not None or not _ATTENTION & {step.name for step in maker.assignments},
+        0 if shared is None else shared[1][-2],
+        0 if shared is None else shared[0][-1],
     )
     return board if maker.code.module is None else crop(board)
 
@@ -102,7 +106,7 @@ class _FrameMaker:
         self.code = RunningCode(trace)
         self.assignments = _drawn(trace, self.code, names)
         keys = next((step.shape[-2] for step in trace if step.name == "k" and step.value.ndim > 1), None)
-        self.panels = Panels(trace.name, self.code, self.assignments, keys)
+        self.panels = Panels(trace.name, self.code, self.assignments, keys, regrouped_rows(trace))
         self.contents = Contents(self.panels.by_key)
         self.frames: list[Frame] = []
         #: Of a loop that does not count: what its turn now has done, and how many turns went before.
@@ -179,7 +183,9 @@ class _FrameMaker:
         kept = [self.contents.hold(step, place, origins.get(step.name)) for step, place in moment]
         for step, place in moment:
             cells = lit.setdefault(place.key, np.zeros_like(self.contents.states[place.key].there))
-            place.put(cells, cells[place.sheets, :, place.columns] | self._written(step))
+            written = self._written(step)
+            written = place.fitted(cells, written) if isinstance(written, np.ndarray) else written
+            place.put(cells, cells[place.sheets, :, place.columns] | written)
         steps = [step for step, _ in moment]
         kind = "arrived" if movements else "made" if _is_blank(steps) else "still"
         if turn:
@@ -249,6 +255,9 @@ class _FrameMaker:
             number = float(cells_of(first.value)[where][0])
             return Event(Kind.STATEMENT, names, code, number, tokens=self._tokens_of(where))
         if moved or kept:
+            shapes = self.panels.by_key[self.contents.current[first.name].key], tuple(first.shape)
+            if shapes[1] == shapes[0].then:
+                return Event(Kind.REARRANGED, names, self.code.line(first.line), shapes=(shapes[0].shape, shapes[1]))
             from_table = moved and self.code.look_up(first, self.contents.values) is not None
             return Event(Kind.LOOKED_UP if from_table else Kind.MOVED if moved else Kind.KEPT, names)
         filled = left_by_a_mask(cells_of(first.value), first.value)

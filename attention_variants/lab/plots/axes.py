@@ -206,13 +206,18 @@ def write_values(ax: Axes, image: AxesImage, blocked: np.ndarray) -> None:
     array, hidden = np.ma.getdata(shown), np.ma.getmaskarray(shown)
     hidden = hidden & blocked | blocked & (array == 0)
     for i, j in np.argwhere(~hidden):
-        rgb = image.cmap(image.norm(array[i, j]))[:3] if np.isfinite(array[i, j]) else (0.0, 0.0, 0.0)
-        luminance = np.dot(np.power(rgb, 2.2), (0.2126, 0.7152, 0.0722))
-        dark = luminance < 0.179  # where white letters have more contrast than black ones
+        ground = image.cmap(image.norm(array[i, j])) if np.isfinite(array[i, j]) else (0.0, 0.0, 0.0)
         text = "NaN" if np.isnan(array[i, j]) else f"{array[i, j]:.2f}".replace("-0.00", "0.00").replace("-", "−")
-        color = "white" if dark else ZERO if text == "0.00" else "black"
+        color = ink_on(ground)
+        color = ZERO if text == "0.00" and color == "black" else color
         # Inside its cell, a number needs no room of its own: to ask each of hundreds would take as long as to draw it.
         ax.text(j, i, text, ha="center", va="center", fontsize=TICK_SIZE, color=color, in_layout=False)
+
+
+def ink_on(ground: Sequence[float] | np.ndarray) -> str:
+    """Return "white" where white letters have more contrast with the ground, red, green and blue, else "black"."""
+    luminance = np.dot(np.power(ground[:3], 2.2), (0.2126, 0.7152, 0.0722))
+    return "white" if luminance < 0.179 else "black"
 
 
 def figure_of(ax: Axes) -> Figure:

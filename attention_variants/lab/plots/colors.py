@@ -54,6 +54,8 @@ OPEN = "#CCE0EC"  # where a mask lets through
 TOKENS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#B8B8B8", "#666666")
 #: Those of them on which white letters have more contrast than black ones.
 DARK_TOKENS = ("#D55E00", "#0072B2", "#666666", "#009E73")
+#: One for each head of keys, where heads of queries share them: dark enough for letters, and of no tensor.
+KEY_HEADS = ("#5E3C99", "#4D8A00", "#8C510A", "#C51B7D", "#01665E", "#444444", "#A67C00", "#2166AC")
 
 # In the figures of the benchmark
 OURS, OTHERS = "#0072B2", "#8A5A00"  # blue and brown, which no eye confuses
