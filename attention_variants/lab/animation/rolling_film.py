@@ -165,8 +165,8 @@ class _Picture:
         digits, labels = k.shape[1] <= _MOST_DIGITS, longest_label(words)
         wide = 0.55 * k.shape[1] if digits else 1.8
         self.digits = digits
-        self.cell = min((10.0 - wide - 2 * labels - 1.2) / self.T, 1.0)
-        self.height = min(max(0.7 * self.cell, 0.22), 0.34)
+        self.cell = min((10.0 - wide - 2 * labels - 1.2) / self.T, 0.72)
+        self.height = min(max(0.7 * self.cell, 0.22), 0.3)
         lean = 0.0 if self.cell > labels else 0.75 * labels
         self.figure, self.axes = plt.subplots(
             1,

@@ -8,9 +8,10 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .axes import LABEL_SIZE, LETTER_WIDTH, PAGE_WIDTH, TICK_SIZE
+from .axes import LETTER_WIDTH, PAGE_WIDTH
 from .colors import COLORS, FRAME, INK, QUIET
 
+_LETTERS = 11  # points
 _HEADS = (COLORS["weights"], COLORS["q"], COLORS["v"], COLORS["scores"])  # one for each head of a layer
 
 
@@ -51,13 +52,13 @@ def plot_lookups(weights: Tensor, words: Sequence[str], *, at: int = -1, least: 
     layers, heads, T, _ = weights.shape
     if heads > len(_HEADS):
         raise ValueError(f"plot_lookups: at most {len(_HEADS)} heads of a layer can be told apart; got {heads}.")
-    column = min(1.1, max(PAGE_WIDTH / T, 0.25))
+    column = min(0.65, max(PAGE_WIDTH / T, 0.25))
     upright = LETTER_WIDTH * max(map(len, words)) > column
-    figure, ax = plt.subplots(figsize=(max(column * T, 4.0), 1.25 * layers + 0.9), layout="constrained")
+    figure, ax = plt.subplots(figsize=(max(column * T, 3.0) + 0.9, 1.1 * layers + 0.9), layout="constrained")
     ax.set(xlim=(-0.6, T - 0.4), ylim=(-0.45, layers + 0.3), xticks=range(T), yticks=range(layers + 1))
     ax.set_xticklabels(words, rotation=90 if upright else 0)
     ax.set_yticklabels(["the words", *(f"after layer {layer}" for layer in range(layers))])
-    ax.tick_params(labelsize=LABEL_SIZE, length=0)
+    ax.tick_params(labelsize=_LETTERS, length=0)
     ax.spines[:].set_visible(False)
     for level in range(layers + 1):
         ax.plot(range(T), [level] * T, "o", color=FRAME, markersize=3, zorder=1)
@@ -82,7 +83,7 @@ def plot_lookups(weights: Tensor, words: Sequence[str], *, at: int = -1, least: 
     ax.plot([], [], ":", color=QUIET, linewidth=1, label="the word's own vector")
     for head in range(heads):
         ax.plot([], [], color=_HEADS[head], linewidth=3, label=f"head {head}")
-    ax.legend(frameon=False, fontsize=TICK_SIZE, ncols=heads + 1, loc="lower left", bbox_to_anchor=(0.0, 1.0))
+    ax.legend(frameon=False, fontsize=_LETTERS, ncols=heads + 1, loc="lower left", bbox_to_anchor=(0.0, 1.0))
     return figure
 
 
@@ -102,4 +103,4 @@ def _arrow(
     ax.annotate("", end, start, arrowprops=style, zorder=2)
     x, y = (a + along * (b - a) for a, b in zip(start, end, strict=True))
     box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-    ax.text(x, y, f"{share:.2f}", ha="center", va="center", fontsize=TICK_SIZE, color=QUIET, bbox=box, zorder=4)
+    ax.text(x, y, f"{share:.2f}", ha="center", va="center", fontsize=_LETTERS, color=QUIET, bbox=box, zorder=4)
