@@ -24,7 +24,7 @@ with suppress(OSError):  # a student who reads this file does not own the folder
     (here / "exchange").chmod(0o777)  # where students put their files; nbgrader keeps them from each other's
 
 # Files from elsewhere (nbgrader zip_collect) are called after the student and the notebook: ada_4_masked.ipynb
-c.FileNameCollectorPlugin.named_regexp = r".*?(?P<student_id>[^_/]+)_(?P<file_id>[1-8]_\w+\.ipynb)"
+c.FileNameCollectorPlugin.named_regexp = r".*?(?P<student_id>[^_/]+)_(?P<file_id>[1-9]\d?_\w+\.ipynb)"
 
 # In place of the solutions: what students start from, and the code that they are to repair.
 c.GenerateAssignment.preprocessors = [

@@ -246,10 +246,11 @@ def raw(code: str) -> str:
 
 
 def write_tables(folder: Path) -> None:
-    """Write the tables of the stored run of the benchmark."""
+    """Write the tables of the stored runs of the benchmark."""
     stored = Bench.load(ROOT / "assets/bench")
     guaranteed = bounds_table(bounds(stored), stored.caption)
     tables = {"bounds": [guaranteed], "all": [table for table in all_tables(stored) if table[0] != guaranteed[0]]}
+    tables["decoding"] = list(all_tables(Bench.load(ROOT / "assets/bench/decoding")))  # a run of its own
     for name, parts in tables.items():
         html_tables = [html_table(title, heads, rows, left=left, note=note) for title, heads, rows, left, note in parts]
         (folder / f"{name}.html").write_text(f'<div class="scrolls">{"".join(html_tables)}</div>', encoding="utf-8")

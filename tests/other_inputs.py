@@ -33,6 +33,8 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
         "block_size": [1, 16, 5],
         "word": ["the", "it", "nobody"],
         "head": [0, 1, 5],
+        "block_q": [1, 8, 3],
+        "block_k": [1, 8, 5],
     },
     "08_transformer": {
         "text": ["1/2/98", "Wednesday, 30 September 2015", "2015-09-30"],
@@ -45,6 +47,8 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
         "one": [7, 5, 4],
         "other": [7, 4, 5],
         "lengths": [[8], [100, 300, 700, 1500, 2048], [31, 62]],
+        "texts": [[1], [5, 60], [30]],
+        "model_width": [16, 512, 48],
         "width": [64, 4096, 100],
         "lengths_of_texts": [[1], [128, 1_000_000], [31, 62]],
         "sentences": [["Dog bites"], ["cat", "Dog bites", "Man bites", "money"], ["money", "picnic"]],

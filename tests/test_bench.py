@@ -248,6 +248,7 @@ def test_the_tables_say_who_differs_and_who_is_missing(monkeypatch):
 OF_THIS_RUN = {
     Why.NOT_INSTALLED: {"error": "No module named 'far'", "install": "far"},
     Why.RAISED: {"error": "NoKernel", "message": "for this size"},
+    Why.TAKES_TOO_LONG: {"seconds": "200"},
 }
 REASONS = [Reason(why, OF_THIS_RUN.get(why, {})) for why in Why]
 
@@ -762,7 +763,9 @@ def test_settings_are_checked(settings, words):
 
 
 def test_parts_are_checked():
-    with pytest.raises(ValueError, match="parts must be among races, growth, shares, compile; got speed"):
+    with pytest.raises(
+        ValueError, match="parts must be among races, growth, shares, decoding, training, compile; got speed"
+    ):
         bench(parts=["speed"])
 
 

@@ -418,3 +418,16 @@ def test_code_has_the_same_colours_without_the_variables_of_jupyterlab():
     assert len(found) > 10
     for light, variable in found:
         assert full(re.search(rf"--jp-{variable}:(#\w+)", css)[1]).lower() == light.lower(), variable
+
+
+def test_a_class_of_a_cell_and_of_the_catalogue_is_shown():
+    mistake = attention_variants.MISCONCEPTIONS["cache_not_reordered"]
+    assert show(mistake.function).text.startswith("class cache_not_reordered:")
+    assert "self.k[items]" in str(diff(mistake.right, mistake.function))
+    source = "class Made:\n    def look(self):\n        return 1\n"
+    linecache.cache["<cell>"] = (len(source), None, source.splitlines(keepends=True), "<cell>")
+    names: dict = {}
+    exec(compile(source, "<cell>", "exec"), names)
+    assert show(names["Made"]).text == source.rstrip()
+    with pytest.raises(ValueError, match="the source of Nothing cannot be found"):
+        show(type("Nothing", (), {}))

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, overload
 
-from .check_goal import GoalReport, check_goal
+from .check_goal import check_goal
 from .contract.answer import Answer, Printed
 from .contract.clauses import judge
 from .contract.evidence import Evidence, Finding
 from .contract.problems import Exam, check_number
 from .grading_scheme import shares
 from .report import Report
+from .report_goal import GoalReport
 from .sandbox.clock import TimeIsUp, alarm
 from .sandbox.limits import MEMORY, SECONDS
 from .sandbox.parent import Outcome, run_isolated
@@ -46,6 +47,7 @@ def check(
     *,
     needs: Sequence[str] = ...,
     isolated: bool = ...,
+    rules: bool = ...,
     exam: int = ...,
     seconds: float = ...,
     memory: int = ...,
@@ -84,7 +86,8 @@ def check(
         Run the function in a process of its own, which hands back arrays and nothing else: nothing that it does
         there reaches this process or its own mark.
     rules : bool, default False
-        Whether the function must also do it the variant's way: variant 1 in loops, variant 7 by the fused kernel.
+        Whether the function must also do it the variant's way: variant 1 in loops, variant 7 by the fused kernel. With
+        a name, whether it must do more than call the package's own.
     exam : int, default 0
         Which problems: any whole number but 0, below 2**32, asks the same with other numbers and lengths, so that
         nobody knows them.
@@ -103,8 +106,7 @@ def check(
     ValueError
         If there is no such variant, name or exam, or nothing of the names in ``needs``.
     TypeError
-        If ``fn`` cannot be called, ``exam`` is no whole number, or ``rules`` or ``needs`` do not belong to what is
-        asked.
+        If ``fn`` cannot be called, ``exam`` is no whole number, or ``needs`` does not belong to what is asked.
 
     Examples
     --------
@@ -116,9 +118,8 @@ def check(
     if not isinstance(fn, Submission) and not callable(fn):
         raise TypeError(f"check: fn must be a function; got {type(fn).__name__}. Pass it without calling it.")
     if isinstance(variant, str):
-        if rules:
-            raise TypeError(f"check: rules belong to variants; {variant} has none.")
-        return check_goal(fn, variant, needs=needs, isolated=isolated, exam=exam, seconds=seconds, memory=memory)
+        options = {"isolated": isolated, "rules": rules, "exam": exam, "seconds": seconds, "memory": memory}
+        return check_goal(fn, variant, needs=needs, **options)  # type: ignore[arg-type]
     if needs:
         raise TypeError("check: needs belongs to public names; a variant asks for all of its contract.")
     asked = Exam(variant, exam)

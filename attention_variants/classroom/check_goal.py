@@ -7,21 +7,23 @@ came back is compared, values and gradients. A mistake is named if it gives the 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import wording
-from .contract.answer import Failure, Remark
+from .contract.answer import Failure
 from .contract.evidence import first_row, row
 from .contract.noted import AFTER, GRADIENT, Noted
 from .goals import GOALS, Goal, Question
-from .report_html import render
+from .report_goal import GoalFinding, GoalReport
 from .sandbox.notes import ask_goal
 from .sandbox.parent import ask_goal_isolated
+from .sandbox.ready_made import watching
 from .sandbox.submission import Submission
 
 if TYPE_CHECKING:
@@ -29,148 +31,7 @@ if TYPE_CHECKING:
 
     from .misconceptions import Mistake
 
-__all__ = ["GoalFinding", "GoalReport", "check_goal"]
-
-#: So many questions that were answered wrongly are told beside the first.
-TOLD = 4
-
-
-@dataclass(frozen=True)
-class GoalFinding:
-    """One question that was not answered rightly, as data.
-
-    Attributes
-    ----------
-    code : str
-        ``"failed"`` (it raised an exception, or took too long), ``"returned"`` (something else than was asked for),
-        ``"dtype"``, ``"shape"``, ``"values"``, ``"inputs"`` (it changed them), ``"gradients"`` or ``"missing"`` (what
-        was needed is not there).
-    question : str
-        The key of the question.
-    numbers : mapping of str to object
-        What belongs to it.
-    """
-
-    code: str
-    question: str
-    numbers: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, repr=False)
-class GoalReport:
-    """What `check` found of a goal; shows itself as text and in a notebook, and is true if all is well.
-
-    Attributes
-    ----------
-    name, goal : str
-        What was checked, and the public name that it is held against.
-    asked : tuple of str
-        The keys of the questions that were put.
-    findings : tuple of GoalFinding
-        One for each question that was not answered rightly, in their order.
-    misconceptions : tuple of Mistake
-        What it looks like: none, one or two, each with ``name``, ``explanation`` and ``hint``.
-    lacks : tuple of str
-        Options, methods or arguments that it does not have, and that were not asked for.
-    trouble : Failure or None
-        Why there was nothing to judge, if so.
-    printed : int
-        How many characters it printed.
-    remarks : tuple of Remark
-        What else happened to a `Submission`.
-    """
-
-    name: str
-    goal: str
-    asked: tuple[str, ...] = ()
-    findings: tuple[GoalFinding, ...] = ()
-    misconceptions: tuple[Mistake, ...] = ()
-    lacks: tuple[str, ...] = ()
-    trouble: Failure | None = None
-    printed: int = 0
-    remarks: tuple[Remark, ...] = ()
-
-    @property
-    def passed(self) -> bool:
-        """Whether every question was answered rightly."""
-        return not self.findings and self.trouble is None
-
-    @property
-    def score(self) -> float:
-        """The share of the questions that were answered rightly."""
-        if self.trouble is not None or not self.asked:
-            return 0.0
-        return 1.0 - len(self.findings) / len(self.asked)
-
-    @property
-    def looks_like(self) -> Mistake | None:
-        """The first of the misconceptions, if any."""
-        return self.misconceptions[0] if self.misconceptions else None
-
-    @property
-    def failed(self) -> str | None:
-        """The first question that was not answered rightly, in words, if any."""
-        return wording.question(self.goal, self.findings[0].question) if self.findings else None
-
-    def __bool__(self) -> bool:
-        return self.passed
-
-    @property
-    def not_written(self) -> bool:
-        """Whether there is no code yet."""
-        failure = self.findings[0].numbers.get("failure") if self.findings else None
-        return failure is not None and failure.is_not_written
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as words, in the order in which they are shown.
-
-        Returns
-        -------
-        told : dict
-            "verdict"; "named", each with "name", "explanation" and "hint"; "found", the lines of the first finding,
-            each with whether it is a row; "more", a line for each further one; "notes", what else there is to say.
-        """
-        said: dict[str, Any] = {"passed": self.passed, "name": self.name, "goal": self.goal, "score": self.score}
-        verdict = "right" if self.passed else "not_written" if self.not_written or self.trouble else "not_right"
-        right = len(self.asked) - len(self.findings)
-        said["verdict"] = _say(verdict, name=self.name, goal=self.goal, right=right, number=len(self.asked))
-        said["named"] = [
-            {"name": wording.mistake(one.name), "explanation": one.explanation, "hint": one.hint}
-            for one in self.misconceptions
-        ]
-        said["found"], said["more"], said["title"] = [], [], ""
-        if self.trouble is not None:
-            said["found"] = [(_say("trouble", words=wording.failure(self.trouble)), False)]
-        elif self.not_written:
-            said["found"] = [(_say("nothing_written"), False)]
-        elif self.findings:
-            first, *others = self.findings
-            said["title"] = _say("first", question=wording.question(self.goal, first.question))
-            said["found"] = [(line.text, line.is_row) for line in wording.goal_finding(first.code, first.numbers)]
-            said["more"] = [wording.question(self.goal, one.question) for one in others]
-        notes = [_say("lacks", names=wording.listed(self.lacks))] if self.lacks and not self.not_written else []
-        if self.printed:
-            notes.append(_say("printed", printed=self.printed))
-        said["notes"] = [*notes, *map(wording.sentence, self.remarks)]
-        return said
-
-    def lines(self) -> list[str]:
-        """The report as lines of text, the verdict first."""
-        said = self.to_dict()
-        lines = [said["verdict"], *filter(None, [said["title"]]), *(line for line, _ in said["found"])]
-        for i, one in enumerate(said["named"]):
-            lines.append(_say("and_like" if i else "looks_like", **one))
-            lines.append(_say("think_about", **one))
-        if said["more"]:
-            shown = said["more"][:TOLD] + [_say("others", number=len(said["more"]) - TOLD)] * (len(said["more"]) > TOLD)
-            lines.append(_say("more", questions=wording.listed(shown)))
-        return [*lines, *said["notes"]]
-
-    def __repr__(self) -> str:
-        return "\n".join(self.lines())
-
-    def _repr_html_(self) -> str:
-        return render("goal.html", words=wording.GOAL, told=TOLD, **self.to_dict())
+__all__ = ["check_goal"]
 
 
 def check_goal(
@@ -179,6 +40,7 @@ def check_goal(
     *,
     needs: Sequence[str] = (),
     isolated: bool = False,
+    rules: bool = False,
     exam: int = 0,
     seconds: float,
     memory: int,
@@ -187,7 +49,7 @@ def check_goal(
 
     Parameters
     ----------
-    mine, goal, needs, isolated, exam, seconds, memory
+    mine, goal, needs, isolated, rules, exam, seconds, memory
         As `check` takes them.
 
     Returns
@@ -202,12 +64,15 @@ def check_goal(
         raise ValueError(f"check: needs may name what can be left out of {goal}: {names}; got {unknown[0]!r}.")
     name = mine.name if isinstance(mine, Submission) else str(getattr(mine, "__name__", type(mine).__name__))
     if isolated or isinstance(mine, Submission):
-        outcome = ask_goal_isolated(mine, asked, exam, seconds=seconds, memory=memory)
+        outcome = ask_goal_isolated(mine, asked, exam, rules=rules, seconds=seconds, memory=memory)
         noted, lacks, printed = outcome.answers, outcome.lacks, outcome.printed
         report = GoalReport(name, goal, printed=printed, trouble=outcome.trouble, remarks=outcome.remarks)
+        counts = (outcome.counts or [{}])[0]
     else:
-        noted, lacks, printed = ask_goal(mine, asked, exam, seconds)
+        with watching(asked.right) if rules else nullcontext(Counter[str]()) as counts:
+            noted, lacks, printed = ask_goal(mine, asked, exam, seconds)
         report = GoalReport(name, goal, printed=printed)
+    report = replace(report, ready_made=bool(counts.get("library")))
     left_out = set(lacks) - set(needs)
     report = replace(report, lacks=tuple(name for name in lacks if name in left_out))
     put = [question for question in asked.questions if not left_out & set(question.asks_for)]
@@ -252,7 +117,7 @@ def _compare(found: Noted, expected: Noted, question: Question) -> GoalFinding |
             return _not_reached(found, expected, question)
         wrong = _differs(found, expected, name, question.tolerance)
         if wrong is not None:
-            numbers = {"name": name, "call": expected.calls[expected.after_call[name] - 1]}
+            numbers = {"name": _plain(name), "calls": expected.calls[: expected.after_call[name]]}
             return GoalFinding(wrong, question.key, numbers | _numbers(wrong, found, expected, name, question))
     return None if found.error is None else _not_reached(found, expected, question)
 
@@ -260,15 +125,16 @@ def _compare(found: Noted, expected: Noted, question: Question) -> GoalFinding |
 def _not_reached(found: Noted, expected: Noted, question: Question) -> GoalFinding:
     """Why an answer ends before the right one does."""
     if found.error is not None:
-        call = expected.calls[max(len(found.calls), 1) - 1] if expected.calls else ""
-        return GoalFinding("failed", question.key, {"failure": found.error, "call": call})
+        return GoalFinding(
+            "failed", question.key, {"failure": found.error, "calls": expected.calls[: len(found.calls)]}
+        )
     if "returned" in found.kinds:
         after = found.after_call["returned"]
         names = [name for name, number in expected.after_call.items() if number == after]
-        names = [name for name in names if not name.startswith((AFTER, GRADIENT))]
-        numbers = {"found": found.kinds["returned"], "names": names, "call": expected.calls[after - 1]}
+        names = [_plain(name) for name in names if not name.startswith((AFTER, GRADIENT))]
+        numbers = {"found": found.kinds["returned"], "names": names, "calls": expected.calls[:after]}
         return GoalFinding("other_return", question.key, numbers)
-    return GoalFinding("failed", question.key, {"failure": Failure("ended"), "call": ""})  # another process lost it
+    return GoalFinding("failed", question.key, {"failure": Failure("ended"), "calls": ()})  # another process lost it
 
 
 def _numbers(wrong: str, found: Noted, expected: Noted, name: str, question: Question) -> dict[str, Any]:
@@ -279,7 +145,12 @@ def _numbers(wrong: str, found: Noted, expected: Noted, name: str, question: Que
         return {"found": found.values[name].shape, "expected": expected.values[name].shape}
     if wrong == "values":
         return _rows(found.values[name], expected.values[name], question)
-    return {"name": name.removeprefix(AFTER).removeprefix(GRADIENT)}
+    return {}
+
+
+def _plain(name: str) -> str:
+    """What a value is called in a sentence: without the number of the call that it came from."""
+    return re.sub(r"( \d+)+$", "", name.removeprefix(AFTER).removeprefix(GRADIENT))
 
 
 def _differs(found: Noted, expected: Noted, name: str, tolerance: float) -> str | None:
@@ -415,7 +286,3 @@ def _only_failed(given: Noted, expected: Noted) -> bool:
         and given.kinds.keys() <= expected.kinds.keys()
         and not any(_differs(given, expected, name, 1e-5) for name in given.kinds)
     )
-
-
-def _say(key: str, **fields: Any) -> str:
-    return wording.say(wording.GOAL[key], **fields)

@@ -42,6 +42,28 @@ LESSON_COUNTS = 3.0
 #: Of a layer: the part about its projections, and how much of the score it is worth; the rest goes to the heads.
 PROJECTIONS, OF_PROJECTIONS = "projections", 0.4
 
+#: After the seven: what a question is worth, by the name of the goal and its key; 1 where none stands here.
+QUESTIONS = {
+    "KVCache.one_at_a_time": 2.0,
+    "KVCache.in_float32": 0.5,
+    "KVCache.mask": 1.5,
+    "KVCache.reorder": 1.5,
+    "grouped_query_attention.one_kv_head": 1.5,
+    "grouped_query_attention.as_many": 1.5,
+    "grouped_query_attention.in_float32": 0.5,
+    "apply_rotary.later": 2.0,
+    "apply_rotary.own_positions": 1.5,
+    "apply_rotary.without_batch": 0.5,
+    "apply_rotary.far": 0.5,
+    "apply_rotary.in_float32": 0.5,
+    "sampling_probabilities.plain": 0.5,
+    "sampling_probabilities.top_k_ties": 0.5,
+    "sampling_probabilities.top_k_and_top_p": 1.5,
+    "sampling_probabilities.in_float32": 0.5,
+}
+#: What of a question is kept, by what is wrong with its answer; nothing where none stands here.
+KEPT_OF_A_QUESTION = {"values": 0.2, "dtype": 0.4, "inputs": 0.6, "gradients": 0.6}
+
 #: What is left of the score when a rule is broken, and when the attention is somebody else's.
 RULE_BROKEN, READY_MADE_USED = 0.5, 0.0
 
@@ -104,3 +126,25 @@ def score(parts: Mapping[str, tuple[float, float]], broken_rules: Collection[Rul
         return READY_MADE_USED
     whole = sum(kept * worth for kept, worth in parts.values())
     return round(whole * RULE_BROKEN if broken_rules else whole, 3)
+
+
+def score_of_questions(goal: str, asked: Collection[str], wrong: Mapping[str, str]) -> float:
+    """Give the mark for a goal.
+
+    Parameters
+    ----------
+    goal : str
+        Its name.
+    asked : collection of str
+        The keys of the questions that were put.
+    wrong : mapping of str to str
+        Of those that were not answered rightly, what is wrong: the code of the finding.
+
+    Returns
+    -------
+    score : float
+        Between 0 and 1, to thousandths.
+    """
+    worth = {key: QUESTIONS.get(f"{goal}.{key}", 1.0) for key in asked}
+    kept = {key: KEPT_OF_A_QUESTION.get(wrong[key], 0.0) if key in wrong else 1.0 for key in asked}
+    return round(sum(worth[key] * kept[key] for key in asked) / sum(worth.values()), 3)

@@ -116,10 +116,6 @@ def render(template: str, **names: Any) -> str:
     return _environment().get_template(template).render(**names)
 
 
-def _strong(words: str, style: str) -> Markup:
-    return Markup('<strong style="{}">{}</strong>').format(style, words)
-
-
 @cache
 def _environment() -> Environment:
     made = Environment(
@@ -130,7 +126,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals.update(colors=COLORS, ink=INK, say=say, in_html=in_html, language=wording.LANGUAGE)
-    made.filters.update(in_words=wording.mistake, listed=wording.listed, strong=_strong)
+    made.filters.update(in_words=wording.mistake, listed=wording.listed)
     sheet = made.get_template("report.css").render()
     rules = re.findall(r"^\.(\w+) {(.*?)}", sheet, re.DOTALL | re.MULTILINE)
     made.globals.update(style={name: " ".join(style.split()) for name, style in rules})

@@ -8,7 +8,7 @@ import typer
 
 from .options import Mask, more_than_zero
 
-_PARTS = ("races", "growth", "shares", "compile")
+_PARTS = ("races", "growth", "shares", "decoding", "training", "compile")
 _OWN = "One problem of your own"
 
 
@@ -77,7 +77,7 @@ def bench(
     out: Annotated[str, typer.Option(metavar="DIR", help="Where to write.")] = "bench-results",
     parts: Annotated[
         Parts | None,
-        typer.Option(metavar="PART,...", parser=_parts, help="Of races,growth,shares,compile: only these."),
+        typer.Option(metavar="PART,...", parser=_parts, help=f"Of {','.join(_PARTS)}: only these."),
     ] = None,
     rounds: Annotated[
         int | None, typer.Option(metavar="N", help="Rounds of a race; by default what fits, at least 6.")
@@ -106,6 +106,7 @@ def bench(
         Literal["float32", "bfloat16"], typer.Option(rich_help_panel=_OWN, help="In which precision.")
     ] = "float32",
     compile: Annotated[bool, typer.Option("--compile", rich_help_panel=_OWN, help="Through torch.compile.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the tables.")] = False,
 ) -> int:
     """Measure the seven beside what you would pick instead.
 
@@ -114,8 +115,10 @@ def bench(
     float64 reference. Times are medians of interleaved rounds (A B C A B C ...),
     as multiples of the time of the bare operations: four matrix products and
     the fused kernel, with nothing around them. Then how time and memory grow
-    with T, and where the time goes. Written are bench.json and each figure as
-    .png and .svg. Leave the machine alone while it runs.
+    with T, and where the time goes; how many tokens a second a language model
+    writes, with a cache, without, and in transformers (decoding); and what
+    forward and backward hold (training). Written are bench.json and each
+    figure as .png and .svg. Leave the machine alone while it runs.
 
     Exit status: 0 if all are equal to the reference, 1 if not, 2 for a wrong
     argument.
@@ -133,6 +136,9 @@ def bench(
         _workloads(sizes, only, own), is_quick=quick, parts=only, rounds=rounds, budget=seconds, device=device
     )
     files = result.save(out)  # first of all: nothing measured is to be lost
+    if json:
+        print(files[0].read_text(encoding="utf-8"), end="")
+        return 0 if result.all_equal else 1
     console = Console()
     console.print(result)
     for path in files:

@@ -161,8 +161,8 @@ class LanguageModel(nn.Module):
         """
         caches = self._checked(tokens, cache)
         start = 0 if cache is None else cache[0].seen
-        positions = torch.arange(start, start + tokens.shape[1], device=tokens.device)
-        angle = positions[:, None, None] * self.speeds.to(tokens.device)  # (T, 1, 1) * (d_k / 2)
+        positions = torch.arange(start, start + tokens.shape[1], device=tokens.device).view(-1, 1, 1)
+        angle = positions * self.speeds.to(tokens.device)  # (T, 1, 1) * (d_k / 2)
         x = self.embedding(tokens)  # (B, T) -> (B, T, d_model)
         cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)  # (T, 1, d_k / 2): for all heads, and layers
 
@@ -187,7 +187,12 @@ class LanguageModel(nn.Module):
                 f"LanguageModel: tokens must have shape (B, T), with at least one token; got {tuple(tokens.shape)}."
             )
         vocab_size = self.config.vocab_size
-        if look(tokens, lambda tokens: ((tokens < 0) | (tokens >= vocab_size)).any()):
+
+        def are_unknown(tokens: Tensor) -> bool:
+            least, most = (int(x) for x in tokens.aminmax())  # one operation: it is asked for every token
+            return least < 0 or most >= vocab_size
+
+        if tokens.numel() and look(tokens, are_unknown):
             least, most = int(tokens.min()), int(tokens.max())
             raise ValueError(f"LanguageModel: there are tokens 0 to {vocab_size - 1}; got {least} to {most}.")
         if cache is not None and len(cache) != len(self.layers):

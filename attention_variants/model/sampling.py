@@ -129,28 +129,8 @@ def stream(
     UserWarning
         When the text grows longer than those of the training.
     """
-    _check("generate", temperature, top_k, top_p)
-    check_count("generate", "max_new_tokens", max_new_tokens, least=0)
-    generator = None
-    if seed is not None:
-        generator = torch.Generator(device=tokens.device).manual_seed(seed)
-    cache = model.new_cache() if use_cache else None
-    longest = model.config.max_len
-    if max_new_tokens and tokens.shape[-1] + max_new_tokens > longest:
-        warnings.warn(
-            f"generate: the text grows past {longest} tokens, the length of the training; what comes then is a guess.",
-            stacklevel=2,
-        )
-    new = tokens
-    for _ in range(max_new_tokens):
-        all_logits, weights = model(new if use_cache else tokens, cache)
-        logits = all_logits[:, -1]  # (B, T, vocab_size) -> (B, vocab_size): of what comes after the last position
-        probabilities = sampling_probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
-        if temperature == 0.0:
-            new = probabilities.argmax(dim=-1, keepdim=True)  # (B, 1)
-        else:
-            new = torch.multinomial(probabilities, 1, generator=generator)
-        tokens = torch.cat([tokens, new], dim=1)
+    written = _written(model, tokens, max_new_tokens, temperature, top_k, top_p, use_cache, seed)
+    for new, probabilities, logits, weights in written:
         yield WrittenToken(new[:, 0], probabilities, logits, [layer[:, :, -1] for layer in weights])
 
 
@@ -177,17 +157,46 @@ def generate(
     tokens : integer Tensor of shape (B, T + max_new_tokens)
         The beginnings and what was written.
     """
-    written = stream(
-        model,
-        tokens,
-        max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        use_cache=use_cache,
-        seed=seed,
-    )
-    return torch.cat([tokens, *(one.token[:, None] for one in written)], dim=1)
+    with torch.inference_mode():
+        written = _written(model, tokens, max_new_tokens, temperature, top_k, top_p, use_cache, seed)
+        pieces = [new for new, *_ in written]
+    return torch.cat([tokens, *pieces], dim=1)  # a tensor as any other: it may be read with gradients
+
+
+def _written(
+    model: LanguageModel,
+    tokens: Tensor,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    use_cache: bool,
+    seed: int | None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor, list[Tensor]]]:
+    """The loop of both: `stream` leaves the inference mode between two tokens, `generate` stays in it."""
+    _check("generate", temperature, top_k, top_p)
+    check_count("generate", "max_new_tokens", max_new_tokens, least=0)
+    generator = None
+    if seed is not None:
+        generator = torch.Generator(device=tokens.device).manual_seed(seed)
+    cache = model.new_cache() if use_cache else None
+    longest = model.config.max_len
+    if max_new_tokens and tokens.shape[-1] + max_new_tokens > longest:
+        warnings.warn(
+            f"generate: the text grows past {longest} tokens, the length of the training; what comes then is a guess.",
+            stacklevel=2,
+        )
+    read = tokens
+    for _ in range(max_new_tokens):
+        all_logits, weights = model(read, cache)
+        logits = all_logits[:, -1]  # (B, T, vocab_size) -> (B, vocab_size): of what comes after the last position
+        probabilities = sampling_probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+        if temperature == 0.0:
+            new = probabilities.argmax(dim=-1, keepdim=True)  # (B, 1)
+        else:
+            new = torch.multinomial(probabilities, 1, generator=generator)
+        read = new if use_cache else torch.cat([read, new], dim=1)
+        yield new, probabilities, logits, weights
 
 
 def _check(caller: str, temperature: float, top_k: int | None, top_p: float | None) -> None:

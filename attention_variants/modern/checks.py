@@ -49,7 +49,8 @@ def check_floating(caller: str, **tensors: Any) -> None:
 def check_append(cache: KVCache | RollingKVCache, k: Tensor, v: Tensor) -> None:
     """Raise an error unless new keys and values fit what a cache keeps."""
     caller = f"{type(cache).__name__}.append"
-    check_floating(caller, k=k, v=v)
+    if not (_is_like(k, cache.k) and _is_like(v, cache.v)):  # what is like the others is right: quick, for every token
+        check_floating(caller, k=k, v=v)
     if k.ndim < 2 or k.shape[:-1] != v.shape[:-1]:
         raise ValueError(
             f"{caller}: k must have shape (..., T_new, d_k) and v (..., T_new, d_v), alike but for the width; "
@@ -58,7 +59,7 @@ def check_append(cache: KVCache | RollingKVCache, k: Tensor, v: Tensor) -> None:
     for name, new, kept in (("k", k, cache.k), ("v", v, cache.v)):
         if kept is None:
             continue
-        if (new.dtype, new.device) != (kept.dtype, kept.device):
+        if not _is_like(new, kept):
             raise TypeError(
                 f"{caller}: the cache keeps {name} of {kept.dtype} on {kept.device}; got {new.dtype} on {new.device}. "
                 f"A cache belongs to one layer of one model: begin with a new {type(cache).__name__}."
@@ -153,3 +154,8 @@ def check_positions(caller: str, positions: Tensor, x: Tensor) -> None:
 def _listed(tensors: dict[str, Tensor], what: str) -> str:
     came: Sequence[str] = [f"{name} {getattr(x, what)}" for name, x in tensors.items()]
     return ", ".join(came)
+
+
+def _is_like(x: Any, kept: Tensor | None) -> bool:
+    """Whether a tensor has the dtype and the device of what is kept."""
+    return isinstance(x, Tensor) and kept is not None and x.dtype == kept.dtype and x.device == kept.device

@@ -32,7 +32,8 @@ def flash_attention(
     logarithm of the sum of its exponentials: from it every block of weights is computed anew, in one step, without a
     running maximum. Under ``is_causal``, blocks that lie wholly in the future are not computed at all.
     Dao et al. (2022), "FlashAttention", algorithms 1 and 4, arXiv:2205.14135; Dao (2023), "FlashAttention-2",
-    section 3.1, arXiv:2307.08691. This page is to be read; the fast one is variant 7.
+    section 3.1, arXiv:2307.08691. This page is to be read; the fast one is variant 7. In Triton, which compiles such
+    loops for a GPU, the forward pass is ``scripts/triton_flash.py``; it runs in Triton's interpreter, without a GPU.
     Contract and errors: `attention_variants.variants`.
 
     Parameters
@@ -57,16 +58,17 @@ def flash_attention(
     check_inputs(4, q, k, v, mask, caller="flash_attention")
     check_count("flash_attention", "block_q", block_q)
     check_count("flash_attention", "block_k", block_k)
-    blocks = _Blocks(q, k, mask, is_causal, block_q, block_k)
-    context, _ = _Flash.apply(q / math.sqrt(q.shape[-1]), k, v, blocks)
+    blocks = Blocks(q, k, mask, is_causal, block_q, block_k)
+    context, _ = FlashFunction.apply(q / math.sqrt(q.shape[-1]), k, v, blocks)
     return context, None
 
 
-class _Flash(torch.autograd.Function):
-    """Both passes; q comes in divided by sqrt(d_k)."""
+class FlashFunction(torch.autograd.Function):
+    """Both passes of `flash_attention`, block by block; q comes in divided by sqrt(d_k)."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, blocks: _Blocks) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor]:
+        """Compute context and log_sum; a row of blocks after the other."""
         context = q.new_zeros(*q.shape[:-1], v.shape[-1])
         log_sum = q.new_zeros(*q.shape[:-1], 1)  # (..., T_q, 1): all that the backward pass needs of the scores
         for rows in blocks.rows():
@@ -91,6 +93,7 @@ class _Flash(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_context: Tensor, _: Any) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Compute the gradients of q, k and v; the same blocks, once more."""
         q, k, v, context, log_sum = ctx.saved_tensors
         grad_q, grad_k, grad_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
         # What softmax takes off every gradient of a row: the mean of them, by weight, which is this dot product.
@@ -107,8 +110,16 @@ class _Flash(torch.autograd.Function):
         return grad_q, grad_k, grad_v, None
 
 
-class _Blocks:
-    """Which blocks there are, and what of the mask lies in each."""
+class Blocks:
+    """Which blocks of the T_q x T_k square are computed, in which order, and what of the mask lies in each.
+
+    Parameters
+    ----------
+    q, k : Tensor of shape (..., T, d_k)
+        Their lengths count.
+    mask, is_causal, block_q, block_k
+        As `flash_attention` takes them.
+    """
 
     def __init__(self, q: Tensor, k: Tensor, mask: Tensor | None, is_causal: bool, block_q: int, block_k: int) -> None:
         self.T_q, self.T_k, self.device = q.shape[-2], k.shape[-2], q.device
@@ -116,6 +127,7 @@ class _Blocks:
         self.block_q, self.block_k = block_q, block_k
 
     def rows(self) -> Iterator[slice]:
+        """The blocks of queries."""
         for start in range(0, self.T_q, self.block_q):
             yield slice(start, min(start + self.block_q, self.T_q))
 

@@ -158,6 +158,15 @@ def rope_even_odd_cat(x, positions, pairs="halves"):
     return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
 
 
+@wrong("apply_rotary", "rotary_positions_added")
+def rope_added(x, positions):
+    width = x.shape[-1]
+    angle = positions[..., None] / 10000.0 ** (torch.arange(0, width, 2).double() / width)
+    table = x.new_zeros(*angle.shape[:-1], width)
+    table[..., 0::2], table[..., 1::2] = angle.sin(), angle.cos()
+    return x + table
+
+
 @wrong("apply_rotary", "rotary_base_ignored")
 def rope_fixed_base(x, positions, *, base=10000.0):
     cos, sin = tables(positions, x.shape[-1])
@@ -850,6 +859,11 @@ def flash_unscaled(q, k, v, mask=None):
 @wrong("flash_attention", "is_causal_ignored")
 def flash_sees_the_future(q, k, v, mask=None, *, is_causal=False):
     return in_blocks(q, k, v, mask, False, 4)
+
+
+@wrong("flash_attention", "inverted_mask")
+def flash_of_what_is_blocked(q, k, v, mask=None):
+    return in_blocks(q, k, v, None if mask is None else ~mask, False, 4)
 
 
 @wrong("latent_attention", "values_from_the_matrix_of_the_keys")

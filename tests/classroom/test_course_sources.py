@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -16,14 +17,21 @@ from nbgrader.utils import compute_checksum
 
 import attention_variants as av
 from attention_variants.classroom.check import Submission
-from attention_variants.classroom.misconceptions import with_code
-from attention_variants.classroom.nbgrader.plain_code import plain_code
+from attention_variants.classroom.goals import GOALS
+from attention_variants.classroom.misconceptions import of_goal, with_code
+from attention_variants.classroom.nbgrader.plain_code import plain_code, plain_definition
 from attention_variants.classroom.nbgrader.points import grade, grade_shapes
-from attention_variants.classroom.nbgrader.preprocessors import GradeCells, code_to_repair, evaluate
+from attention_variants.classroom.nbgrader.preprocessors import (
+    GradeCells,
+    code_of,
+    code_to_repair,
+    evaluate,
+    helpers,
+)
 from attention_variants.classroom.nbgrader.shapes import check_shapes, expected_shapes
 
 SOURCE = Path(__file__).parents[2] / "classroom" / "source"
-NOTEBOOKS = {int(folder.name[0]): folder / f"{folder.name}.ipynb" for folder in SOURCE.iterdir()}
+NOTEBOOKS = {int(folder.name.partition("_")[0]): folder / f"{folder.name}.ipynb" for folder in SOURCE.iterdir()}
 
 
 def load(number: int) -> dict[str, NotebookNode]:
@@ -35,11 +43,21 @@ def same_code(a: str, b: str) -> bool:
     return ast.dump(ast.parse(a)) == ast.dump(ast.parse(b))
 
 
-def test_there_is_an_assignment_for_each_variant_and_one_for_the_layer():
-    assert sorted(NOTEBOOKS) == [1, 2, 3, 4, 5, 6, 7, 8]
+#: What follows the seven variants and the layer: the cells that students write whole, and what they are to be.
+AFTER: dict[int, dict[str, Any]] = {
+    9: {"function": av.KVCache},
+    10: {"function": av.grouped_query_attention, "rotary": av.apply_rotary},
+    11: {"function": av.sampling_probabilities},
+}
+#: What they repair there: 9 the lines around a cache, and then the assignment before.
+REPAIRED = {9: "attend_with_cache", 10: "KVCache", 11: "apply_rotary"}
 
 
-@pytest.mark.parametrize("number", range(1, 9))
+def test_there_is_an_assignment_for_each_variant_and_one_for_the_layer_and_three_after_it():
+    assert sorted(NOTEBOOKS) == [*range(1, 9), *AFTER]
+
+
+@pytest.mark.parametrize("number", NOTEBOOKS)
 def test_a_source_that_is_opened_and_saved_in_jupyterlab_stays_as_it_is(number):
     path = NOTEBOOKS[number]
     assert path.read_text(encoding="utf-8") == nbformat.writes(nbformat.read(path, as_version=4)) + "\n"
@@ -51,6 +69,83 @@ def test_the_solution_is_the_variant_s_own_code(number):
     written = ast.parse("\n".join(lines))
     del written.body[0].body[0]  # the docstring
     assert same_code(ast.unparse(written), plain_code(inspect.getsource(av.VARIANTS[number])))
+
+
+@pytest.mark.parametrize(("number", "grade_id"), [(number, key) for number, cells in AFTER.items() for key in cells])
+def test_the_solution_is_the_page_s_own_code(number, grade_id):
+    right = AFTER[number][grade_id]
+    page = plain_definition(code_of(right))
+    whole = "\n\n".join([*helpers(right, page), page])
+    lines = [line for line in load(number)[grade_id].source.splitlines() if "### " not in line]
+    assert same_code(without_docstrings("\n".join(lines)), whole)
+
+
+def without_docstrings(code: str) -> str:
+    """What of functions and classes computes something."""
+    tree = ast.parse(code)
+    for x in ast.walk(tree):
+        if isinstance(x, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(x):
+            del x.body[0]
+    return ast.unparse(tree)
+
+
+@pytest.mark.parametrize("number", AFTER)
+def test_what_is_to_be_repaired_after_the_layer_is_the_page_s_too(number):
+    cell = load(number)["repair"]
+    name, goal, *called = cell.metadata.mistake.split()
+    assert goal == REPAIRED[number]
+    code = re.sub(r"### (BEGIN|END) SOLUTION", "", cell.source)
+    right = plain_definition(code_of(GOALS[goal].right), *(called or ["attention_to_repair"]))
+    assert same_code(code, "\n\n".join([*helpers(GOALS[goal].right, right), right]))
+    assert not same_code(code, code_to_repair(name, goal, *called))
+    assert "whole=True" in load(number)["repair_points"].source
+
+
+def test_what_the_course_does_not_ask_for_is_all_that_is_left_out():
+    """The plain code of a page is the page's: it computes the same, and takes what the assignment says."""
+    plain = plain_definition(code_of(av.KVCache))
+    assert not [name for name in ("max_len", "_room", "bytes", "check_", "Raises", ":return") if name in plain]
+    names: dict = {"torch": torch}
+    exec(plain, names)
+    report = av.check(names["KVCache"], "KVCache")
+    assert report
+    assert set(report.lacks) == {"max_len", "bytes"}
+    page = plain_definition(code_of(av.apply_rotary))
+    for code in (*helpers(av.apply_rotary, page), page):
+        exec(code, names)
+    report = av.check(names["apply_rotary"], "apply_rotary")
+    assert report
+    assert set(report.lacks) == {"pairs", "rotary_dim", "scaling"}
+
+
+#: Mistakes with which pairs are interleaved, or a part of the columns is turned: the assignment has no such option.
+NOT_ASKED = {
+    *("rotary_pairs_interleaved", "rotary_pairs_in_halves", "rotary_interleaved_merged_in_halves"),
+    *("rotary_other_columns_dropped", "rotary_speeds_of_the_whole_width"),
+}
+
+
+@pytest.mark.parametrize(("number", "grade_id"), [(number, key) for number, cells in AFTER.items() for key in cells])
+def test_every_mistake_of_the_catalogue_costs_points_and_is_named_by_the_hidden_check(number, grade_id):
+    right = AFTER[number][grade_id]
+    goal, cells = right.__name__, load(number)
+    names: dict = {}
+    exec(cells["set_up"].source, names)
+    told = ast.parse(cells[f"{grade_id}_points"].source).body[-1].value
+    options = {one.arg: ast.literal_eval(one.value) for one in told.keywords}
+    assert options["exam"]
+    wrong = [name for name in of_goal(goal) if name not in NOT_ASKED]
+    assert len(wrong) >= 12
+    for name in wrong:
+        exec(code_to_repair(name, goal, goal), names)
+        points = grade(names[goal], goal, **options)
+        assert 0 < points <= 0.98 * options["points"], name
+        assert [one.name for one in points.report.misconceptions] == [name]
+
+
+def test_a_mistake_that_leaves_nothing_wrong_is_no_code_to_repair():
+    with pytest.raises(ValueError, match="leaves out of apply_rotary"):
+        code_to_repair("rotary_pairs_interleaved", "apply_rotary")
 
 
 @pytest.mark.parametrize("number", range(2, 9))
@@ -66,11 +161,12 @@ def test_what_is_to_be_repaired_is_the_variant_before(number):
 
 def test_no_notebook_breaks_a_mistake_that_an_assignment_asks_for():
     """The reader of the notebooks has seen those explained."""
-    files = list(FOLDER.glob("0[1-7]*.ipynb"))
+    files = [file for file in FOLDER.glob("*.ipynb") if file.name[:2] in ("01", "02", "03", "04", "05", "06", "07")]
     assert len(files) == 7
+    files += [file for file in FOLDER.glob("*.ipynb") if file.name[:2] in ("12", "13", "14", "15")]
     notebooks = "".join(file.read_text(encoding="utf-8") for file in files)
     for number in NOTEBOOKS:
-        name, _ = load(number)["repair"].metadata.mistake.split()
+        name, *_ = load(number)["repair"].metadata.mistake.split()
         assert f'MISCONCEPTIONS[\\"{name}\\"]' not in notebooks
 
 
@@ -86,7 +182,7 @@ def test_the_code_to_repair_carries_no_word_of_its_mistake():
                 ast.parse(code)
 
 
-@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("number", NOTEBOOKS)
 def test_each_assignment_has_all_its_parts(number):
     cells = load(number)
     function = "layer" if number == 8 else "function"
@@ -102,9 +198,9 @@ def test_each_assignment_has_all_its_parts(number):
     ]
     assert set(parts) <= set(cells)
     hidden = [c.source for c in cells.values() if "BEGIN HIDDEN TESTS" in c.source]
-    assert len(hidden) == 2
+    assert len(hidden) == 1 + len(AFTER.get(number, ["function"]))
     exams = [int(exam) for source in hidden for exam in re.findall(r"exam=(\d+)", source)]
-    assert len(set(exams)) == 2
+    assert len(set(exams)) == len(hidden)
     assert 0 not in exams
     by_hand = [c for c in cells.values() if c.cell_type == "markdown" and c.metadata.nbgrader.grade]
     assert len(by_hand) >= 2
@@ -115,6 +211,22 @@ def test_each_assignment_has_all_its_parts(number):
     told = {int(points) for points in re.findall(r"\*\*together\*\* \| \*\*(\d+)\*\*", cells["title"].source)}
     assert told == {sum(c.metadata.nbgrader.get("points", 0) for c in cells.values())}
     assert not any(c.get("outputs") for c in cells.values())
+
+
+def test_the_guide_says_how_many_points_there_are():
+    guide = (SOURCE.parent / "README.md").read_text(encoding="utf-8")
+    points = {}
+    for number in NOTEBOOKS:
+        told = [c.metadata.nbgrader for c in load(number).values() if c.metadata.nbgrader.grade]
+        points[number] = tuple(sum(x.points for x in told if x.locked is machine) for machine in (True, False))
+        if number >= 8:
+            assert re.search(
+                rf"^\| `{NOTEBOOKS[number].stem}` \|.*\| {points[number][0]} \| {points[number][1]} \|$", guide, re.M
+            )
+    ((by_machine, by_hand),) = {points[number] for number in range(1, 8)}
+    assert re.search(rf"^\| `1_loops` to `7_fused` \|.*\| {by_machine} \| {by_hand} \|$", guide, re.M)
+    together = [sum(one) for one in zip(*points.values(), strict=True)]
+    assert f"Together {together[0]} points by machine and {together[1]} by hand" in guide
 
 
 # --------------------------------------------------------------------------------------------- points and shapes
@@ -135,7 +247,7 @@ def test_points_are_a_number_with_a_report():
     assert grade(av.attention_matmul, 2, points=4, rules=False, whole=True) == 4
 
 
-@pytest.mark.parametrize("assignment", range(1, 9))
+@pytest.mark.parametrize("assignment", NOTEBOOKS)
 def test_the_right_shapes_are_right(assignment):
     report = check_shapes(expected_shapes(assignment), assignment)
     assert report
@@ -161,8 +273,8 @@ def test_a_wrong_shape_hears_what_is_odd_and_not_what_is_right():
     assert not check_shapes({"scores": torch.Size([5, 7])}, 2).said["scores"]
     assert "is there such a tensor" in repr(check_shapes({"weights with need_weights=False": (5, 7)}, 7))
     assert "<b" not in check_shapes({"k.T": "<b>"}, 2)._repr_html_()
-    with pytest.raises(ValueError, match="assignments 1 to 8; got 9"):
-        check_shapes({}, 9)
+    with pytest.raises(ValueError, match="assignments 1 to 11; got 12"):
+        check_shapes({}, 12)
 
 
 WAYS = {

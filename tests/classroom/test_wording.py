@@ -39,7 +39,7 @@ CLASSROOM = Path(av.__file__).parent / "classroom"
 JUDGING = [
     *(CLASSROOM / "contract").glob("*.py"),
     *(CLASSROOM / "diagnosis").glob("*.py"),
-    *(CLASSROOM / name for name in ("check.py", "check_layer.py", "grading_scheme.py")),
+    *(CLASSROOM / name for name in ("check.py", "check_goal.py", "check_layer.py", "grading_scheme.py")),
 ]
 #: Every file of `wording`, and its tables: dicts by their names, in capitals.
 FILES = {
@@ -558,7 +558,9 @@ NOT_SAID = {
     "contract/answer.py": {"not implemented for 'Half'", "inplace operation"},  # PyTorch's errors
     "contract/problems.py": {"Dog bites", "Man bites", "too tired"},  # keys of examples
     "grading/read.py": {"it is a file", "there is none"},  # an error for a caller
-    "nbgrader/plain_code.py": {" and lacks_keys\\(.*\\):"},  # Python code
+    # Python code
+    "nbgrader/plain_code.py": {" and lacks_keys\\(.*\\):"}
+    | {"self.max_len is None", "self._room is None", "scaling is None"},
     "nbgrader/preprocessors.py": {"the last line of a cell that gives points must be an expression"},  # an error
     # the key of an example, and Python code
     "sandbox/adapters.py": {"Dog bites", "Layer(d_model, num_heads)", "layer(query, key, value, mask)"},
@@ -569,8 +571,14 @@ NOT_SAID = {
     "sandbox/watch.py": {"numbers from the kernel", "whole product", "softmax of whole"},  # keys of counts
     # the names of tensors in a warm-up, which stand in the notebooks
     "nbgrader/shapes.py": {"causal mask", "padding mask", "both masks together", "q of one head", "scores of one head"}
-    | {"q before the split", "q after the split", "context before the merge", "weights with need_weights=False"},
+    | {"q before the split", "q after the split", "context before the merge", "weights with need_weights=False"}
+    | {"k from append", "scores of the next token", "k after the split", "q after the turn", "logits of the model"}
+    | {"logits of the next token", "the four likeliest", "tokens that are drawn", "texts with them"},
 }
+
+
+#: A call as Python code, or a piece of one: in the questions about a goal.
+A_CALL = re.compile(r"(, )?[\w.=]+(\([\w, =.]*\)?)?")
 
 
 def test_the_rest_of_the_classroom_says_nothing():
@@ -580,6 +588,8 @@ def test_the_rest_of_the_classroom_says_nothing():
         if file.split("/")[0] not in ("wording", "misconceptions"):
             texts = prose(ast.parse(path.read_text(encoding="utf-8")))
             found[file] = {text for text in texts if not all(word.isidentifier() for word in lists_of_names(text))}
+        if file.split("/")[0] == "goals":
+            found[file] = {text for text in found[file] if not A_CALL.fullmatch(text)}
     for file, texts in found.items():
         assert texts <= NOT_SAID.get(file, set()), file
 

@@ -11,7 +11,7 @@ import numpy as np
 from .answer import LONGEST_NAME, Failure, Printed
 
 #: What the names of values begin with that were not handed back: an input as the call left it, and a gradient.
-AFTER, GRADIENT = "after ", "gradient of "
+AFTER, GRADIENT = "after/", "gradient/"
 
 
 @dataclass

@@ -73,7 +73,7 @@ def _gradients(mine: Any, notes: Notes) -> None:
 
 def _length(mine: Any, notes: Notes) -> None:
     cache = _made(mine, notes)
-    notes.keep("len(cache) at first", notes.call("len(cache)", lambda: len(cache)))
+    notes.keep("len(cache) 0", notes.call("len(cache)", lambda: len(cache)))
     for number, T in enumerate((3, 1), start=1):
         _append(notes, cache, str(number), *_new(notes, T))
         notes.keep(f"len(cache) {number}", notes.call("len(cache)", lambda: len(cache)))
@@ -136,11 +136,11 @@ def _roll(mine: Any, notes: Notes, lengths: tuple[int, ...], *, masks: bool = Fa
         k, v = _numbered(notes, start, T)
         mask = notes.call(f"cache.mask({T})", cache.mask, T) if masks else None
         found = notes.call("cache.append(k, v)", cache.append, k, v)
-        k, v = notes.keep_all([f"k of call {number}", f"v of call {number}"], found)
+        k, v = notes.keep_all([f"k {number}", f"v {number}"], found)
         positions, order = k[0, 0, :, 0].sort()
-        notes.keep(f"positions of the keys {number}", positions)
+        notes.keep(f"positions_kept {number}", positions)
         for name, x in (("k", k), ("v", v)):
-            notes.keep(f"{name} of call {number}", x[..., order, :])
+            notes.keep(f"{name} {number}", x[..., order, :])
         if masks:
             notes.keep(f"mask {number}", mask[..., order] if isinstance(mask, Tensor) else mask)
         start += T
@@ -175,25 +175,25 @@ def _rolling_masks_and_sinks(mine: Any, notes: Notes) -> None:
 
 
 def _rolling_two_instances(mine: Any, notes: Notes) -> None:
-    for number in ("first", "second"):
-        cache = notes.call(f"{number} = RollingKVCache(window=2)", mine, window=2)
+    for number, name in enumerate(("first", "second")):
+        cache = notes.call(f"{name} = RollingKVCache(window=2)", mine, window=2)
         for t in range(2):
-            found = notes.call(f"{number}.append(k, v)", cache.append, *_numbered(notes, t, 1))
-            notes.keep_all([f"k {t} of the {number}", f"v {t} of the {number}"], found)
+            found = notes.call(f"{name}.append(k, v)", cache.append, *_numbered(notes, t, 1))
+            notes.keep_all([f"k {number} {t}", f"v {number} {t}"], found)
 
 
 def _rolling_length(mine: Any, notes: Notes) -> None:
     cache = notes.call("cache = RollingKVCache(window=2)", mine, window=2)
-    for T in (1, 3, 1):
+    for number, T in enumerate((1, 3, 1)):
         notes.call("cache.append(k, v)", cache.append, *_new(notes, T))
-        notes.keep(f"len(cache) after {T}", notes.call("len(cache)", lambda: len(cache)))
+        notes.keep(f"len(cache) {number}", notes.call("len(cache)", lambda: len(cache)))
 
 
 def _rolling_seen(mine: Any, notes: Notes) -> None:
     cache = notes.call("cache = RollingKVCache(window=2)", mine, window=2)
-    for T in (1, 3, 1):
+    for number, T in enumerate((1, 3, 1)):
         notes.call("cache.append(k, v)", cache.append, *_new(notes, T))
-        notes.keep(f"cache.seen after {T}", notes.call("cache.seen", lambda: cache.seen))
+        notes.keep(f"cache.seen {number}", notes.call("cache.seen", lambda: cache.seen))
 
 
 GOALS = (

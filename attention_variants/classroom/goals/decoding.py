@@ -146,8 +146,8 @@ def _from_one_token(mine: Any, notes: Notes) -> None:
 
 def _two_texts(mine: Any, notes: Notes) -> None:
     model = tiny_model(notes)
-    _write(notes, "tokens of the first text", model, _tokens(notes, 2, 4), 4)
-    _write(notes, "tokens of the second text", model, _tokens(notes, 2, 3), 4)
+    _write(notes, "tokens 1", model, _tokens(notes, 2, 4), 4)
+    _write(notes, "tokens 2", model, _tokens(notes, 2, 3), 4)
 
 
 def _nothing(mine: Any, notes: Notes) -> None:
@@ -165,7 +165,7 @@ def _computed_once(mine: Any, notes: Notes) -> None:
     model.register_forward_pre_hook(count, with_kwargs=True)
     _write(notes, "tokens", model, _tokens(notes, 1, 5), 4)
     # Of 9 positions the last need not be computed; who does has not computed any of them twice.
-    notes.keep("computes positions again", computed > 9)
+    notes.keep("computed_again", computed > 9)
 
 
 GOALS = (

@@ -47,7 +47,7 @@ MISTAKES = (
         changes=alike(_VARIANTS, ("~mask", "mask"), ("lacks_keys(mask)", "lacks_keys(~mask)")) | by_hand(),
         of_goals={
             "grouped_query_attention": (("~mask", "mask"), ("lacks_keys(mask)", "lacks_keys(~mask)")),
-            "flash_attention": InFile((("mask = self._part(rows, columns)", "mask = ~self._part(rows, columns)"),)),
+            "flash_attention": InFile((("torch.atleast_2d(self.mask)", "~torch.atleast_2d(self.mask)"),)),
         },
     ),
     Mistake(

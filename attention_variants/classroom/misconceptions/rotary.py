@@ -176,9 +176,21 @@ MISTAKES = (
         hint="Does your code multiply a row by its cosine, or add something to the row?",
         shows="at every position",
         of_goals={
-            "apply_rotary": (
-                (_TURNED, "    turned = x[..., :width] + torch.cat([angle.sin(), angle.cos()], dim=-1).to(x.dtype)\n"),
-            )
+            "apply_rotary": [
+                (
+                    (
+                        _TURNED,
+                        "    turned = x[..., :width] + torch.cat([angle.sin(), angle.cos()], dim=-1).to(x.dtype)\n",
+                    ),
+                ),
+                (
+                    (
+                        _TURNED,
+                        "    added = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)\n"
+                        "    turned = x[..., :width] + added.to(x.dtype)\n",
+                    ),
+                ),
+            ]
         },
     ),
     Mistake(

@@ -73,7 +73,8 @@ def grade(
     exam : int, default 0
         Which problems, as in `check`: a number that students do not know.
     rules : bool, default True
-        Whether it must be done the variant's way; names have no rules.
+        Whether it must be done the variant's way and, of what has a name, whether it must do more than call the
+        package's own.
     whole : bool, default False
         Whether there are points only if all is right, as for code that was nearly right to begin with.
     needs : sequence of str, default ()
@@ -88,7 +89,7 @@ def grade(
     """
     report: Report | GoalReport
     if isinstance(variant, str):
-        report = check(work, variant, needs=needs, exam=exam, seconds=seconds)
+        report = check(work, variant, needs=needs, exam=exam, rules=rules, seconds=seconds)
     else:
         report = check(work, variant, exam=exam, rules=rules, seconds=seconds)
     share = float(report.passed) if whole else report.score
@@ -123,7 +124,7 @@ def grade_shapes(answers: Mapping[str, Any] | Submission, assignment: int, *, po
     answers : dict or Submission
         What stands beside each name. A `Submission` is run in a process of its own, which hands the dict back.
     assignment : int
-        1 to 8.
+        1 to 11.
     points : float
         For all shapes.
 

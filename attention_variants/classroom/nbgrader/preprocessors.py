@@ -15,11 +15,13 @@ from nbformat.v4 import new_output
 from nbgrader import utils  # type: ignore[import-untyped]
 from nbgrader.preprocessors import ClearSolutions, NbGraderPreprocessor  # type: ignore[import-untyped]
 
+from attention_variants.classroom.goals import GOALS
 from attention_variants.classroom.misconceptions import MISCONCEPTIONS
 from attention_variants.classroom.sandbox.submission import Submission
 from attention_variants.classroom.wording import FILES
+from attention_variants.lab.code.source import show
 
-from .plain_code import plain_code, without_comments
+from .plain_code import plain_code, plain_definition, without_comments
 from .points import Points
 
 #: The cell whose imports every solution needs.
@@ -30,7 +32,8 @@ class StudentVersion(ClearSolutions):
     """Take the solutions out; where a cell has something to start from, put that in.
 
     A solution cell may carry ``starts_as``, a text, in its metadata, or ``mistake``, the name of a misconception and a
-    variant, such as ``"softmax_over_queries 4"``: its code, from the catalogue, is what students are to repair.
+    variant, such as ``"softmax_over_queries 4"``: its code, from the catalogue, is what students are to repair. For
+    what is no variant, its public name stands in place of the number, and then what it is to be called.
     """
 
     def preprocess_cell(self, cell: NotebookNode, resources: Any, cell_index: int) -> tuple[NotebookNode, Any]:
@@ -51,32 +54,79 @@ class StudentVersion(ClearSolutions):
         """
         starts_as, mistake = cell.metadata.pop("starts_as", None), cell.metadata.pop("mistake", None)
         if mistake is not None:
-            name, variant = mistake.split()
-            starts_as = code_to_repair(name, int(variant))
+            name, of, *called = mistake.split()
+            starts_as = code_to_repair(name, int(of) if of.isdecimal() else of, *called)
         if starts_as is None:
             return super().preprocess_cell(cell, resources, cell_index)
         cell.source = starts_as
         return cell, resources
 
 
-def code_to_repair(name: str, variant: int, called: str = "attention_to_repair") -> str:
+def code_to_repair(name: str, of: int | str, called: str = "attention_to_repair") -> str:
     """Give a mistake of the catalogue as code for a cell, without the words that give it away.
 
     Parameters
     ----------
     name : str
         The misconception.
-    variant : int
-        Where it occurs.
+    of : int or str
+        Where it occurs: a variant, or a public name that `check` can be asked for.
     called : str
-        What the function is to be called.
+        What the function or the class is to be called.
 
     Returns
     -------
     code : str
+        With the functions that a page has beside it, if it calls them.
+
+    Raises
+    ------
+    ValueError
+        If the mistake is in what the course does not ask for, so that nothing would be wrong.
     """
-    function: Any = inspect.unwrap(MISCONCEPTIONS[name].functions[variant])
-    return without_comments(plain_code(inspect.getsource(function), called))
+    mistake = MISCONCEPTIONS[name]
+    if isinstance(of, int):
+        return without_comments(plain_code(inspect.getsource(inspect.unwrap(mistake.functions[of])), called))
+    code = plain_definition(code_of(mistake.implementations[of]), called, of=of)
+    if code == plain_definition(code_of(GOALS[of].right), called):
+        raise ValueError(f"code_to_repair: {name} is in what the course leaves out of {of}; choose another mistake.")
+    return "\n\n\n".join([*helpers(GOALS[of].right, code), code])
+
+
+def code_of(thing: Any) -> str:
+    """Read the source of a function or a class, as `show` does, which finds that of wrong ones too.
+
+    Parameters
+    ----------
+    thing : function or class
+
+    Returns
+    -------
+    source : str
+    """
+    return show(thing, docstring=True).text
+
+
+def helpers(right: Any, code: str) -> list[str]:
+    """Give the functions of a page that stand beside its own and are called in some code, as students would write them.
+
+    Parameters
+    ----------
+    right : function or class
+        The page's own.
+    code : str
+        What may call them.
+
+    Returns
+    -------
+    helpers : list of str
+        Each as `plain_definition` gives it, in the order of their names.
+    """
+    page = vars(inspect.getmodule(right))
+    called = {x.func.id for x in ast.walk(ast.parse(code)) if isinstance(x, ast.Call) and isinstance(x.func, ast.Name)}
+    own = {name: page.get(name) for name in sorted(called)}
+    beside = [x for x in own.values() if inspect.isfunction(x) and x.__module__ == right.__module__ and x is not right]
+    return [plain_definition(code_of(x)) for x in beside]
 
 
 class GradeCells(NbGraderPreprocessor):

@@ -14,11 +14,20 @@ from attention_variants.classroom.contract.answer import Remark
 from attention_variants.classroom.report_html import render
 from attention_variants.classroom.wording import AROUND, SHAPES, say
 from attention_variants.lab.code.trace import trace
-from attention_variants.model import MultiHeadAttention, causal_mask, combine_masks, padding_mask
+from attention_variants.model import (
+    MultiHeadAttention,
+    causal_mask,
+    combine_masks,
+    padding_mask,
+    sampling_probabilities,
+)
+from attention_variants.modern import KVCache, apply_rotary, grouped_query_attention
 from attention_variants.variants import VARIANTS, takes
 
 #: The sizes in the warm-up of every assignment.
 SIZES = {"B": 3, "T_q": 5, "T_k": 7, "d_k": 8, "d_v": 6, "d_model": 8, "num_heads": 2}
+#: After the seven: heads of queries that share those of the keys, `SIZES["num_heads"]`; tokens; and how many stay.
+HEADS_OF_QUERIES, VOCABULARY, TOP_K = 4, 9, 4
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,7 +83,7 @@ def check_shapes(answers: Mapping[str, Any], assignment: int) -> ShapesReport:
     answers : dict
         Name to shape, a tuple; `None` where there is no such tensor, and ``...`` where nothing is written yet.
     assignment : int
-        1 to 7 for the variants, 8 for the layer.
+        1 to 7 for the variants, 8 for the layer, 9 to 11 for what comes after.
 
     Returns
     -------
@@ -119,7 +128,7 @@ def expected_shapes(assignment: int) -> dict[str, tuple[int, ...] | None]:
     Parameters
     ----------
     assignment : int
-        1 to 7 for the variants, 8 for the layer.
+        1 to 7 for the variants, 8 for the layer, 9 to 11 for what comes after.
 
     Returns
     -------
@@ -224,7 +233,58 @@ def _layer() -> _Tensors:
     }
 
 
-#: Assignment to its tensors: one for each of the seven variants, and the layer.
+def _cache() -> _Tensors:
+    B, T_new, T, H = (SIZES[name] for name in ("B", "T_q", "T_k", "num_heads"))
+    d_k = SIZES["d_model"] // H
+    kept, new, next_one = (torch.ones(B, H, length, d_k) for length in (T, T_new, 1))
+    cache = KVCache()
+    cache.append(kept, kept)
+    mask = cache.mask(T_new)
+    k, v = cache.append(new, new)
+    steps = trace(VARIANTS[4], new, k, v, mask)
+    after = trace(VARIANTS[4], next_one, *cache.append(next_one, next_one))
+    return {
+        "k from append": k,
+        "mask": mask,
+        "scores": steps["scores"],
+        "context": steps["context"],
+        "scores of the next token": after["scores"],
+    }
+
+
+def _shared_keys() -> _Tensors:
+    B, T_q, T_k, d_kv, G = (SIZES[name] for name in ("B", "T_q", "T_k", "d_model", "num_heads"))
+    H, d_k = HEADS_OF_QUERIES, d_kv // G
+    q, k = torch.ones(B, T_q, H * d_k), torch.ones(B, T_k, d_kv)
+    steps = trace(grouped_query_attention, q, k, k, None, H, G)
+    split, positions = q.unflatten(-1, (H, d_k)).transpose(-3, -2), torch.arange(T_q)
+    turn = trace(apply_rotary, split, positions)
+    return {
+        "k after the split": steps["k"],
+        "scores": steps["scores"],
+        "context": steps["context"],
+        "angles": turn["angle"],
+        "q after the turn": turn["turned"],
+    }
+
+
+def _sampling() -> _Tensors:
+    tokens = torch.zeros(SIZES["B"], SIZES["T_q"], dtype=torch.long)
+    logits = torch.ones(*tokens.shape, VOCABULARY)
+    last = logits[:, -1]
+    probabilities = sampling_probabilities(last, top_k=TOP_K)
+    drawn = probabilities.argmax(dim=-1, keepdim=True)  # a draw has the same shape, and would move the generator
+    return {
+        "logits of the model": logits,
+        "logits of the next token": last,
+        "the four likeliest": last.topk(TOP_K).indices,
+        "probabilities": probabilities,
+        "tokens that are drawn": drawn,
+        "texts with them": torch.cat([tokens, drawn], dim=1),
+    }
+
+
+#: Assignment to its tensors: one for each of the seven variants, the layer, and what comes after.
 _WARM_UPS: dict[int, Callable[[], _Tensors]] = {
     1: _loops,
     2: _matmul,
@@ -234,4 +294,7 @@ _WARM_UPS: dict[int, Callable[[], _Tensors]] = {
     6: _heads_at_once,
     7: _fused,
     8: _layer,
+    9: _cache,
+    10: _shared_keys,
+    11: _sampling,
 }

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from .limits import GRACE_OF_PROCESSOR, LARGEST_WRITTEN, MOST_ENTRIES
 from .load import NotThere, load
 from .lock import lock
 from .notes import ask_goal
+from .ready_made import watching
 from .registered import take_over
 
 
@@ -60,7 +62,10 @@ def work(folder: Path) -> None:
         except BaseException as error:
             told["failed"] = run.raised(error).to_dict()
     if told["missing"] is None and told["failed"] is None and job.goal is not None:
-        answers, told["lacks"], told["printed"] = ask_goal(fn, GOALS[job.goal], int(job.exam), job.seconds)
+        goal = GOALS[job.goal]
+        with watching(goal.right) if job.rules else nullcontext() as counts:
+            answers, told["lacks"], told["printed"] = ask_goal(fn, goal, int(job.exam), job.seconds)
+        told["counts"] = None if counts is None else [counts]
     elif told["missing"] is None and told["failed"] is None and not job.value:
         exam = Exam(job.variant, job.exam)
         answers, told["printed"] = run.run_all(fn, exam.problems, job.seconds)

@@ -216,12 +216,12 @@ class Notes:
 def _named(code: str, arguments: Sequence[Any]) -> list[tuple[str, Any]]:
     """The arguments that a call names, in their order, with what they are."""
     inside = code.partition("(")[2].rstrip(")")
-    names = [part.strip() for part in inside.split(",") if part.strip() and "=" not in part]
+    names = [part.strip() for part in inside.split(",") if part.strip().isidentifier()]
     return list(zip(names, arguments, strict=False))
 
 
 def _shown(x: Any) -> str:
-    return f"tensor of shape {tuple(x.shape)}" if isinstance(x, Tensor) else repr(x)
+    return f"tensor{tuple(x.shape)}" if isinstance(x, Tensor) else repr(x)
 
 
 @contextlib.contextmanager

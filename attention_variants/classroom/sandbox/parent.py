@@ -98,7 +98,9 @@ def run_isolated(fn: Callable | Submission, exam: Exam, *, rules: bool, seconds:
     return _run(fn, exam.problems, Answer, seconds, memory, variant=exam.variant, exam=exam.number, rules=rules)
 
 
-def ask_goal_isolated(mine: Callable | Submission, goal: Goal, exam: int, *, seconds: float, memory: int) -> Outcome:
+def ask_goal_isolated(
+    mine: Callable | Submission, goal: Goal, exam: int, *, rules: bool = False, seconds: float, memory: int
+) -> Outcome:
     """Put all questions of a goal to a function or a class, in another process.
 
     Parameters
@@ -109,6 +111,8 @@ def ask_goal_isolated(mine: Callable | Submission, goal: Goal, exam: int, *, sec
         What is asked for.
     exam : int
         Which numbers.
+    rules : bool, default False
+        Whether calls of the package's own are counted.
     seconds, memory
         As in `run_isolated`.
 
@@ -117,7 +121,9 @@ def ask_goal_isolated(mine: Callable | Submission, goal: Goal, exam: int, *, sec
     outcome : Outcome
         With a `Noted` for each question.
     """
-    return _run(mine, goal.questions, Noted, seconds, memory, variant=min(VARIANTS), exam=exam, goal=goal.name)
+    return _run(
+        mine, goal.questions, Noted, seconds, memory, variant=min(VARIANTS), exam=exam, goal=goal.name, rules=rules
+    )
 
 
 def _run(

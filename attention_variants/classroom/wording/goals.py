@@ -13,6 +13,7 @@ GOAL = {
     "think_about": "Think about: {hint}",
     "more": "Also wrong: {questions}.",
     "others": "{number} more",
+    "ready_made": "It leaves the work to {goal} of the package, which is no work of your own: no points.",
     "lacks": "Not asked, for it is not there: {names}.",
     "printed": "(It printed {printed} characters, which are left out here.)",
     # in HTML alone
@@ -39,6 +40,12 @@ GOAL_ROWS = {
     "call": "  {call}",
     "found": "  it gives  {found}",
     "expected": "  expected  {expected}",
+}
+
+#: Values that have no name in code.
+GOAL_VALUES = {
+    "computed_again": "whether any position is computed a second time",
+    "positions_kept": "the positions of the keys that come back",
 }
 
 #: By the name of a goal and the key of a question: after "It first goes wrong".

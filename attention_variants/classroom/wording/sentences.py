@@ -15,7 +15,7 @@ from attention_variants.classroom.contract.problems import Problem
 from .contract import GIVEN, PROBLEMS
 from .filling import joined, listed, row, say
 from .findings import ERRORS, FOUND, PLACES, ROWS
-from .goals import GOAL_FOUND, GOAL_ROWS, QUESTIONS
+from .goals import GOAL_FOUND, GOAL_ROWS, GOAL_VALUES, QUESTIONS
 from .loading import NOT_LOADED, REMARKS, STOPS, UNREADABLE
 from .rules import RULES
 
@@ -205,7 +205,7 @@ def goal_finding(code: str, numbers: Mapping[str, Any]) -> list[Line]:
     Parameters
     ----------
     code : str
-        Of `check_goal.GoalFinding`.
+        Of `report_goal.GoalFinding`.
     numbers : mapping
         What belongs to it.
 
@@ -215,17 +215,19 @@ def goal_finding(code: str, numbers: Mapping[str, Any]) -> list[Line]:
     """
     fields = dict(numbers)
     key = "value" if code == "values" and not fields["at"] else code
+    if "name" in fields:
+        fields["name"] = GOAL_VALUES.get(fields["name"], fields["name"])
     if "names" in fields:
         fields["names"] = listed(fields["names"])
     if "at" in fields:
         fields["at"] = _place(fields["at"])
     told: list[Line] = []
-    if "failure" in fields:
-        words, *told = lines(Remark(fields["failure"].kind, fields["failure"].numbers))
+    failed: Failure | None = fields.get("failure")
+    if failed is not None:
+        words, *told = lines(Remark(failed.kind, failed.numbers))
         fields["words"] = words.text[:1].upper() + words.text[1:]
     found = [Line(say(GOAL_FOUND[key], **fields)), *told]
-    if fields.get("call"):
-        found.append(Line(say(GOAL_ROWS["call"], **fields), is_row=True))
+    found += [Line(say(GOAL_ROWS["call"], call=call), is_row=True) for call in fields.get("calls", ())]
     if code == "values":
         found += [Line(say(GOAL_ROWS[name], **fields), is_row=True) for name in ("found", "expected")]
     return found

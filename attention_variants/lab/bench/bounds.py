@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .contenders import FAST_PATH, OTHERS, TEXTBOOK, TORCH, ours
+from .decoding import TRANSFORMERS, WITH_CACHE, WITHOUT_CACHE
 from .result import BARE_NAME, Bench, Race, Ratio, name_of
-from .workloads import SIZES, Workload
+from .workloads import SIZES, Workload, writings
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def bounds(bench: Bench) -> list[Bound]:
     -------
     bounds : list of Bound
     """
-    return [*_of_races(bench.races), *_of_growth(bench), *_of_compilation(bench)]
+    return [*_of_races(bench.races), *_of_growth(bench), *_of_decoding(bench), *_of_compilation(bench)]
 
 
 def _of_races(races: list[Race]) -> Iterator[Bound]:
@@ -114,6 +115,24 @@ def _of_growth(bench: Bench) -> Iterator[Bound]:
             f"{exponent:.2f}",
             1.8 <= exponent <= 2.2,
         )
+
+
+def _of_decoding(bench: Bench) -> Iterator[Bound]:
+    small = writings()[0].size
+    for one in bench.decoding:
+        where = f"d_model={one.writing.d_model}, {one.writing.tokens} tokens"
+        for other, short in ((WITHOUT_CACHE, "no cache"), (TRANSFORMERS, "transformers")):
+            if one.was_timed(WITH_CACHE) and one.was_timed(other):
+                ratio = one.ratio(other, to=WITH_CACHE)
+                # What a call costs around the arithmetic shows where there is little of that.
+                asked = other == TRANSFORMERS and one.writing.size == small and not bench.quick
+                yield Bound(
+                    f"{short} / cache",
+                    where,
+                    "≥ 1.50" if asked else "",
+                    str(ratio),
+                    ratio.median >= 1.5 if asked else None,
+                )
 
 
 def _of_compilation(bench: Bench) -> Iterator[Bound]:

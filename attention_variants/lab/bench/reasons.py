@@ -23,6 +23,7 @@ class Why(StrEnum):
     LOOPS_OVER_NUMBERS = auto()
     LOOPS_OVER_QUERIES = auto()
     LOOPS_OUTSIDE = auto()
+    TAKES_TOO_LONG = auto()
 
 
 #: Those that the workload does not explain: something is missing or wrong, and a reader should see it at once.
@@ -42,6 +43,7 @@ _SENTENCES: dict[Why, str] = {
     Why.LOOPS_OVER_NUMBERS: "minutes a call; see how it grows",
     Why.LOOPS_OVER_QUERIES: "one call for each query; see how it grows",
     Why.LOOPS_OUTSIDE: "Python loops around it; see how it grows",
+    Why.TAKES_TOO_LONG: "would take about {seconds} s",
 }
 
 
@@ -55,7 +57,7 @@ class Reason:
         What it is.
     details : mapping of str to str
         What only this run knows: "error" and "install" if something is not installed, "error" and "message" if
-        something was raised; else nothing.
+        something was raised; "seconds" if it would take too long; else nothing.
     """
 
     code: Why

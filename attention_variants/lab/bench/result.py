@@ -16,7 +16,7 @@ from attention_variants.lab.measure.reference import TOLERANCES
 
 from .machine import machine_in_words
 from .reasons import Reason
-from .workloads import Workload
+from .workloads import Workload, Writing
 
 #: How the tables call what everybody is compared with, see `bare.BareOperations`.
 BARE_NAME = "bare operations"
@@ -122,24 +122,20 @@ class Ratio:
         return f"{self.median:.2f} ±{(self.high - self.low) / 2:.2f}"
 
 
-@dataclass
-class Race:
-    """A workload and how each contender did.
+class Rounds:
+    """What the results of interleaved rounds are asked; the first of them is what the others are compared with.
 
     Attributes
     ----------
-    workload : Workload
-        What was to be done.
     results : list of Result
-        The bare operations first.
+        Their seconds stand in the order of the rounds.
     """
 
-    workload: Workload
     results: list[Result]
 
     @property
     def timed(self) -> list[Result]:
-        """Those that were timed, the bare operations first."""
+        """Those that were timed, in their order."""
         return [result for result in self.results if result.seconds]
 
     @property
@@ -186,6 +182,22 @@ class Race:
         low, median, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
         return Ratio(median, low, high)
 
+
+@dataclass
+class Race(Rounds):
+    """A workload and how each contender did.
+
+    Attributes
+    ----------
+    workload : Workload
+        What was to be done.
+    results : list of Result
+        The bare operations first.
+    """
+
+    workload: Workload
+    results: list[Result]
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain numbers, strings, lists and dicts, fit for JSON."""
         return {"workload": asdict(self.workload), "results": [result.to_dict() for result in self.results]}
@@ -194,6 +206,60 @@ class Race:
     def from_dict(cls, data: dict[str, Any]) -> Race:
         """Read what `to_dict` wrote."""
         return cls(Workload(**data["workload"]), [Result.from_dict(result) for result in data["results"]])
+
+
+@dataclass
+class Decoding(Rounds):
+    """A language model that writes, and how long each way took.
+
+    Attributes
+    ----------
+    writing : Writing
+        What was to be done.
+    results : list of Result
+        Ours with a cache, ours without, and that of transformers. The seconds are those of the processor, for one
+        text; the error is that of the logits, beside ours in float64.
+    """
+
+    writing: Writing
+    results: list[Result]
+
+    def per_second(self, name: str) -> float:
+        """How many tokens a second, by the median of the rounds."""
+        return self.writing.tokens / self[name].median
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain numbers, strings, lists and dicts, fit for JSON."""
+        return {"writing": asdict(self.writing), "results": [result.to_dict() for result in self.results]}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Decoding:
+        """Read what `to_dict` wrote."""
+        return cls(Writing(**data["writing"]), [Result.from_dict(result) for result in data["results"]])
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the caches of all layers hold after a text, for one number of heads of keys and values.
+
+    Attributes
+    ----------
+    writing : Writing
+        The model and the text.
+    key_heads : int
+        As many heads of keys and values it has here.
+    bytes : int
+        Of all keys and values, in float32.
+    """
+
+    writing: Writing
+    key_heads: int
+    bytes: int
+
+    @property
+    def per_token(self) -> float:
+        """Bytes for each token that was read."""
+        return self.bytes / (self.writing.prompt + self.writing.tokens - 1)  # the last one was not read again
 
 
 @dataclass(frozen=True)
@@ -340,6 +406,12 @@ class Bench:
         The workload of ``shares``, in words.
     compiled : list of Compiled
         What ``torch.compile`` made of the variants.
+    decoding : list of Decoding
+        How fast language models write.
+    kept : list of Kept
+        What their caches hold.
+    training : dict of str to Curve
+        Function -> the most bytes that tensors held at once in forward and backward, against T, see `training`.
     """
 
     machine: dict[str, Any]
@@ -349,11 +421,14 @@ class Bench:
     shares: dict[int, dict[str, float]] = field(default_factory=dict)
     shares_of: str = ""
     compiled: list[Compiled] = field(default_factory=list)
+    decoding: list[Decoding] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    training: dict[str, Curve] = field(default_factory=dict)
 
     @property
     def all_equal(self) -> bool:
         """Whether everybody who was checked equals the float64 reference."""
-        return all(race.all_equal for race in self.races)
+        return all(rounds.all_equal for rounds in (*self.races, *self.decoding))
 
     @property
     def caption(self) -> str:
@@ -371,6 +446,9 @@ class Bench:
             "shares": self.shares,
             "shares_of": self.shares_of,
             "compiled": [asdict(one) for one in self.compiled],
+            "decoding": [one.to_dict() for one in self.decoding],
+            "kept": [asdict(one) for one in self.kept],
+            "training": {name: asdict(curve) for name, curve in self.training.items()},
         }
 
     @classmethod
@@ -384,6 +462,10 @@ class Bench:
             shares={int(variant): parts for variant, parts in data["shares"].items()},
             shares_of=data["shares_of"],
             compiled=[Compiled(**one) for one in data["compiled"]],
+            # A run that was stored before there were these parts has none of them.
+            decoding=[Decoding.from_dict(one) for one in data.get("decoding", [])],
+            kept=[Kept(**{**one, "writing": Writing(**one["writing"])}) for one in data.get("kept", [])],
+            training={name: Curve(**curve) for name, curve in data.get("training", {}).items()},
         )
 
     @classmethod

@@ -20,6 +20,7 @@ from attention_variants.variants import takes, variants_that_take
 from .bounds import bounds
 from .compiled import compile_variant, compiled_variants
 from .contenders import all_contenders
+from .decoding import measure_decoding, measure_kept
 from .figures import draw_all
 from .growth import measure_growth
 from .machine import describe_machine
@@ -27,10 +28,11 @@ from .race import race
 from .result import Bench
 from .shares import measure_shares
 from .tables import as_html, as_text, for_the_terminal
-from .workloads import SIZES, Workload, full, of_size, quick
+from .training import LENGTHS, measure_training
+from .workloads import SIZES, Workload, full, of_size, quick, writings
 
 #: The parts of a run.
-PARTS = ("races", "growth", "shares", "compile")
+PARTS = ("races", "growth", "shares", "decoding", "training", "compile")
 
 
 class Run(Bench):
@@ -90,15 +92,16 @@ def bench(
     is_quick : bool, default False
         Small sizes, and done in a minute: to see that it works. The figures that are guaranteed need a full run.
     parts : sequence of str, optional
-        Of "races", "growth", "shares" and "compile"; by default all, without the last if quick, and the first alone if
-        ``workloads`` are given.
+        Of "races", "growth", "shares", "decoding", "training" and "compile"; by default all, without the last if
+        quick, and the first alone if ``workloads`` are given.
     rounds : int, optional
-        How many rounds each race has; by default as many as the budget allows, at least 6.
+        How many rounds each race has; by default as many as the budget allows, at least 6; and each text that a
+        language model writes, at least 5.
     budget : float, optional
-        About how many seconds the rounds of a race may take; by default 8, quick 1.
+        About how many seconds the rounds of a race, or of a text, may take; by default 8, quick 1.
     device : torch.device, default "cpu"
-        Where the races run. On a CUDA GPU they are timed by events, and memory is the allocator's; growth and shares
-        are measured on the CPU.
+        Where the races run. On a CUDA GPU they are timed by events, and memory is the allocator's; all else is
+        measured on the CPU.
 
     Returns
     -------
@@ -122,7 +125,8 @@ def bench(
         budget = 1.0 if is_quick else 8.0
 
     result = Run(describe_machine(device), quick=is_quick)
-    steps = len(workloads) * ("races" in parts) + sum(part in parts for part in PARTS[1:])
+    texts = writings(is_quick=is_quick) if "decoding" in parts else []
+    steps = len(workloads) * ("races" in parts) + len(texts) + sum(part in parts for part in PARTS[1:])
     with _progress(steps) as (report, advance):
         if "races" in parts:
             taking_part, checked = all_contenders(), dict[Any, Any]()
@@ -131,7 +135,14 @@ def bench(
                 settings: dict[str, Any] = {"budget": budget, "rounds": rounds, "device": device}
                 result.races.append(race(workload, taking_part, **settings, checked=checked, report=report))
                 advance()
-        for part, measure in (("growth", _growth), ("shares", _shares), ("compile", _compiled)):
+        for part, measure in (("growth", _growth), ("shares", _shares)):
+            if part in parts:
+                measure(result, report)
+                advance()
+        for writing in texts:
+            result.decoding.append(measure_decoding(writing, budget=budget, rounds=rounds, report=report))
+            advance()
+        for part, measure in (("decoding", _kept), ("training", _training), ("compile", _compiled)):
             if part in parts:
                 measure(result, report)
                 advance()
@@ -166,6 +177,17 @@ def _shares(result: Run, report: Callable[[str], None]) -> None:
     for variant in variants:
         report(f"where the time goes: variant {variant}")
         result.shares[variant] = measure_shares(variant, workload)
+
+
+def _kept(result: Run, report: Callable[[str], None]) -> None:
+    report("what the caches hold")
+    longest = {writing.size: writing for writing in writings(is_quick=result.quick)}  # of each model the last
+    for writing in longest.values():
+        result.kept += measure_kept(writing)
+
+
+def _training(result: Run, report: Callable[[str], None]) -> None:
+    result.training = measure_training(LENGTHS[:2] if result.quick else LENGTHS, report=report)
 
 
 def _compiled(result: Run, report: Callable[[str], None]) -> None:

@@ -11,7 +11,8 @@ from rich.text import Text
 from attention_variants.lab.table import html_table, plain_text, rich_table
 
 from .bounds import Bound, bounds
-from .result import BARE_NAME, SEEN_FROM, Bench, Compiled, Growth, Race, Result, name_of
+from .decoding import TRANSFORMERS, WITH_CACHE, WITHOUT_CACHE
+from .result import BARE_NAME, SEEN_FROM, Bench, Compiled, Curve, Decoding, Growth, Kept, Race, Result, name_of
 from .shares import PARTS
 
 #: How many workloads stand in one table, so that it fits a terminal of 80.
@@ -116,6 +117,12 @@ def all_tables(bench: Bench) -> Iterator[_Parts]:
         yield _growth_table(bench.growth)
     if bench.shares:
         yield _shares_table(bench.shares, bench.shares_of)
+    if bench.decoding:
+        yield from _decoding_tables(bench.decoding)
+    if bench.kept:
+        yield _kept_table(bench.kept)
+    if bench.training:
+        yield _training_table(bench.training)
     if bench.compiled:
         yield _compiled_table(bench.compiled)
     if found := bounds(bench):
@@ -153,7 +160,7 @@ def as_html(bench: Bench) -> str:
 
 def failures(bench: Bench) -> list[str]:
     """Say who is missing for another reason than that of the workload, and why."""
-    results = [result for race in bench.races for result in race.results]
+    results = [result for rounds in (*bench.races, *bench.decoding) for result in rounds.results]
     return sorted({f"{r.name}: {r.reason}" for r in results if r.reason is not None and r.reason.is_failure})
 
 
@@ -214,6 +221,56 @@ def _shares_table(shares: dict[int, dict[str, float]], workload: str) -> _Parts:
     heads = ["", "call", "linear", "scores", "mask", "softmax", "sum", "kernel", "copies", "other"]
     assert len(heads) == 2 + len(PARTS)
     return "Where the time goes", heads, rows, 1, workload
+
+
+def _decoding_tables(decoding: list[Decoding]) -> Iterator[_Parts]:
+    """A table for each model."""
+    for size in dict.fromkeys(one.writing.size for one in decoding):
+        rows = []
+        for one in (one for one in decoding if one.writing.size == size):
+            timed = {result.name for result in one.timed}
+            rates = [
+                f"{one.per_second(name):,.0f}" if name in timed else "-"
+                for name in (WITH_CACHE, WITHOUT_CACHE, TRANSFORMERS)
+            ]
+            ratios = [
+                str(one.ratio(name, to=WITH_CACHE)) if {name, WITH_CACHE} <= timed else "-"
+                for name in (WITHOUT_CACHE, TRANSFORMERS)
+            ]
+            rows.append([f"{one.writing.tokens:,}", *rates, *ratios])
+        note = (
+            "One text, greedily, on one thread, with the same weights; by the time of the processor. x: how many "
+            "times as fast ours with a cache is, by rounds. ±: half the distance of the quartiles."
+        ) + " -: would take too long, or is not here (bench.json says which)." * any("-" in row for row in rows)
+        heads = ["tokens", "cache", "no cache", "transformers", "x no cache", "x transformers"]
+        yield f"Tokens a second: {size}", heads, rows, 0, note
+
+
+def _kept_table(kept: list[Kept]) -> _Parts:
+    rows, before = [], ""
+    for one in kept:
+        w = one.writing
+        size = f"d_model={w.d_model}, {w.layers} layers, H={w.heads}"
+        read = w.prompt + w.tokens - 1
+        rows.append(["" if size == before else size, f"{one.key_heads}", f"{read:,}", f"{one.bytes:,}"])
+        rows[-1].append(f"{one.per_token:,.0f}")
+        before = size
+    return "What the caches keep, in bytes (float32)", ["", "key heads", "tokens", "all", "a token"], rows, 1, ""
+
+
+def _training_table(training: dict[str, Curve]) -> _Parts:
+    lengths = next(iter(training.values())).lengths
+    rows = [
+        [
+            name,
+            *(f"{value / 2**20:,.2f}" for value in curve.values),
+            f"{curve.exponent_beyond_fixed:.2f}" if len(curve.lengths) > 2 else "-",
+        ]
+        for name, curve in training.items()
+    ]
+    heads = ["", *(f"T={T:,}" for T in lengths), "as T^"]
+    note = "The most that tensors hold at once, beyond q, k and v: counted, so the same on every machine. Blocks of 64"
+    return "Memory of forward + backward, one head of width 64, MiB", heads, rows, 1, note
 
 
 def _compiled_table(compiled: list[Compiled]) -> _Parts:

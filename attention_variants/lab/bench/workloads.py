@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from attention_variants.model.language_model import LanguageModel, LanguageModelConfig
 from attention_variants.model.layer import MultiHeadAttention
 from attention_variants.model.masks import causal_mask, padding_mask
 
@@ -102,6 +103,73 @@ class Workload:
     def small(self) -> Workload:
         """The same kind of problem, small enough for a float64 reference: B = 2, T_q = 5, T_k = 7, two heads."""
         return replace(self, batch=2, queries=5, keys=5 if self.is_self else 7, d_model=16, heads=2)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """A language model that writes one text, greedily, to be done by every contender.
+
+    Attributes
+    ----------
+    d_model, layers, heads, key_heads, d_ff, vocabulary : int
+        The sizes of the model, see `LanguageModelConfig`.
+    tokens : int
+        How many tokens it writes.
+    prompt : int
+        How many there are before the first.
+    """
+
+    d_model: int
+    layers: int
+    heads: int
+    key_heads: int
+    d_ff: int
+    tokens: int
+    vocabulary: int = 80
+    prompt: int = 8
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1 or self.prompt < 1:
+            raise ValueError(
+                f"a model writes at least 1 token, after at least 1; got tokens = {self.tokens} and "
+                f"prompt = {self.prompt}."
+            )
+
+    @property
+    def size(self) -> str:
+        """The model in words."""
+        return f"d_model={self.d_model}, {self.layers} layers, H={self.heads}, key heads {self.key_heads}"
+
+    def model(self, *, key_heads: int | None = None) -> LanguageModel:
+        """Draw a model of this size; the weights are the same each time.
+
+        Parameters
+        ----------
+        key_heads : int, optional
+            Another number of them.
+
+        Returns
+        -------
+        model : LanguageModel
+        """
+        config = LanguageModelConfig(
+            vocab_size=self.vocabulary,
+            d_model=self.d_model,
+            num_layers=self.layers,
+            num_heads=self.heads,
+            num_kv_heads=key_heads or self.key_heads,
+            d_ff=self.d_ff,
+            max_len=max(1024, self.prompt + self.tokens),
+            tied=True,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return LanguageModel(config).eval()
+
+    def beginning(self) -> Tensor:
+        """What stands before the first token that is written, (1, prompt)."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randint(self.vocabulary, (1, self.prompt), generator=generator)
 
 
 @dataclass(frozen=True)
@@ -247,3 +315,22 @@ def quick() -> list[Workload]:
         of_size(size, mask="causal", weights=True, backward=True),
         of_size(size, dtype="bfloat16"),
     ]
+
+
+def writings(*, is_quick: bool = False) -> list[Writing]:
+    """What a run lets the language models write: three lengths, with a small model and a larger one.
+
+    Parameters
+    ----------
+    is_quick : bool, default False
+        One short text, with the small model.
+
+    Returns
+    -------
+    writings : list of Writing
+    """
+    small = {"d_model": 64, "layers": 2, "heads": 2, "key_heads": 1, "d_ff": 176}  # the course's story model
+    large = {"d_model": 512, "layers": 8, "heads": 8, "key_heads": 2, "d_ff": 1376}
+    if is_quick:
+        return [Writing(**small, tokens=50)]
+    return [Writing(**sizes, tokens=tokens) for sizes in (small, large) for tokens in (50, 200, 800)]

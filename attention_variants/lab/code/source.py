@@ -10,6 +10,7 @@ import difflib
 import html
 import inspect
 import io
+import linecache
 import re
 import tokenize
 from collections.abc import Callable
@@ -258,8 +259,7 @@ def show(what: int | Callable, *, docstring: bool = False) -> Code:
     """
     thing = _resolve(what)
     try:
-        lines, first_line = inspect.getsourcelines(thing)
-        file = inspect.getsourcefile(thing)
+        lines, first_line, file = _source(thing)
     except (OSError, TypeError):
         raise ValueError(
             f"show: the source of {thing.__qualname__} cannot be found; it must stand in a file or in a notebook cell."
@@ -270,7 +270,22 @@ def show(what: int | Callable, *, docstring: bool = False) -> Code:
     if not docstring:
         skip = _docstring_lines(lines)
         lines = [line for number, line in enumerate(lines, 1) if number not in skip]
-    return Code(thing.__name__, "\n".join(lines), _place(thing, file or ""), first_line)
+    return Code(thing.__name__, "\n".join(lines), _place(thing, file), first_line)
+
+
+def _source(thing: Callable) -> tuple[list[str], int, str]:
+    """The lines, the number of the first, and the file; of a class in a cell too, which its module does not lead to."""
+    try:
+        lines, first_line = inspect.getsourcelines(thing)
+        return lines, first_line, inspect.getsourcefile(thing) or ""
+    except (OSError, TypeError):
+        methods = (x for x in vars(thing).values() if inspect.isfunction(x)) if isinstance(thing, type) else ()
+        for file in dict.fromkeys(method.__code__.co_filename for method in methods):
+            lines = linecache.getlines(file)
+            for node in ast.walk(ast.parse("".join(lines))):
+                if isinstance(node, ast.ClassDef) and node.name == thing.__name__:
+                    return lines[node.lineno - 1 : node.end_lineno], node.lineno, file
+        raise
 
 
 def code_lines(what: int | Callable) -> int:

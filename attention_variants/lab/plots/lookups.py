@@ -73,10 +73,10 @@ def plot_lookups(weights: Tensor, words: Sequence[str], *, at: int = -1, least: 
             for head in range(heads):
                 for key in (weights[layer, head, query] >= least).nonzero().flatten().tolist():
                     share = float(weights[layer, head, query, key])
+                    # Where the number stands: those of neighbours are not at one height.
+                    along = min(0.62 - 0.24 * head + 0.32 * ((query - key) % 2 == 0), 0.78)
                     shift = 0.12 * (head - (heads - 1) / 2)
-                    _arrow(
-                        ax, (query + shift, layer + 1), (key + shift, layer), share, _HEADS[head], 0.62 - 0.24 * head
-                    )
+                    _arrow(ax, (query + shift, layer + 1), (key + shift, layer), share, _HEADS[head], along)
                     following.add(key)
         reached = following
     ax.plot(list(reached), [0] * len(reached), "o", color=INK, markersize=7, zorder=3)
