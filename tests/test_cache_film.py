@@ -56,8 +56,13 @@ def test_the_pictures_are_made_of_the_steps(monkeypatch):
                 assert np.array_equal(drawn(axes[name])[: len(step.q)], getattr(step, name).numpy())
             assert np.array_equal(drawn(axes["keys kept"]), k)
             assert np.array_equal(drawn(axes["values kept"]), v)
-            whole = drawn(axes["all rows, as one whole causal pass makes them"])
+            whole = drawn(axes["for comparison, not kept: one whole causal pass"])
             assert np.array_equal(whole, av.attention_masked(q, k, v, av.causal_mask(T))[1])
+            map_of_whole = axes["for comparison, not kept: one whole causal pass"]
+            hatched = [patch for patch in map_of_whole.patches if patch.get_hatch()]
+            assert not hatched  # a hatched cell would say that the call needs a mask
+            cover, _ = map_of_whole.patches
+            assert (cover.get_alpha() or 1.0, cover.get_y()) == (1.0, step.end - 0.5)  # rows to come are not seen
             cover, frame = axes["keys kept"].patches
             assert (cover.get_y(), cover.get_height()) == (step.end - 0.5, T - step.end)
             assert (frame.get_y(), frame.get_height()) == (step.start - 0.5, step.end - step.start)
@@ -78,14 +83,14 @@ def test_the_pictures_are_made_of_the_steps(monkeypatch):
     expected = (
         f"call 2: c brings a key and a value; kept 3. One query meets all 3 keys: no mask; most weight, {share:.2f}"
     )
-    assert seen[1][1] == f"{expected}, on {'abc'[at]}"
+    assert seen[1][1] == f"{expected}, on {'abc'[at]} at position {at}"
 
 
 def test_one_token_a_picture():
     example = av.load_example("Dog bites")
     film = av.animate_cache(*example.head(1), example.tokens)
     assert len(film) == len(example.tokens)
-    assert "One query meets its own key: no mask; most weight, 1.00, on [CLS]" in film.captions[0]
+    assert "One query meets its own key: no mask; most weight, 1.00, on [CLS] at position 0" in film.captions[0]
     assert len(film.html) < 400_000
     assert len({picture.size for picture in film.pictures()}) == 1
 

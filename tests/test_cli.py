@@ -124,7 +124,10 @@ def test_show_and_diff(capsys):
         (["animate", "1", "no/such/folder/steps.gif"], "make it first"),
         (["explore", "heads.html", "no such sentence"], "no such sentence"),
         (["bench", "--sizes", "2,5"], "'--sizes': must be four whole numbers, such as 4,512,512,8; got '2,5'"),
-        (["bench", "--parts", "races,cake"], "'--parts': must be of races, growth, shares, decoding, training, compile"),
+        (
+            ["bench", "--parts", "races,cake"],
+            "'--parts': must be of races, growth, shares, decoding, training, compile",
+        ),
         (["check", "mine.py"], "Missing option '--variant'"),
         (["check", "nowhere.py", "--variant", "4"], "there is no file nowhere.py"),
         (["grade", "nowhere", "--variant", "4", "--seconds", "0"], "'--seconds': must be more than 0; got 0"),

@@ -317,7 +317,7 @@ def test_a_beam_search_that_can_end_at_once_does():
 
 @pytest.mark.parametrize("beam_size", [0, -1])
 def test_a_beam_of_none_is_an_error(beam_size):
-    with pytest.raises(ValueError, match=f"beam_size must be at least 1; got {beam_size}"):
+    with pytest.raises(ValueError, match=f"beam_size must be a whole number of at least 1; got {beam_size}"):
         search(make_model(), make_source(), beam_size=beam_size)
 
 

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from attention_variants.variants.checks import check_count, check_flag, check_kind, check_number, check_tokens
+
 from .transformer import Transformer
 
 
@@ -38,7 +40,13 @@ def greedy_decode(
     -------
     tokens : integer Tensor of shape (B, T_t)
         Without ``start``, with ``end`` where it was reached, padding behind it; T_t is at most ``max_len``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something is of another class, there are no such tokens, or max_len is negative.
     """
+    _check("greedy_decode", model, source, start, end, max_len, use_cache)
     memory, _ = model.encode(source)
     memory_mask = model.mask(source)
     target = source.new_full((len(source), 1), start)
@@ -88,15 +96,16 @@ def beam_search(
 
     Raises
     ------
-    ValueError
-        If ``beam_size`` is less than 1.
+    TypeError, ValueError
+        As in `greedy_decode`; if ``beam_size`` is less than 1, or the penalty not a finite number.
 
     References
     ----------
     Wu et al. (2016), "Google's Neural Machine Translation System", section 7. arXiv:1609.08144
     """
-    if beam_size < 1:
-        raise ValueError(f"beam_search: beam_size must be at least 1; got {beam_size}.")
+    _check("beam_search", model, source, start, end, max_len, use_cache)
+    check_count("beam_search", "beam_size", beam_size)
+    check_number("beam_search", "length_penalty", length_penalty)
     B, K = len(source), beam_size
     memory, _ = model.encode(source)
     memory = memory.repeat_interleave(K, dim=0)  # (B, T_s, d_model) -> (B * K, T_s, d_model)
@@ -128,3 +137,18 @@ def beam_search(
     tokens = target[..., 1:]
     scores, order = (scores / ((5 + length) / 6) ** length_penalty).sort(dim=-1, descending=True, stable=True)
     return tokens.gather(1, order[..., None].expand_as(tokens)), scores
+
+
+def _check(
+    caller: str, model: Transformer, source: Tensor, start: int, end: int, max_len: int, use_cache: bool
+) -> None:
+    """Raise an error unless a model can write from this source with these tokens."""
+    check_kind(caller, "model", model, Transformer)
+    check_tokens(caller, "source", source, model.source_embedding.num_embeddings)
+    vocab_size = model.target_embedding.num_embeddings
+    for name, token in (("start", start), ("end", end)):
+        check_count(caller, name, token, least=0)
+        if token >= vocab_size:
+            raise ValueError(f"{caller}: {name} must be one of the tokens 0 to {vocab_size - 1}; got {token}.")
+    check_count(caller, "max_len", max_len, least=0)
+    check_flag(caller, "use_cache", use_cache)

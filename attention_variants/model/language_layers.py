@@ -8,8 +8,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attention_variants.modern import KVCache, RollingKVCache, grouped_query_attention, turn
+from attention_variants.modern.checks import check_width
+from attention_variants.variants.checks import check_count, check_flag, check_groups, check_kind, check_number
 
 from .masks import causal_mask, sliding_window_mask
+
+
+def check_attention(
+    caller: str, num_heads: int, num_kv_heads: int, d_k: int, *, window: int | None, qk_norm: bool
+) -> None:
+    """Raise an error unless these can be the settings of a `RotaryAttention`."""
+    check_groups(caller, num_heads, num_kv_heads)
+    check_count(caller, "d_k", d_k)
+    if d_k % 2:
+        raise ValueError(f"{caller}: rotary positions turn columns in pairs: d_k must be even; got {d_k}.")
+    if window is not None:
+        check_count(caller, "window", window, least=0)
+    check_flag(caller, "qk_norm", qk_norm)
 
 
 class RMSNorm(nn.Module):
@@ -29,13 +44,17 @@ class RMSNorm(nn.Module):
 
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         super().__init__()
+        check_count("RMSNorm", "d_model", d_model)
+        check_number("RMSNorm", "eps", eps, least=0.0)
         self.weight = nn.Parameter(torch.ones(d_model))
         self.eps = eps
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Normalise along the last axis."""
-        mean_square = x.square().mean(dim=-1, keepdim=True)  # (..., 1)
-        return x * torch.rsqrt(mean_square + self.eps) * self.weight
+        check_width("RMSNorm", x, self.weight.shape[0])
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))  # the square of 256 is more than a float16 holds
+        mean_square = exact.square().mean(dim=-1, keepdim=True)  # (..., 1)
+        return (exact * torch.rsqrt(mean_square + self.eps)).to(x.dtype) * self.weight
 
 
 class SwiGLU(nn.Module):
@@ -55,12 +74,15 @@ class SwiGLU(nn.Module):
 
     def __init__(self, d_model: int, d_ff: int) -> None:
         super().__init__()
+        check_count("SwiGLU", "d_model", d_model)
+        check_count("SwiGLU", "d_ff", d_ff)
         self.w_gate = nn.Linear(d_model, d_ff, bias=False)
         self.w_up = nn.Linear(d_model, d_ff, bias=False)
         self.w_down = nn.Linear(d_ff, d_model, bias=False)
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Rework each vector on its own."""
+        check_width("SwiGLU", x, self.w_gate.in_features)
         gate = F.silu(self.w_gate(x))  # (..., d_ff): z * sigmoid(z)
         x = self.w_down(gate * self.w_up(x))
         return x
@@ -99,6 +121,8 @@ class RotaryAttention(nn.Module):
         eps: float = 1e-5,
     ) -> None:
         super().__init__()
+        check_attention("RotaryAttention", num_heads, num_kv_heads, d_k, window=window, qk_norm=qk_norm)
+        check_count("RotaryAttention", "d_model", d_model)
         self.num_heads, self.num_kv_heads, self.d_k, self.window = num_heads, num_kv_heads, d_k, window
         self.w_q = nn.Linear(d_model, num_heads * d_k, bias=False)
         self.w_k = nn.Linear(d_model, num_kv_heads * d_k, bias=False)
@@ -130,6 +154,11 @@ class RotaryAttention(nn.Module):
         output : Tensor of shape (B, T, d_model)
         weights : Tensor of shape (B, num_heads, T, T_k)
         """
+        check_width("RotaryAttention", x, self.w_q.in_features)
+        if x.ndim != 3:
+            raise ValueError(f"RotaryAttention: x must have shape (B, T, d_model); got {tuple(x.shape)}.")
+        if cache is not None:
+            check_kind("RotaryAttention", "cache", cache, KVCache, RollingKVCache)
         B, T, _ = x.shape
         q = self.w_q(x).view(B, T, self.num_heads, self.d_k)
         k = self.w_k(x).view(B, T, self.num_kv_heads, self.d_k)

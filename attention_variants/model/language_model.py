@@ -11,9 +11,17 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from attention_variants.modern import KVCache, Llama3Scaling, RollingKVCache, rotary_speeds
-from attention_variants.variants.checks import check_count, check_groups, look
+from attention_variants.modern.checks import check_base
+from attention_variants.variants.checks import (
+    check_count,
+    check_flag,
+    check_groups,
+    check_kind,
+    check_number,
+    check_tokens,
+)
 
-from .language_layers import LanguageModelLayer, RMSNorm
+from .language_layers import LanguageModelLayer, RMSNorm, check_attention
 
 
 @dataclass(frozen=True)
@@ -74,10 +82,14 @@ class LanguageModelConfig:
                     f"got d_model = {self.d_model} and num_heads = {self.num_heads}."
                 )
             object.__setattr__(self, "d_k", self.d_model // self.num_heads)
-        if self.d_k % 2:
-            raise ValueError(
-                f"LanguageModel: rotary positions turn columns in pairs: d_k must be even; got {self.d_k}."
-            )
+        check_attention(
+            "LanguageModel", self.num_heads, self.num_kv_heads, self.d_k, window=self.window, qk_norm=self.qk_norm
+        )
+        check_base("LanguageModel", self.base)
+        check_number("LanguageModel", "eps", self.eps, least=0.0)
+        check_flag("LanguageModel", "tied", self.tied)
+        if self.scaling is not None:
+            check_kind("LanguageModel", "scaling", self.scaling, Llama3Scaling)
 
 
 class LanguageModel(nn.Module):
@@ -114,6 +126,7 @@ class LanguageModel(nn.Module):
 
     def __init__(self, config: LanguageModelConfig) -> None:
         super().__init__()
+        check_kind("LanguageModel", "config", config, LanguageModelConfig)
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.layers = nn.ModuleList(
@@ -144,9 +157,9 @@ class LanguageModel(nn.Module):
         Parameters
         ----------
         tokens : integer Tensor of shape (B, T)
-            The numbers of the tokens; with a cache, of those that are new.
+            The numbers of the tokens, at least one; with a cache, of those that are new.
         cache : sequence of KVCache or RollingKVCache, optional
-            One for each layer, `new_cache` at first.
+            One for each layer, `new_cache` at first; all have seen the same text.
 
         Returns
         -------
@@ -157,7 +170,8 @@ class LanguageModel(nn.Module):
         Raises
         ------
         TypeError, ValueError
-            If these are not numbers of tokens that there are, or there is not a cache for each layer.
+            If these are not numbers of tokens that there are, on the device of the model, or there is not a cache of
+            its own for each layer.
         """
         caches = self._checked(tokens, cache)
         start = 0 if cache is None else cache[0].seen
@@ -179,28 +193,27 @@ class LanguageModel(nn.Module):
     def _checked(
         self, tokens: Tensor, cache: Sequence[KVCache | RollingKVCache] | None
     ) -> Sequence[KVCache | RollingKVCache | None]:
-        if not isinstance(tokens, Tensor) or tokens.is_floating_point() or tokens.dtype == torch.bool:
-            came = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
-            raise TypeError(f"LanguageModel: tokens must be an integer tensor of shape (B, T); got {came}.")
-        if tokens.ndim != 2 or tokens.shape[1] == 0:
+        check_tokens("LanguageModel", "tokens", tokens, self.config.vocab_size)
+        if tokens.device != self.embedding.weight.device:
             raise ValueError(
-                f"LanguageModel: tokens must have shape (B, T), with at least one token; got {tuple(tokens.shape)}."
+                f"LanguageModel: tokens must be on the device of the model, {self.embedding.weight.device}; "
+                f"got {tokens.device}."
             )
-        vocab_size = self.config.vocab_size
-
-        def are_unknown(tokens: Tensor) -> bool:
-            least, most = (int(x) for x in tokens.aminmax())  # one operation: it is asked for every token
-            return least < 0 or most >= vocab_size
-
-        if tokens.numel() and look(tokens, are_unknown):
-            least, most = int(tokens.min()), int(tokens.max())
-            raise ValueError(f"LanguageModel: there are tokens 0 to {vocab_size - 1}; got {least} to {most}.")
-        if cache is not None and len(cache) != len(self.layers):
+        if cache is None:
+            return [None] * len(self.layers)
+        expected = f"LanguageModel: cache must be one for each of {len(self.layers)} layers, as model.new_cache() makes"
+        if not isinstance(cache, Sequence) or not all(isinstance(kept, KVCache | RollingKVCache) for kept in cache):
+            came = [type(kept).__name__ for kept in cache] if isinstance(cache, Sequence) else type(cache).__name__
+            raise TypeError(f"{expected} them; got {came}.")
+        if len(cache) != len(self.layers):
+            raise ValueError(f"{expected} them; got {len(cache)}.")
+        seen = [kept.seen for kept in cache]
+        if len({id(kept) for kept in cache}) != len(cache) or len(set(seen)) > 1:
             raise ValueError(
-                f"LanguageModel: cache must be one for each of {len(self.layers)} layers, as model.new_cache() makes "
-                f"them; got {len(cache)}."
+                f"LanguageModel: each layer needs a cache of its own, and all must have seen the same text; got "
+                f"{len({id(kept) for kept in cache})} caches, which have seen {seen} positions."
             )
-        return [None] * len(self.layers) if cache is None else cache
+        return cache
 
     @classmethod
     def from_llama(cls, model: Any) -> LanguageModel:
@@ -221,7 +234,8 @@ class LanguageModel(nn.Module):
         TypeError
             For a model of another class.
         ValueError
-            For a configuration that this model does not have: biases, another activation or kind of positions.
+            For a configuration that this model does not have: biases, another activation or kind of positions, a
+            window in some layers only.
         """
         config = _config_of(model)
         new = cls(config).to(next(model.parameters()).dtype)
@@ -230,7 +244,7 @@ class LanguageModel(nn.Module):
         return new.train(model.training)
 
     def to_llama(self) -> Any:
-        """Make ``transformers``' model of the same weights: Llama, or Mistral with a window, or Qwen3 with norms.
+        """Make ``transformers``' model of the same weights: Qwen3 with norms, else Mistral with a window, else Llama.
 
         Returns
         -------
@@ -239,8 +253,6 @@ class LanguageModel(nn.Module):
         import transformers
 
         config = self.config
-        if config.window is not None and config.qk_norm:
-            raise ValueError("LanguageModel.to_llama: transformers has no model with a window and norms of q and k.")
         name = "Qwen3" if config.qk_norm else "Llama" if config.window is None else "Mistral"
         positions: dict[str, Any] = {"rope_type": "default", "rope_theta": config.base}
         if config.scaling is not None:
@@ -248,6 +260,8 @@ class LanguageModel(nn.Module):
             positions |= {"original_max_position_embeddings": scaling.pop("original_length"), **scaling}
             positions["rope_type"] = "llama3"
         options = {} if config.window is None else {"sliding_window": config.window + 1}  # theirs counts itself
+        if config.window is not None and config.qk_norm:
+            options |= {"use_sliding_window": True, "max_window_layers": 0}  # in Qwen3, from which layer on
         theirs = getattr(transformers, f"{name}Config")(
             vocab_size=config.vocab_size,
             hidden_size=config.d_model,
@@ -322,8 +336,13 @@ def _config_of(model: Any) -> LanguageModelConfig:
             positions["original_max_position_embeddings"],
         )
     window = getattr(theirs, "sliding_window", None)
-    if kind == "Qwen3ForCausalLM" and not theirs.use_sliding_window:
-        window = None
+    if kind == "Qwen3ForCausalLM":
+        kinds = set(theirs.layer_types)
+        if len(kinds) > 1:
+            raise ValueError(
+                f"LanguageModel.from_llama: all layers must look equally far back; this model has {sorted(kinds)}."
+            )
+        window = window if kinds == {"sliding_attention"} else None
     config = LanguageModelConfig(
         vocab_size=theirs.vocab_size,
         d_model=theirs.hidden_size,

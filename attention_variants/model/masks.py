@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from attention_variants.variants.checks import check_mask_dtype
+from attention_variants.variants.checks import check_count, check_mask_dtype
 
 Align = Literal["top-left", "bottom-right"]
 
@@ -52,7 +52,7 @@ def causal_mask(
     Raises
     ------
     ValueError
-        If a length is negative or ``align`` is another word.
+        If a length is not a whole number of at least 0, or ``align`` is another word.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def sliding_window_mask(
     Raises
     ------
     ValueError
-        If a length or the window is negative or ``align`` is another word.
+        If a length or the window is not a whole number of at least 0, or ``align`` is another word.
 
     Examples
     --------
@@ -108,8 +108,7 @@ def sliding_window_mask(
             [1, 1, 1, 0],
             [0, 1, 1, 1]], dtype=torch.int32)
     """
-    if window < 0:
-        raise ValueError(f"sliding_window_mask: window must be at least 0; got {window}.")
+    check_count("sliding_window_mask", "window", window, least=0)
     return _distance(T_q, T_k, align, device, caller="sliding_window_mask").abs() <= window
 
 
@@ -206,8 +205,8 @@ def combine_masks(*masks: Bool[Tensor, "..."] | None) -> Bool[Tensor, "..."] | N
 def _distance(T_q: int, T_k: int | None, align: str, device: torch.device | str | None, *, caller: str) -> Tensor:
     """How far each key lies before each query: (T_q, T_k), negative for a later key."""
     T_k = T_q if T_k is None else T_k
-    if T_q < 0 or T_k < 0:
-        raise ValueError(f"{caller}: T_q and T_k must be at least 0; got T_q = {T_q} and T_k = {T_k}.")
+    check_count(caller, "T_q", T_q, least=0)
+    check_count(caller, "T_k", T_k, least=0)
     if align not in ("top-left", "bottom-right"):
         raise ValueError(f'{caller}: align must be "top-left" or "bottom-right"; got {align!r}.')
     offset = T_k - T_q if align == "bottom-right" else 0

@@ -11,7 +11,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attention_variants.variants.checks import check_count
+from attention_variants.modern.checks import check_floating
+from attention_variants.variants.checks import (
+    check_count,
+    check_flag,
+    check_kind,
+    check_number,
+    check_seed,
+    check_tokens,
+    look,
+)
 
 from .language_model import LanguageModel
 
@@ -47,13 +56,31 @@ def sampling_probabilities(
 
     Raises
     ------
+    TypeError
+        If the logits are not a floating-point tensor, or temperature or top_p not a number.
     ValueError
-        If the temperature is negative or not a number, top_k is less than 1, or top_p is not as above.
+        If the temperature is negative, NaN or infinite, top_k is less than 1, or top_p is not as above; if logits are
+        NaN or +inf, or all those of a choice -inf.
     """
     _check("sampling_probabilities", temperature, top_k, top_p)
+    check_floating("sampling_probabilities", logits=logits)
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ValueError(
+            f"sampling_probabilities: logits must have shape (..., vocab_size), of at least one token; "
+            f"got {tuple(logits.shape)}."
+        )
+    highest = logits.amax(dim=-1, keepdim=True)  # (..., 1)
+    # One operation: a sum of finite numbers is finite in float64, and that with NaN or an infinite one is not.
+    if look(highest, lambda highest: not math.isfinite(highest.sum(dtype=torch.float64))):
+        raise ValueError(
+            "sampling_probabilities: the highest logit must be a finite number; got NaN, +inf, or -inf throughout."
+        )
+    if temperature < torch.finfo(torch.float32).tiny:  # less counts as 0 there, and nothing is divided by that
+        temperature = 0.0
     if temperature == 0.0:
         return torch.zeros_like(logits).scatter_(-1, logits.argmax(dim=-1, keepdim=True), 1.0)
     # Stable: of equal ones, that with the smaller number comes first, on every machine.
+    logits = logits - highest  # of which the highest is 0: by whatever it is divided, it stays the highest
     ordered, order = (logits / temperature).sort(dim=-1, descending=True, stable=True)
     if top_k is not None:
         ordered[..., top_k:] = -torch.inf
@@ -121,8 +148,8 @@ def stream(
 
     Raises
     ------
-    ValueError
-        If there is no token to begin with, or an option is not as above.
+    TypeError, ValueError
+        If there is no token to begin with, or something is not as above.
 
     Warns
     -----
@@ -175,6 +202,7 @@ def _written(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, list[Tensor]]]:
     """The loop of both: `stream` leaves the inference mode between two tokens, `generate` stays in it."""
     _check("generate", temperature, top_k, top_p)
+    _check_writing(model, tokens, use_cache, seed)
     check_count("generate", "max_new_tokens", max_new_tokens, least=0)
     generator = None
     if seed is not None:
@@ -200,11 +228,18 @@ def _written(
 
 
 def _check(caller: str, temperature: float, top_k: int | None, top_p: float | None) -> None:
-    if not temperature >= 0.0 or math.isinf(temperature):
-        raise ValueError(
-            f"{caller}: temperature must be a number of at least 0, and 0 takes the likeliest token; got {temperature}."
-        )
+    likeliest = "a number of at least 0, and 0 takes the likeliest token"
+    check_number(caller, "temperature", temperature, least=0.0, expected=likeliest)
     if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
         raise ValueError(f"{caller}: top_k must be a whole number of at least 1, or None for all; got {top_k!r}.")
-    if top_p is not None and not 0.0 < top_p <= 1.0:
-        raise ValueError(f"{caller}: top_p must be above 0 and at most 1, or None for all; got {top_p}.")
+    if top_p is not None:
+        expected = "above 0 and at most 1, or None for all"
+        check_number(caller, "top_p", top_p, above=0.0, most=1.0, expected=expected)
+
+
+def _check_writing(model: LanguageModel, tokens: Tensor, use_cache: bool, seed: int | None) -> None:
+    check_kind("generate", "model", model, LanguageModel)
+    check_tokens("generate", "tokens", tokens, model.config.vocab_size)
+    check_flag("generate", "use_cache", use_cache)
+    if seed is not None:
+        check_seed("generate", seed)

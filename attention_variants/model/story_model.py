@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attention_variants.variants.checks import check_count, check_kind, check_number, check_seed
+
 from .checkpoint import about_checkpoint, load_checkpoint, save_checkpoint
 from .language_model import LanguageModel, LanguageModelConfig
 from .stories import WORDS, Known, repeated_words, story_corpus
@@ -60,6 +62,15 @@ def story_model(*, seed: int = 0) -> LanguageModel:
         model = LanguageModel(config)
         _draw_weights(model)
     return model
+
+
+def check_story_model(caller: str, model: LanguageModel) -> None:
+    """Raise a ValueError for a `LanguageModel` of another language."""
+    if isinstance(model, LanguageModel) and model.config.vocab_size != len(WORDS):
+        raise ValueError(
+            f"{caller}: model must know the {len(WORDS)} words of the language of stories, as story_model() does; "
+            f"this one has {model.config.vocab_size} tokens."
+        )
 
 
 @torch.no_grad()
@@ -118,6 +129,12 @@ def train_stories(
     ----------
     Loshchilov and Hutter (2019), "Decoupled Weight Decay Regularization". arXiv:1711.05101
     """
+    check_kind("train_stories", "model", model, LanguageModel)
+    check_story_model("train_stories", model)
+    check_count("train_stories", "steps", steps, least=0)
+    check_count("train_stories", "batch_size", batch_size)
+    check_number("train_stories", "learning_rate", learning_rate, above=0.0)
+    check_seed("train_stories", seed)
     words, known = story_corpus(_TEXTS, LENGTH, seed=seed, repeated=REPEATED)
     counts = (known[:, 1:] != Known.FREE) | (known[:, 1:] == Known.GRAMMAR).any(dim=1, keepdim=True)
     chance = torch.Generator().manual_seed(seed)
@@ -209,11 +226,19 @@ def without_heads(model: LanguageModel, heads: Iterable[tuple[int, int]]) -> Lan
 
     Raises
     ------
+    TypeError
+        If these are not pairs of whole numbers.
     ValueError
         If there is no such layer or head.
     """
+    check_kind("without_heads", "model", model, LanguageModel)
     model, config = deepcopy(model), model.config
-    for layer, head in heads:
+    for pair in heads:
+        if not isinstance(pair, tuple | list) or [type(number) for number in pair] != [int, int]:
+            raise TypeError(
+                f"without_heads: heads must be pairs of a layer and a head, such as [(1, 0)]; got {pair!r}."
+            )
+        layer, head = pair
         if not (0 <= layer < config.num_layers and 0 <= head < config.num_heads):
             raise ValueError(
                 f"without_heads: there are layers 0 to {config.num_layers - 1} with heads 0 to {config.num_heads - 1}; "
@@ -245,6 +270,8 @@ def story_recall(model: LanguageModel, count: int = 256, *, seed: int = _UNSEEN)
         For the words that were told, by what they tell ("colour", "thing", "place"), and for those that the sentence
         asks for ("grammar").
     """
+    check_story_model("story_recall", model)
+    check_count("story_recall", "count", count)
     words, known = story_corpus(count, LENGTH, seed=seed)
     right = model(words[:, :-1])[0].argmax(dim=-1) == words[:, 1:]
     kinds = (Known.COLOUR, Known.THING, Known.PLACE, Known.GRAMMAR)
@@ -295,6 +322,14 @@ def induction_scores(model: LanguageModel, count: int = 64, *, period: int = 24,
     ----------
     Olsson et al. (2022), "In-context Learning and Induction Heads", section "Key concepts". arXiv:2209.11895
     """
+    check_story_model("induction_scores", model)
+    check_count("induction_scores", "count", count)
+    check_count("induction_scores", "period", period, least=2)
+    if period % 2 or period >= len(WORDS):
+        raise ValueError(
+            f"induction_scores: period must be even, for its words are paired, and less than {len(WORDS)}, for they "
+            f"all differ; got {period}."
+        )
     rng = random.Random(seed)
     words = torch.tensor([repeated_words(rng, 2 * period + 1, period)[0] for _ in range(count)])
     logits, weights = model(words)

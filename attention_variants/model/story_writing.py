@@ -10,10 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from attention_variants.variants.checks import check_count, check_kind
+
 from .language_model import LanguageModel
 from .sampling import stream
 from .stories import START, WORDS, encode_words
-from .story_model import load_story_model
+from .story_model import check_story_model, load_story_model
 
 __all__ = ["WrittenWord", "write_story"]
 
@@ -26,7 +28,7 @@ class WrittenWord:
     ----------
     word : str
     before : tuple of str
-        All words before it, the start of the text first.
+        All words before it. The first is ``"<s>"``, with which every text begins.
     probability : float
         What the model gave the word, at temperature 1 and with nothing left out.
     model_probabilities : Tensor of shape (vocab_size)
@@ -77,6 +79,8 @@ def write_story(
 
     Raises
     ------
+    TypeError
+        If the text is not a string, or the model not a `LanguageModel`.
     ValueError
         If the text has a word that the language does not have, or an option is out of its range.
 
@@ -92,6 +96,11 @@ def write_story(
     >>> [written.word for written in islice(story, 3)]
     ['red', 'balls', '.']
     """
+    check_kind("write_story", "text", text, str)
+    check_count("write_story", "words", words, least=0)
+    if model is not None:
+        check_kind("write_story", "model", model, LanguageModel)
+        check_story_model("write_story", model)
     before = [START, *(WORDS[number] for number in encode_words(text))]
     model = load_story_model() if model is None else model
     tokens = torch.tensor([encode_words(" ".join(before))])

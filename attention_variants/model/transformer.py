@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from attention_variants.variants.checks import check_kind
+
 from .decoder import Decoder, DecoderLayerCache
 from .embedding import PositionalEncoding, TokenEmbedding
 from .encoder import Encoder
@@ -230,6 +232,8 @@ class Transformer(nn.Module):
             Of each layer those among the target, of shape (B, num_heads, T_t, T_t), and those from the target to the
             source, of shape (B, num_heads, T_t, T_s); None unless ``need_weights``.
         """
+        for layer in cache or ():
+            check_kind("Transformer", "each cache", layer, DecoderLayerCache)
         kept = len(cache[0].target) if cache else 0
         if kept and kept >= target.shape[1]:
             raise ValueError(

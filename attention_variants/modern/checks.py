@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from attention_variants.variants.checks import check_count, check_heads, look
+from attention_variants.variants.checks import (
+    FLOATING,
+    check_count,
+    check_flag,
+    check_heads,
+    check_kind,
+    check_number,
+    look,
+)
 
 if TYPE_CHECKING:
     from .kv_cache import KVCache
@@ -16,12 +24,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_append",
+    "check_base",
     "check_count",
+    "check_flag",
     "check_floating",
     "check_items",
+    "check_kind",
     "check_latent",
+    "check_number",
+    "check_pairs",
     "check_positions",
     "check_rotary",
+    "check_turn",
+    "check_width",
 ]
 
 
@@ -38,7 +53,7 @@ def check_floating(caller: str, **tensors: Any) -> None:
     for name, x in tensors.items():
         if not isinstance(x, Tensor):
             raise TypeError(f"{caller}: {name} must be a torch.Tensor; got {type(x).__name__}.")
-        if not x.is_floating_point():
+        if x.dtype not in FLOATING:
             raise TypeError(f"{caller}: {name} must be floating point; got {x.dtype}. Convert it: {name}.float().")
     if len({x.dtype for x in tensors.values()}) > 1:
         raise TypeError(f"{caller}: {_listed(tensors, 'dtype')}: all must share one dtype. Convert one: x.to(dtype).")
@@ -60,7 +75,8 @@ def check_append(cache: KVCache | RollingKVCache, k: Tensor, v: Tensor) -> None:
         if kept is None:
             continue
         if not _is_like(new, kept):
-            raise TypeError(
+            error = ValueError if new.dtype == kept.dtype else TypeError
+            raise error(
                 f"{caller}: the cache keeps {name} of {kept.dtype} on {kept.device}; got {new.dtype} on {new.device}. "
                 f"A cache belongs to one layer of one model: begin with a new {type(cache).__name__}."
             )
@@ -81,9 +97,11 @@ def check_append(cache: KVCache | RollingKVCache, k: Tensor, v: Tensor) -> None:
 def check_items(cache: KVCache, items: Tensor) -> None:
     """Raise an error unless these are numbers of items of a cache's batch."""
     caller = "KVCache.reorder"
-    if not isinstance(items, Tensor) or items.is_floating_point() or items.dtype == torch.bool or items.ndim != 1:
+    is_integer = isinstance(items, Tensor) and not items.is_floating_point() and items.dtype != torch.bool
+    if not is_integer or items.ndim != 1:
         came = f"{items.dtype} of shape {tuple(items.shape)}" if isinstance(items, Tensor) else type(items).__name__
-        raise TypeError(f"{caller}: items must be an integer tensor of shape (B_new); got {came}.")
+        error = ValueError if is_integer else TypeError
+        raise error(f"{caller}: items must be an integer tensor of shape (B_new); got {came}.")
     if cache.k is None:
         return
     if cache.k.ndim < 3:
@@ -113,6 +131,41 @@ def check_latent(caller: str, q: Tensor, latent: Tensor, w_uk: Tensor, w_uv: Ten
     check_heads(caller, q.shape[-1], num_heads)
 
 
+def check_width(caller: str, x: Tensor, width: int) -> None:
+    """Raise an error unless the vectors of x are as wide as a layer; quick, for it is asked for every token."""
+    if not (isinstance(x, Tensor) and x.dtype in FLOATING):
+        check_floating(caller, x=x)
+    if x.ndim == 0 or x.shape[-1] != width:
+        raise ValueError(f"{caller}: x must have shape (..., {width}), as wide as the layer; got {tuple(x.shape)}.")
+
+
+def check_base(caller: str, base: float) -> None:
+    """Raise an error unless a number can be the base of the speeds."""
+    check_number(caller, "base", base, above=1.0, expected="a number above 1, such as 10_000.0")
+
+
+def check_pairs(caller: str, pairs: str) -> None:
+    """Raise a ValueError unless it is said which columns are a pair."""
+    if pairs not in ("halves", "interleaved"):
+        raise ValueError(f'{caller}: pairs must be "halves" or "interleaved"; got {pairs!r}.')
+
+
+def check_turn(x: Tensor, cosine: Tensor, sine: Tensor, pairs: str) -> None:
+    """Raise an error unless there is a cosine and a sine for each pair of columns of x; quick as well."""
+    for name, tensor in (("x", x), ("cosine", cosine), ("sine", sine)):
+        if not (isinstance(tensor, Tensor) and tensor.dtype in FLOATING):
+            check_floating("turn", **{name: tensor})  # one by one: cosine and sine may be more exact
+    check_pairs("turn", pairs)
+    if x.ndim < 2 or x.shape[-1] % 2:
+        raise ValueError(f"turn: x must have shape (..., T, d_k), and d_k be even; got {tuple(x.shape)}.")
+    expected = (*x.shape[:-1], x.shape[-1] // 2)
+    if not _fits(cosine, expected) or (sine.shape != cosine.shape and not _fits(sine, expected)):
+        raise ValueError(
+            f"turn: cosine and sine must broadcast to (..., T, d_k / 2) = {tuple(expected)}; "
+            f"got {tuple(cosine.shape)} and {tuple(sine.shape)}."
+        )
+
+
 def check_rotary(caller: str, x: Tensor, width: int, base: float, pairs: str) -> None:
     """Raise an error unless columns of x can be turned in pairs."""
     check_floating(caller, x=x)
@@ -123,10 +176,8 @@ def check_rotary(caller: str, x: Tensor, width: int, base: float, pairs: str) ->
             f"{caller}: columns are turned in pairs, so their number must be even, at least 2 and at most "
             f"d_k = {x.shape[-1]}; got {width!r}."
         )
-    if not base > 1.0 or base == float("inf"):
-        raise ValueError(f"{caller}: base must be a number above 1, such as 10_000.0; got {base!r}.")
-    if pairs not in ("halves", "interleaved"):
-        raise ValueError(f'{caller}: pairs must be "halves" or "interleaved"; got {pairs!r}.')
+    check_base(caller, base)
+    check_pairs(caller, pairs)
 
 
 def check_positions(caller: str, positions: Tensor, x: Tensor) -> None:
@@ -139,16 +190,19 @@ def check_positions(caller: str, positions: Tensor, x: Tensor) -> None:
     if positions.device != x.device:
         raise ValueError(f"{caller}: positions must be on the device of x, {x.device}; got {positions.device}.")
     rows = x.shape[:-1]
-    fits = positions.ndim <= len(rows) and all(
-        size in (1, full) for size, full in zip(reversed(positions.shape), reversed(rows), strict=False)
-    )
-    if not fits or positions.ndim == 0:
+    if not _fits(positions, rows) or positions.ndim == 0:
         hint = " For positions of each item of a batch of heads, pass positions[:, None]." * (positions.ndim == 2)
         raise ValueError(
             f"{caller}: positions must broadcast to the rows of x, {tuple(rows)}; got {tuple(positions.shape)}.{hint}"
         )
     if look(positions, lambda positions: (positions < 0).any()):
         raise ValueError(f"{caller}: positions count from 0; the smallest that came is {int(positions.min())}.")
+
+
+def _fits(x: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor broadcasts to a shape."""
+    sizes = zip(reversed(x.shape), reversed(shape), strict=False)
+    return x.ndim <= len(shape) and all(size in (1, full) for size, full in sizes)
 
 
 def _listed(tensors: dict[str, Tensor], what: str) -> str:

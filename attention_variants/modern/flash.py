@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from attention_variants.variants.checks import check_inputs
+from attention_variants.variants.checks import check_flag, check_inputs
 
 from .checks import check_count
 
@@ -34,6 +34,7 @@ def flash_attention(
     Dao et al. (2022), "FlashAttention", algorithms 1 and 4, arXiv:2205.14135; Dao (2023), "FlashAttention-2",
     section 3.1, arXiv:2307.08691. This page is to be read; the fast one is variant 7. In Triton, which compiles such
     loops for a GPU, the forward pass is ``scripts/triton_flash.py``; it runs in Triton's interpreter, without a GPU.
+    ``torch.func`` cannot look into a backward pass that is written out: give it `attention_masked`.
     Contract and errors: `attention_variants.variants`.
 
     Parameters
@@ -58,6 +59,7 @@ def flash_attention(
     check_inputs(4, q, k, v, mask, caller="flash_attention")
     check_count("flash_attention", "block_q", block_q)
     check_count("flash_attention", "block_k", block_k)
+    check_flag("flash_attention", "is_causal", is_causal)
     blocks = Blocks(q, k, mask, is_causal, block_q, block_k)
     context, _ = FlashFunction.apply(q / math.sqrt(q.shape[-1]), k, v, blocks)
     return context, None
@@ -88,20 +90,21 @@ class FlashFunction(torch.autograd.Function):
             log_sum[..., rows, :] = running_max + running_sum.log()
         ctx.save_for_backward(q, k, v, context, log_sum)
         ctx.blocks = blocks
-        ctx.mark_non_differentiable(log_sum)
         return context, log_sum
 
     @staticmethod
-    def backward(ctx: Any, grad_context: Tensor, _: Any) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_context: Tensor, grad_log_sum: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         """Compute the gradients of q, k and v; the same blocks, once more."""
         q, k, v, context, log_sum = ctx.saved_tensors
         grad_q, grad_k, grad_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
         # What softmax takes off every gradient of a row: the mean of them, by weight, which is this dot product.
-        mean = (grad_context * context).sum(dim=-1, keepdim=True)  # (..., T_q, 1)
+        # The weights are also the derivative of log_sum, which has a gradient when this pass is differentiated again.
+        mean = (grad_context * context).sum(dim=-1, keepdim=True) - grad_log_sum  # (..., T_q, 1)
         for rows in ctx.blocks.rows():
             for columns, mask in ctx.blocks.columns(rows):
                 scores = q[..., rows, :] @ k[..., columns, :].transpose(-2, -1)
-                weights = torch.exp(scores - log_sum[..., rows, :]).masked_fill(~mask, 0.0)  # anew, already divided
+                scores = (scores - log_sum[..., rows, :]).masked_fill(~mask, -torch.inf)
+                weights = torch.exp(scores)  # anew, already divided
                 grad_v[..., columns, :] += weights.transpose(-2, -1) @ grad_context[..., rows, :]
                 grad_weights = grad_context[..., rows, :] @ v[..., columns, :].transpose(-2, -1)
                 grad_scores = weights * (grad_weights - mean[..., rows, :])  # (..., block_q, block_k)

@@ -74,6 +74,8 @@ class KVCache:
         check_append(self, k, v)
         start, end = len(self), len(self) + k.shape[-2]
         if self.max_len is None:
+            if self.k is None:  # a copy at first too: what is kept must not change with the caller's own tensor
+                k, v = k.clone(), v.clone()
             self.k = k if self.k is None else torch.cat([self.k, k], dim=-2)  # (..., T, d_k)
             self.v = v if self.v is None else torch.cat([self.v, v], dim=-2)
             return self.k, self.v
@@ -81,6 +83,8 @@ class KVCache:
             room_k, room_v = (x.new_empty(*x.shape[:-2], self.max_len, x.shape[-1]) for x in (k, v))
             self._room = room_k, room_v
         room_k, room_v = self._room
+        if room_k.is_inference() and not torch.is_inference_mode_enabled():  # it could not be filled here: a copy can
+            self._room = room_k, room_v = room_k.clone(), room_v.clone()
         room_k[..., start:end, :] = k.detach()
         room_v[..., start:end, :] = v.detach()
         self.k, self.v = room_k[..., :end, :], room_v[..., :end, :]
@@ -99,6 +103,7 @@ class KVCache:
         mask : boolean Tensor of shape (T_new, T)
             True = may attend.
         """
+        check_count("KVCache.mask", "T_new", T_new, least=0)
         T = len(self) + T_new
         device = None if self.k is None else self.k.device
         positions = torch.arange(T, device=device)
@@ -134,11 +139,11 @@ class KVCache:
         Raises
         ------
         TypeError, ValueError
-            If they are not whole numbers of items that there are, or there is no batch.
+            If they are not whole numbers of items that there are, or there is no batch. An empty cache stays empty.
         """
         check_items(self, items)
         if self.k is not None and self.v is not None:
-            T = len(self)
+            T, items = len(self), items.long()  # as uint8 they would be taken for a mask
             if self._room is None:
                 self.k, self.v = self.k[items], self.v[items]  # (B, ...) -> (B_new, ...)
             else:

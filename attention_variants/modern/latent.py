@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attention_variants.variants import attention_masked, multihead_attention
 
-from .checks import check_latent
+from .checks import check_flag, check_latent
 
 
 def latent_attention(
@@ -55,6 +55,7 @@ def latent_attention(
     weights : Tensor of shape (..., num_heads, T_q, T_k)
     """
     check_latent("latent_attention", q, latent, w_uk, w_uv, num_heads)
+    check_flag("latent_attention", "absorbed", absorbed)
     if not absorbed:
         return multihead_attention(q, latent @ w_uk, latent @ w_uv, mask, num_heads)
     *batch, T_q, d_model = q.shape

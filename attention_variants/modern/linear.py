@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from attention_variants.variants.checks import check_inputs
+from attention_variants.variants.checks import check_flag, check_inputs
 
 
 def linear_attention(
@@ -47,11 +46,13 @@ def linear_attention(
             f"linear_attention: query i looks at keys 0 to i, so q and k must be equally long; "
             f"got q {tuple(q.shape)} and k {tuple(k.shape)}."
         )
-    q, k = F.elu(q) + 1.0, F.elu(k) + 1.0
+    check_flag("linear_attention", "recurrent", recurrent)
+    dtype, exact = q.dtype, torch.promote_types(q.dtype, torch.float32)  # a float16 does not hold a sum over T keys
+    q, k, v = _above_zero(q.to(exact)), _above_zero(k.to(exact)), v.to(exact)
     if not recurrent:
         scores = (q @ k.transpose(-2, -1)).tril()  # (..., T, T): what lies in the future is 0
         weights = scores / scores.sum(dim=-1, keepdim=True)
-        return weights @ v, weights
+        return (weights @ v).to(dtype), weights.to(dtype)
 
     state = v.new_zeros(*k.shape[:-2], k.shape[-1], v.shape[-1])  # (..., d_k, d_v): the sum of k_j v_j
     total = k.new_zeros(*k.shape[:-2], k.shape[-1])  # (..., d_k): the sum of k_j
@@ -61,4 +62,10 @@ def linear_attention(
         total = total + k[..., t, :]
         found = (q[..., t, None, :] @ state).squeeze(-2)  # (..., 1, d_k) @ (..., d_k, d_v) -> (..., d_v)
         contexts.append(found / (q[..., t, :] * total).sum(dim=-1, keepdim=True))
-    return torch.stack(contexts, dim=-2), None
+    context = torch.stack(contexts, dim=-2) if contexts else v  # (..., T, d_v), also of no positions
+    return context.to(dtype), None
+
+
+def _above_zero(x: Tensor) -> Tensor:
+    """elu(x) + 1, which is x + 1 or exp(x): elu takes the 1 off, and what a number near 0 loses never comes back."""
+    return torch.relu(x) + torch.exp(x.clamp(max=0.0))

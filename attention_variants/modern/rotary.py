@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .checks import check_positions, check_rotary
+from .checks import check_base, check_count, check_kind, check_number, check_positions, check_rotary, check_turn
 
 Pairs = Literal["halves", "interleaved"]
 
@@ -36,8 +36,10 @@ def apply_rotary(
         Queries or keys of a head; d_k is even.
     positions : integer Tensor that broadcasts to x.shape[:-1]
         Where each row stands, from 0: (T), or (B, 1, T) for positions of its own for each item of a batch of heads.
+        It has at least one axis: one number for all rows would turn them alike.
     base : float, default 10_000.0
-        Pair i turns by ``base ** (-2i / d_k)`` radians from one position to the next. Llama 3 has 500_000.
+        Pair i turns by ``base ** (-2i / width)`` radians from one position to the next, where ``width`` is
+        ``rotary_dim`` or d_k. Llama 3 has 500_000.
     pairs : {"halves", "interleaved"}, default "halves"
         Which columns are a pair: i and i + d_k / 2, as in transformers' Llama; or 2i and 2i + 1, as in the paper. One
         is the other with its columns in another order, so weights trained with one give nonsense with the other.
@@ -63,6 +65,7 @@ def apply_rotary(
     width = x.shape[-1] if rotary_dim is None else rotary_dim
     check_rotary("apply_rotary", x, width, base, pairs)
     check_positions("apply_rotary", positions, x)
+    _check_scaling("apply_rotary", scaling)
     speeds = rotary_speeds(width, base=base, scaling=scaling, device=x.device)  # (width / 2), in radians
     angle = positions[..., None] * speeds  # (..., T, 1) * (width / 2) -> (..., T, width / 2)
     turned = turn(x[..., :width], angle.cos().to(x.dtype), angle.sin().to(x.dtype), pairs=pairs)
@@ -82,13 +85,24 @@ def turn(
     ----------
     x : Tensor of shape (..., T, d_k)
     cosine, sine : Tensor that broadcasts to (..., T, d_k / 2)
+        They may be more exact than x: they are brought to its dtype.
     pairs
         As in `apply_rotary`.
 
     Returns
     -------
     turned : Tensor of shape (..., T, d_k)
+        Of the dtype of x.
+
+    Raises
+    ------
+    TypeError
+        If something is not a floating-point tensor.
+    ValueError
+        If d_k is odd, shapes do not fit, or pairs are not as above.
     """
+    check_turn(x, cosine, sine, pairs)
+    cosine, sine = cosine.to(x.dtype), sine.to(x.dtype)
     if pairs == "halves":
         first, second = x.chunk(2, dim=-1)
     else:
@@ -119,7 +133,17 @@ def rotary_speeds(
     -------
     speeds : Tensor of shape (width / 2)
         Of float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the width is not an even number, or base or scaling are not as in `apply_rotary`.
     """
+    check_count("rotary_speeds", "width", width, least=2)
+    if width % 2:
+        raise ValueError(f"rotary_speeds: columns are turned in pairs, so width must be even; got {width}.")
+    check_base("rotary_speeds", base)
+    _check_scaling("rotary_speeds", scaling)
     speeds = base ** (-torch.arange(0, width, 2, dtype=torch.float64, device=device) / width)
     return speeds if scaling is None else scaling(speeds)
 
@@ -142,6 +166,11 @@ class Llama3Scaling:
         Turns within the length of the training.
     original_length : int, default 8192
         The length of the training, in positions.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is not a number above 0, or high_freq_factor is not above low_freq_factor.
     """
 
     factor: float = 8.0
@@ -149,8 +178,19 @@ class Llama3Scaling:
     high_freq_factor: float = 4.0
     original_length: int = 8192
 
+    def __post_init__(self) -> None:
+        check_number("Llama3Scaling", "factor", self.factor, above=0.0)
+        check_number("Llama3Scaling", "low_freq_factor", self.low_freq_factor, above=0.0)
+        check_number("Llama3Scaling", "high_freq_factor", self.high_freq_factor, above=self.low_freq_factor)
+        check_count("Llama3Scaling", "original_length", self.original_length)
+
     def __call__(self, speeds: Float[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
         """Return the speeds, those of slow pairs smaller."""
         turns = speeds * self.original_length / (2 * math.pi)
         kept = ((turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)).clamp(0.0, 1.0)
         return speeds * (kept + (1.0 - kept) / self.factor)
+
+
+def _check_scaling(caller: str, scaling: Llama3Scaling | None) -> None:
+    if scaling is not None:
+        check_kind(caller, "scaling", scaling, Llama3Scaling)

@@ -101,8 +101,9 @@ class RollingKVCache:
         mask : boolean Tensor of shape (T_new, T)
             True = may attend.
         """
+        check_count("RollingKVCache.mask", "T_new", T_new, least=0)
         keys = self._positions_with(T_new)
-        queries = keys[-T_new:, None]  # (T_new, 1)
+        queries = keys[len(self) :, None]  # (T_new, 1)
         return (keys <= queries) & ((queries - keys <= self.window) | (keys < self.sinks))
 
     def _positions_with(self, T_new: int) -> Int[Tensor, " T"]:

@@ -5,13 +5,19 @@ Every error says what came, what was expected and, where a later variant can do 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 
 from .registry import CAPABILITIES, VARIANTS, describe_variant, variants_that_take
+
+#: The dtypes in which there is arithmetic; torch has narrower ones, to store numbers.
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def check_inputs(
@@ -66,7 +72,7 @@ def check_inputs(
     for name, x in tensors.items():
         if not isinstance(x, Tensor):
             raise TypeError(f"{caller}: {name} must be a torch.Tensor; got {type(x).__name__}.")
-        if not x.is_floating_point():
+        if x.dtype not in FLOATING:
             raise TypeError(
                 f"{caller}: {name} must be floating point (float16, bfloat16, float32 or float64); got {x.dtype}. "
                 f"Convert it: {name}.float()."
@@ -162,8 +168,137 @@ def check_count(caller: str, name: str, count: int, *, least: int = 1) -> None:
     least : int, default 1
         The smallest that fits.
     """
-    if not isinstance(count, int) or isinstance(count, bool) or count < least:
-        raise ValueError(f"{caller}: {name} must be a whole number of at least {least}; got {count!r}.")
+    if not isinstance(count, int | torch.SymInt) or isinstance(count, bool) or count < least:
+        raise ValueError(f"{caller}: {name} must be a whole number of at least {least}; got {_came(count)}.")
+
+
+def check_number(
+    caller: str,
+    name: str,
+    number: float,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+    expected: str = "",
+) -> None:
+    """Raise an error unless something is a finite number within its limits.
+
+    Parameters
+    ----------
+    caller, name : str
+        The name that the error begins with, and that of the number.
+    number : float
+        What came.
+    least, above, most : float, optional
+        The smallest number that fits; a number that is just too small; the largest that fits.
+    expected : str, optional
+        What it must be, in words; by default what the smallest number says.
+
+    Raises
+    ------
+    TypeError
+        For something that is not a number; True and False are none.
+    ValueError
+        For NaN, an infinite number or one outside of the limits.
+    """
+    is_number = isinstance(number, float | Real) and not isinstance(number, bool)
+    if is_number and math.isfinite(number) and number > above and least <= number <= most:
+        return
+    limit = f" of at least {least}" if least > -math.inf else f" above {above}" if above > -math.inf else ""
+    message = f"{caller}: {name} must be {expected or 'a finite number' + limit}; got {_came(number)}."
+    raise ValueError(message) if is_number else TypeError(message)
+
+
+def check_seed(caller: str, seed: int) -> None:
+    """Raise an error unless something can seed a `torch.Generator`.
+
+    Parameters
+    ----------
+    caller : str
+        The name that the error begins with.
+    seed : int
+        What came.
+
+    Raises
+    ------
+    TypeError
+        For something that is not a whole number.
+    ValueError
+        For a number of more than 64 bits.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise TypeError(f"{caller}: seed must be a whole number; got {_came(seed)}.")
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"{caller}: seed must be a number of at most 64 bits; got {seed}.")
+
+
+def check_flag(caller: str, name: str, flag: bool) -> None:
+    """Raise a TypeError unless something is True or False: a word such as "no" would count as True.
+
+    Parameters
+    ----------
+    caller, name : str
+        The name that the error begins with, and that of the flag.
+    flag : bool
+        What came.
+    """
+    if not isinstance(flag, bool):
+        raise TypeError(f"{caller}: {name} must be True or False; got {_came(flag)}.")
+
+
+def check_kind(caller: str, name: str, thing: object, *kinds: type) -> None:
+    """Raise a TypeError unless something is of one of some classes.
+
+    Parameters
+    ----------
+    caller, name : str
+        The name that the error begins with, and that of the thing.
+    thing : object
+        What came.
+    *kinds : type
+        The classes that fit.
+    """
+    if not isinstance(thing, kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        came = f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__
+        raise TypeError(f"{caller}: {name} must be of class {expected}; got {came}.")
+
+
+def check_tokens(caller: str, name: str, tokens: Tensor, vocab_size: int) -> None:
+    """Raise an error unless these are numbers of tokens that there are.
+
+    Parameters
+    ----------
+    caller, name : str
+        The name that the error begins with, and that of the tokens.
+    tokens : integer Tensor of shape (B, T)
+        What came.
+    vocab_size : int
+        How many different tokens there are.
+
+    Raises
+    ------
+    TypeError
+        For something that is not an integer tensor.
+    ValueError
+        For another shape, or a token that there is not.
+    """
+    if not isinstance(tokens, Tensor) or tokens.is_floating_point() or tokens.dtype == torch.bool:
+        came = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
+        raise TypeError(f"{caller}: {name} must be an integer tensor of shape (B, T); got {came}.")
+    if tokens.ndim != 2 or tokens.shape[1] == 0:
+        raise ValueError(
+            f"{caller}: {name} must have shape (B, T), with at least one token; got {tuple(tokens.shape)}."
+        )
+
+    def are_unknown(tokens: Tensor) -> bool:
+        least, most = (int(x) for x in tokens.aminmax())  # one operation: it is asked for every token
+        return least < 0 or most >= vocab_size
+
+    if tokens.numel() and look(tokens, are_unknown):
+        least, most = int(tokens.min()), int(tokens.max())
+        raise ValueError(f"{caller}: there are tokens 0 to {vocab_size - 1}; got {least} to {most}.")
 
 
 def check_heads(caller: str, d_model: int, num_heads: int) -> None:
@@ -387,6 +522,12 @@ def lost_rows(q: Tensor, k: Tensor, context: Tensor, *, is_causal: bool) -> Tens
     mean = (q * k).sum(dim=-1, keepdim=True)  # (..., T_q, 1)
     is_zero = (context.nan_to_num() == 0).all(dim=-1, keepdim=True)  # 0 * inf, of a value, is NaN
     return mean.isnan() | (mean == torch.inf) | ((mean == -torch.inf) & is_zero)
+
+
+def _came(thing: Any) -> str:
+    """What came, or its class if that is long: a tensor in place of a number."""
+    text = repr(thing)
+    return text if len(text) <= 40 else type(thing).__name__
 
 
 def _divisors(number: int) -> str:

@@ -126,3 +126,19 @@ def test_other_dtypes(dtype):
 def test_what_does_not_fit_is_told(changed, message):
     with pytest.raises(ValueError, match=f"flash_attention: {message}"):
         av.flash_attention(*qkv(), **changed)
+
+
+def test_torch_func_is_refused_and_never_silently_wrong():
+    q, k, v = (x.detach() for x in qkv())
+    for transformed in (torch.func.vmap, lambda f: torch.func.grad(lambda *x: f(*x)[0].sum())):
+        with pytest.raises(RuntimeError, match="setup_context"):
+            transformed(lambda q, k, v: av.flash_attention(q, k, v)[0])(q, k, v)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("mask", [None, scattered(T_Q, T_K)])
+def test_second_derivatives(mask, is_causal):
+    def flash(q, k, v):
+        return av.flash_attention(q, k, v, mask, is_causal=is_causal, block_q=2, block_k=3)[0]
+
+    assert torch.autograd.gradgradcheck(flash, qkv())

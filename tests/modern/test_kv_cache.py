@@ -274,3 +274,59 @@ def _appended(k):
     cache = av.RollingKVCache(2)
     cache.append(x(2, 1, 4), x(2, 1, 4))
     cache.append(k, k)
+
+
+# ------------------------------------------------------------------------------------------- as callers treat them
+
+CACHES = {
+    "growing": av.KVCache,
+    "with room": lambda: av.KVCache(max_len=T),
+    "rolling": lambda: av.RollingKVCache(window=T),
+}
+
+
+@pytest.mark.parametrize("kind", CACHES)
+def test_what_is_kept_does_not_change_with_the_tensor_that_came(kind):
+    """A caller may write each new key into one and the same tensor."""
+    _, k, v = qkv()
+    cache, buffer_k, buffer_v = CACHES[kind](), k[:, :1].clone(), v[:, :1].clone()
+    for t in range(3):
+        buffer_k.copy_(k[:, t : t + 1])
+        buffer_v.copy_(v[:, t : t + 1])
+        kept_k, kept_v = cache.append(buffer_k, buffer_v)
+    assert torch.equal(kept_k, k[:, :3])
+    assert torch.equal(kept_v, v[:, :3])
+
+
+@pytest.mark.parametrize("reordered", [False, True])
+@pytest.mark.parametrize("kind", CACHES)
+def test_what_began_in_inference_mode_goes_on_outside_of_it(kind, reordered):
+    _, k, v = qkv()
+    cache = CACHES[kind]()
+    with torch.inference_mode():
+        cache.append(k[:, :3], v[:, :3])
+        if reordered and kind != "rolling":
+            cache.reorder(torch.arange(B))
+    cache.append(k[:, 3:5], v[:, 3:5])
+    with torch.inference_mode():
+        kept_k, kept_v = cache.append(k[:, 5:], v[:, 5:])
+    assert torch.equal(kept_k, k)
+    assert torch.equal(kept_v, v)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+@pytest.mark.parametrize("max_len", [None, T])
+def test_items_are_whole_numbers_of_any_dtype(max_len, dtype):
+    """Numbers of type uint8 in brackets would be a mask."""
+    _, k, v = qkv()
+    cache = av.KVCache(max_len)
+    cache.append(k, v)
+    cache.reorder(torch.tensor([1, 0, 1], dtype=dtype))
+    assert torch.equal(cache.k, k[[1, 0, 1]])
+
+
+@pytest.mark.parametrize("sinks", [0, 2])
+def test_no_query_needs_a_mask_of_no_rows(sinks):
+    cache = av.RollingKVCache(window=2, sinks=sinks)
+    cache.append(*qkv()[1:])
+    assert cache.mask(0).shape == (0, len(cache))

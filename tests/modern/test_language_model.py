@@ -31,6 +31,7 @@ KINDS = {
     "another base": {"base": 500_000.0, "scaling": av.Llama3Scaling(original_length=8)},
     "Mistral": {"window": 3},
     "Qwen3": {"qk_norm": True, "tied": True},
+    "Qwen3 with a window": {"qk_norm": True, "window": 3},
 }
 
 
@@ -286,3 +287,42 @@ def test_a_cache_of_another_model_is_told():
     model("one head of keys")(tokens(1, 3), cache)
     with pytest.raises(ValueError, match="begin with a new KVCache"):
         ours(tokens(1, 3), cache)
+
+
+@pytest.mark.parametrize(("first", "expected"), [(0, 3), (1, None), (2, None)])
+def test_from_which_layer_on_qwen3_has_a_window(first, expected):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Qwen3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=4,
+        use_sliding_window=True,
+        sliding_window=4,
+        max_window_layers=first,
+    )
+    theirs = transformers.Qwen3ForCausalLM(config)
+    if first == 1:
+        with pytest.raises(
+            ValueError, match=r"all layers must look equally far back; this model has \['full_attention'"
+        ):
+            av.LanguageModel.from_llama(theirs)
+    else:
+        assert av.LanguageModel.from_llama(theirs).config.window == expected
+
+
+def test_a_norm_of_large_numbers_in_half_precision():
+    """The square of 500 is more than a float16 holds."""
+    x = torch.full((B, 8), 500.0, dtype=torch.float16)
+    torch.testing.assert_close(av.RMSNorm(8).half()(x), torch.ones_like(x))
+
+
+@pytest.mark.parametrize("temperature", [1e-8, 1e-38, 1e-300, 5e-324])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_towards_0_the_likeliest_remains(dtype, temperature):
+    logits = torch.tensor([[1.0, 2.0, -torch.inf], [500.0, 480.0, -500.0]], dtype=dtype)
+    expected = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], dtype=dtype)
+    assert torch.equal(av.sampling_probabilities(logits, temperature=temperature), expected)

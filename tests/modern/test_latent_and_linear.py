@@ -128,3 +128,43 @@ def test_it_is_not_the_softmax():
 def test_lengths_that_differ_are_told():
     with pytest.raises(ValueError, match="q and k must be equally long; got q .2, 5, 4. and k .2, 7, 4."):
         av.linear_attention(torch.zeros(B, 5, 4), torch.zeros(B, 7, 4), torch.zeros(B, 7, 4))
+
+
+def linear_reference(q, k, v):
+    """In float64, with the exponential itself."""
+    q, k, v = (x.detach().double() for x in (q, k, v))
+    q, k = (torch.where(x > 0, x + 1, x.exp()) for x in (q, k))
+    weights = (q @ k.mT).tril()
+    weights = weights / weights.sum(dim=-1, keepdim=True)
+    return weights @ v, weights
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_far_below_0_the_weights_stay_above_0(recurrent):
+    """``elu(-20) + 1`` is 0 in float32; ``exp(-20)`` is not."""
+    q, k, v = (normal(B, T_Q, D_MODEL, seed=seed).detach().float() for seed in range(3))
+    context, weights = av.linear_attention(q - 20.0, k - 20.0, v, recurrent=recurrent)
+    expected, expected_weights = linear_reference(q - 20.0, k - 20.0, v)
+    torch.testing.assert_close(context.double(), expected, rtol=1e-4, atol=1e-4)
+    if weights is not None:
+        torch.testing.assert_close(weights.double(), expected_weights, rtol=1e-4, atol=0.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_sums_over_many_keys_are_not_taken_in_half_precision(dtype, recurrent):
+    """In float16 these would be infinite, and in bfloat16 a sum of equal numbers stops growing at 256 of them."""
+    q, k = (4.0 * normal(B, 600, 64, seed=seed).detach().abs().to(dtype) for seed in range(2))
+    v = torch.ones(B, 600, 3, dtype=dtype)
+    context, weights = av.linear_attention(q, k, v, recurrent=recurrent)
+    assert context.dtype == dtype
+    torch.testing.assert_close(context, v, rtol=1e-2, atol=0.0)
+    if weights is not None:
+        assert weights.dtype == dtype
+        torch.testing.assert_close(weights.double().sum(dim=-1), torch.ones(B, 600).double(), rtol=1e-2, atol=0.0)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_no_positions_give_none(recurrent):
+    q, k, v = torch.zeros(B, 0, 4), torch.zeros(B, 0, 4), torch.zeros(B, 0, 3)
+    assert av.linear_attention(q, k, v, recurrent=recurrent)[0].shape == (B, 0, 3)

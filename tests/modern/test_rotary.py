@@ -236,3 +236,12 @@ def test_what_does_not_fit_is_told(case):
     changed, error, message = BAD[case]
     with pytest.raises(error, match="apply_rotary: .*" + re.escape(message)):
         av.apply_rotary(**{**ordinary, **changed})
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_turn_keeps_the_dtype_of_what_is_turned(dtype):
+    x = torch.ones(T, D_K, dtype=dtype)
+    angle = torch.arange(T)[:, None] * av.rotary_speeds(D_K)
+    turned = av.turn(x, angle.cos(), angle.sin())
+    assert turned.dtype == dtype
+    torch.testing.assert_close(turned, av.apply_rotary(x, torch.arange(T)))

@@ -162,14 +162,25 @@ MISTAKES = (
         explanation="elu alone can be negative: weights are below 0, and their sum can be 0.",
         hint="What is the smallest value that elu takes, and what must a weight be?",
         shows="everywhere",
-        of_goals={"linear_attention": (("F.elu(q) + 1.0, F.elu(k) + 1.0", "F.elu(q), F.elu(k)"),)},
+        of_goals={
+            "linear_attention": (
+                (
+                    "_above_zero(q.to(exact)), _above_zero(k.to(exact))",
+                    "torch.nn.functional.elu(q), torch.nn.functional.elu(k)",
+                ),
+            )
+        },
     ),
     Mistake(
         name="linear_with_relu",
         explanation="relu makes many numbers 0: a row with no positive product is 0 / 0.",
         hint="Is every weight above 0 after your function of q and k?",
         shows="everywhere",
-        of_goals={"linear_attention": (("F.elu(q) + 1.0, F.elu(k) + 1.0", "F.relu(q), F.relu(k)"),)},
+        of_goals={
+            "linear_attention": (
+                ("_above_zero(q.to(exact)), _above_zero(k.to(exact))", "torch.relu(q), torch.relu(k)"),
+            )
+        },
     ),
     Mistake(
         name="linear_not_causal",
@@ -242,7 +253,7 @@ MISTAKES = (
         shows="everywhere",
         of_goals={
             "linear_attention": (
-                ("F.elu(q) + 1.0, F.elu(k) + 1.0", "q / q.shape[-1] ** 0.5, k"),
+                ("_above_zero(q.to(exact)), _above_zero(k.to(exact))", "q / q.shape[-1] ** 0.5, k"),
                 ("(q @ k.transpose(-2, -1)).tril()", "(q @ k.transpose(-2, -1)).exp().tril()"),
             )
         },

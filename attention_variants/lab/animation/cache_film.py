@@ -116,9 +116,10 @@ def animate_cache(
 ) -> Film:
     """Play how a cache grows: each call brings its keys and values, and its queries meet all that is kept.
 
-    On the left the keys, on the right the values, a row for each position, the new ones framed. In the middle the
-    weights of one whole causal pass; framed is the row that the call makes, with a `KVCache` and without the earlier
-    queries. Above stands what the call computes: its queries, their scores, weights and contexts.
+    On the left the keys, on the right the values, a row for each position, the new ones framed. In the middle, to
+    compare with, the weights of one whole causal pass: of these nothing is kept. Framed is the row that the call makes,
+    with a `KVCache` and without the earlier queries. Above stands what the call computes: its queries, their scores,
+    weights and contexts.
 
     Parameters
     ----------
@@ -192,16 +193,16 @@ class _Picture:
         self.frames: dict[str, Rectangle] = {}
         for name, x, blocked, label in (
             ("k", last.k, None, "keys kept"),
-            ("whole", whole, causal_mask(self.T), "all rows, as one whole causal pass makes them"),
+            ("whole", whole, causal_mask(self.T), "for comparison, not kept: one whole causal pass"),
             ("v", last.v, None, "values kept"),
         ):
             ax = self.axes[name]
-            self._map(ax, "weights" if name == "whole" else name, x, blocked)
+            self._map(ax, "weights" if name == "whole" else name, x, blocked, hatched=False)
             label_rows(ax, "", words, self.T, self.height)
             label_columns(ax, "", words if name == "whole" else None, x.shape[1], self.cell, numbers=False, top=False)
             ax.set_xlabel(label, fontsize=TITLE_SIZE)
-            color, alpha = ("white", 0.78) if name == "whole" else (EMPTY, 1.0)  # what is still to come
-            self.covers[name] = Rectangle((0, 0), 0, 0, linewidth=0, zorder=4, color=color, alpha=alpha)
+            color = "white" if name == "whole" else EMPTY  # what is still to come; of the weights nothing is kept
+            self.covers[name] = Rectangle((0, 0), 0, 0, linewidth=0, zorder=4, color=color)
             self.frames[name] = Rectangle((0, 0), 0, 0, fill=False, edgecolor=INK, linewidth=2, zorder=6, clip_on=False)
             for patch in (self.covers[name], self.frames[name]):
                 ax.add_patch(patch)
@@ -225,11 +226,11 @@ class _Picture:
             ax.add_patch(edge)
             ax.set_title(name, fontsize=TITLE_SIZE, loc="left", pad=3)
 
-    def _map(self, ax: Axes, name: str, x: Tensor, mask: Tensor | None) -> None:
-        """Draw a tensor, with its numbers if there is room."""
+    def _map(self, ax: Axes, name: str, x: Tensor, mask: Tensor | None, *, hatched: bool = True) -> None:
+        """Draw a tensor, with its numbers if there is room; blocked cells are hatched, or left empty."""
         array = as_array(name, x)
         blocked = blocked_cells("animate_cache", mask, array.shape)
-        image = draw_map(ax, array, name, blocked, limit=self.largest.get(name), aspect="auto")
+        image = draw_map(ax, array, name, blocked & hatched, limit=self.largest.get(name), aspect="auto")
         room = {"weights": self.cell >= LEGIBLE, "scores": self.cell >= 1.2 * LEGIBLE}
         if room.get(name, x.shape[1] <= _MOST_DIGITS):
             write_values(ax, image, blocked)
@@ -248,6 +249,6 @@ def _caption(number: int, step: CacheStep, words: Sequence[str]) -> str:
         return f"call {number}: {new}; kept {kept}. Their mask hides from each query what comes after it"
     share, at = step.weights[0].max(dim=0)
     meets = {1: "its own key", 2: "both keys"}.get(kept, f"all {kept} keys")
-    most = f"most weight, {float(share):.2f}, on {words[int(at)]}"
+    most = f"most weight, {float(share):.2f}, on {words[int(at)]} at position {int(at)}"
     brings = f"{words[step.start]} brings a key and a value; kept {kept}"
     return f"call {number}: {brings}. One query meets {meets}: no mask; {most}"
