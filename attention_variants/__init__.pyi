@@ -17,6 +17,8 @@ from .lab.animation.animate import animate as animate
 from .lab.animation.cache_film import animate_cache as animate_cache
 from .lab.animation.films import animate_figure as animate_figure
 from .lab.animation.films import animate_writing as animate_writing
+from .lab.animation.rolling_film import animate_rolling as animate_rolling
+from .lab.animation.story_film import animate_story as animate_story
 from .lab.animation.turning import animate_turns as animate_turns
 from .lab.code.source import code_lines as code_lines
 from .lab.code.source import diff as diff
@@ -29,15 +31,18 @@ from .lab.explore import explore as explore
 from .lab.measure.compare import compare as compare
 from .lab.measure.same import same_answer as same_answer
 from .lab.plots.chain import plot_chain as plot_chain
+from .lab.plots.choices import plot_choices as plot_choices
 from .lab.plots.colors import COLORS as COLORS
 from .lab.plots.dates import plot_probabilities as plot_probabilities
 from .lab.plots.dates import plot_reading as plot_reading
+from .lab.plots.diagrams import plot_language_model as plot_language_model
 from .lab.plots.diagrams import plot_self_and_cross as plot_self_and_cross
 from .lab.plots.diagrams import plot_staircase as plot_staircase
 from .lab.plots.diagrams import plot_transformer as plot_transformer
 from .lab.plots.difference import plot_difference as plot_difference
 from .lab.plots.heads import plot_heads as plot_heads
 from .lab.plots.layer import plot_layer as plot_layer
+from .lab.plots.lookups import plot_lookups as plot_lookups
 from .lab.plots.panels import panels as panels
 from .lab.plots.projection import plot_projection as plot_projection
 from .lab.plots.rotary import plot_pairs as plot_pairs
@@ -78,6 +83,7 @@ from .model.date_model import date_model as date_model
 from .model.date_model import load_date_model as load_date_model
 from .model.date_model import read_date as read_date
 from .model.date_model import train_dates as train_dates
+from .model.head_paths import without_path as without_path
 from .model.stories import decode_words as decode_words
 from .model.stories import encode_words as encode_words
 from .model.story_model import induction_scores as induction_scores

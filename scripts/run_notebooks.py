@@ -38,6 +38,7 @@ BUDGETS = {
     "11_real_model": 25.0,
     "12_cache": 20.0,
     "14_rotary": 20.0,
+    "15_language_model": 25.0,
 }
 
 

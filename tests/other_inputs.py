@@ -79,4 +79,13 @@ OTHER_INPUTS: dict[str, dict[str, list[Any]]] = {
         "key_word": ["it", ".", "animal"],
         "start": [0, 1_000_000, 7],
     },
+    "15_language_model": {
+        "beginning": [
+            "",
+            "We gave Tom black boats. near the cow forest we met ida. nora likes the mouse. we gave ida pink keys.",
+            "red green blue red green blue",
+        ],
+        "temperature": [0, 5.0, 0.3],
+        "seed": [0, 123456789, 7],
+    },
 }

@@ -16,7 +16,12 @@ from matplotlib.patches import FancyArrowPatch
 
 from attention_variants.lab.code.source import code_lines
 from attention_variants.lab.plots.colors import COLORS
-from attention_variants.lab.plots.diagrams import plot_self_and_cross, plot_staircase, plot_transformer
+from attention_variants.lab.plots.diagrams import (
+    plot_language_model,
+    plot_self_and_cross,
+    plot_staircase,
+    plot_transformer,
+)
 from attention_variants.variants import VARIANTS, describe_variant, register, unregister
 
 pytestmark = pytest.mark.slow
@@ -24,6 +29,7 @@ pytestmark = pytest.mark.slow
 DRAWINGS = {
     "transformer": plot_transformer,
     "transformer, plain": lambda ax=None: plot_transformer(ax, highlight=False),
+    "language model": plot_language_model,
     "self and cross": plot_self_and_cross,
     "staircase": plot_staircase,
     "staircase, one more column": lambda ax=None: plot_staircase(
@@ -155,6 +161,25 @@ def test_the_transformer_has_all_its_parts(highlight):
     )
     assert {"Encoder", "Decoder", "N layers", "the input", "the output so far", "the next word"} <= set(_words(figure))
     assert len(_shapes(figure, "plus")) == 2
+
+
+def test_a_language_model_has_all_its_parts():
+    figure = _draw(plot_language_model)
+    boxes = [_inside(figure, box) for box in [*_shapes(figure, "box"), *_shapes(figure, "blue box")]]
+    assert all(len(words) == 1 for words in boxes)
+    assert sorted(words[0] for words in boxes) == sorted(
+        ["Embedding", *["RMSNorm"] * 3, "turn", "turn", "Causal attention", "SwiGLU", "Linear, softmax", "KV cache"]
+    )
+    plus = sorted(circle.center[1] for circle in _shapes(figure, "plus"))
+    arriving = sorted(_ends(line)[1][1] for line in _lines(figure, "residual"))
+    assert arriving == pytest.approx(plus)  # each sum gets what entered its sublayer
+    (attention,) = _shapes(figure, "blue box")
+    for name in "qkv":
+        ends = [_ends(line)[1] for line in _lines(figure, name)]
+        assert max(y for _, y in ends) == pytest.approx(attention.get_y())
+    turned = {x for x, _ in (_ends(line)[1] for name in "qk" for line in _lines(figure, name))}
+    middles = {box.get_x() + box.get_width() / 2 for box in _shapes(figure, "box") if _inside(figure, box) == ["turn"]}
+    assert sorted(middles) == pytest.approx(sorted(turned))  # q and k, and not v
 
 
 def test_each_add_and_norm_gets_a_residual(transformer):

@@ -238,6 +238,14 @@ def test_a_white_ground_stays_white():
         assert (frame[:4] == 1).all(), "above the axes nothing is painted"
 
 
+@pytest.mark.parametrize("tint", [(247, 251, 252), (249, 249, 255), (246, 250, 252)])
+def test_white_is_not_taken_for_a_tint(tint):
+    picture = Image.new("RGB", (40, 20), "white")
+    picture.paste(tint, (0, 0, 20, 20))
+    (painted,) = with_one_palette([picture])
+    assert painted.convert("RGB").getpixel((30, 10)) == (255, 255, 255)
+
+
 def test_changes_drawn_over_one_another_are_the_frames():
     painted = with_one_palette(_noisy(4))
     changes = only_changes(painted)

@@ -17,7 +17,9 @@ _Step = TypeVar("_Step")
 
 _LOOKED_AT = 12  # frames that the palette is chosen from
 _COLOURS = 255  # a palette: a third of the bytes of full colour, and heat maps do not show it
-_NEARLY_WHITE = 247  # a page's own white is beside the picture, and would show the difference
+# A page's own white is beside the picture, and would show the difference. Pillow takes 255 for 252 when it looks for
+# the nearest colour: one of 247 would be nearer than white.
+_NEARLY_WHITE = 246
 _NOTHING = 255  # the place in the palette for what lets the frame before it show
 
 

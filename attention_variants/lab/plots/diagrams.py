@@ -1,4 +1,4 @@
-"""Drawings for orientation: self- and cross-attention, the Transformer around them, and the staircase of the variants.
+"""Drawings for orientation: self- and cross-attention, the Transformer around them, a language model, the staircase.
 
 All draw with ``matplotlib.pyplot`` and return the figure; none calls ``plt.show()``. In a notebook, assign what
 they return (``_ = plot_transformer()``): a figure that is the last expression of a cell would be shown twice.
@@ -23,7 +23,7 @@ from attention_variants.variants import VARIANTS, describe_variant, variants_tha
 from .colors import COLORS, EDGE, GROUND, INK, QUIET
 from .fonts import CODE, WORDS
 
-__all__ = ["plot_self_and_cross", "plot_staircase", "plot_transformer"]
+__all__ = ["plot_language_model", "plot_self_and_cross", "plot_staircase", "plot_transformer"]
 
 
 # All lengths below are inches on a page that is 9 inches wide.
@@ -126,6 +126,86 @@ def plot_transformer(ax: Axes | None = None, *, highlight: bool = True) -> Figur
         page.disc(0.2, y - _ROW, example)
         page.text(0.38, y - _ROW, f"what it needs, from variant {example} on", size=_SMALL, ha="left")
     return page.figure
+
+
+def plot_language_model(ax: Axes | None = None) -> Figure:
+    """Draw a language model as it is built today: one stack, and beside its parts what is new in them since 2017.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; the letters are scaled to its size. By default in a new figure, 6.3 inches wide.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        The one that was drawn on.
+
+    References
+    ----------
+    Touvron et al. (2023), "LLaMA: Open and Efficient Foundation Language Models", section 2.2. arXiv:2302.13971
+    """
+    x, page = 1.45, _Page(ax, 6.3, 6.3)
+    page.text(x, 0.16, "we gave", style="italic")
+    page.line((x, 0.28), (x, 0.46))
+    page.box(x, 0.64, _BOX, 0.36, "Embedding")
+    for shift in (0.12, 0.06, 0.0):  # more layers behind the one that is drawn
+        page.slab(x - _FRAME / 2 - shift, 1.05 + shift, _FRAME, 3.65, label="frame")
+    page.text(0.12, 4.98, "N layers", color=QUIET, size=_SMALL, ha="left")
+
+    page.line((x, 0.82), (x, 1.4))
+    page.box(x, 1.53, _BOX, _NORM, "RMSNorm", size=_SMALL)
+    page.line((x, 1.66), (x, 1.8), arrow=False)
+    for name, shift in (("q", -0.45), ("k", 0.0), ("v", 0.45)):
+        color, turned = COLORS[name], name != "v"
+        page.line((x, 1.8), (x + shift, 1.8), (x + shift, 2.05), color=color, label=name, arrow=False)
+        page.line((x + shift, 2.23 if turned else 2.05), (x + shift, 2.42), color=color, label=name)
+        page.text(x + shift + 0.1, 1.92, name, color=color, weight="bold")
+        if turned:
+            page.box(x + shift, 2.14, 0.36, 0.18, "turn", size=7.5)
+    page.box(x, 2.42 + _HIGH / 2, _BOX, _HIGH, "Causal attention", blue=True)
+    _sum_around(page, x, 1.2, 3.0)
+
+    page.line((x, 3.12), (x, 3.4))
+    page.box(x, 3.53, _BOX, _NORM, "RMSNorm", size=_SMALL)
+    page.line((x, 3.66), (x, 3.8))
+    page.box(x, 3.8 + _HIGH / 2, _BOX, _HIGH, "SwiGLU")
+    _sum_around(page, x, 3.24, 4.4)
+
+    page.line((x, 4.52), (x, 5.0))
+    page.box(x, 5.13, _BOX, _NORM, "RMSNorm", size=_SMALL)
+    page.line((x, 5.26), (x, 5.4))
+    page.box(x, 5.57, _BOX, 0.34, "Linear, softmax")
+    page.line((x, 5.74), (x, 5.94))
+    page.text(x, 6.08, "anna", style="italic")
+    page.text(x + 0.35, 6.08, "drawn, and read in its turn", color=QUIET, size=_SMALL, ha="left")
+
+    beside = 3.1  # where the words begin
+    for y, words in _NEW:
+        page.text(beside, y, words, size=_SMALL, ha="left")
+        page.line((beside - 0.08, y), (x + _BOX / 2 + 0.06, y), color=EDGE, label="beside", arrow=False)
+    page.box(beside + 0.5, 2.63, 1.0, 0.3, "KV cache", size=_SMALL)
+    page.text(beside + 1.1, 2.63, "k and v of the words before: 12", size=_SMALL, ha="left")
+    page.line((beside, 2.63), (x + _BOX / 2, 2.63), label="cache")
+    return page.figure
+
+
+#: Beside which part of the drawing of a language model, by its height, and what is new; some with the notebook.
+_NEW = (
+    (1.53, "a norm without a mean, before each sublayer"),
+    (1.92, "the heads share one k and one v: 13"),
+    (2.14, "positions turn q and k: 14"),
+    (4.01, "one product gates another"),
+    (5.57, "with the table of the embedding"),
+)
+
+
+def _sum_around(page: _Page, x: float, branch: float, y: float) -> None:
+    """Add what enters a sublayer to what it computes, at height ``y``: the line around it begins at ``branch``."""
+    around = x - _BOX / 2 - 0.16
+    page.line((x, y - 0.19), (x, y - 0.12), arrow=False)
+    page.line((x, branch), (around, branch), (around, y), (x - 0.12, y), color=QUIET, label="residual")
+    page.plus(x, y)
 
 
 def plot_self_and_cross(ax: Axes | None = None) -> Figure:
