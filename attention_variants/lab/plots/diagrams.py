@@ -178,7 +178,7 @@ def plot_language_model(ax: Axes | None = None) -> Figure:
     page.box(x, 5.57, _BOX, 0.34, "Linear, softmax")
     page.line((x, 5.74), (x, 5.94))
     page.text(x, 6.08, "anna", style="italic")
-    page.text(x + 0.35, 6.08, "drawn, and read in its turn", color=QUIET, size=_SMALL, ha="left")
+    page.text(x + 0.35, 6.08, "drawn, then read as the next word", color=QUIET, size=_SMALL, ha="left")
 
     beside = 3.1  # where the words begin
     for y, words in _NEW:
@@ -190,13 +190,13 @@ def plot_language_model(ax: Axes | None = None) -> Figure:
     return page.figure
 
 
-#: Beside which part of the drawing of a language model, by its height, and what is new; some with the notebook.
+#: Beside which part of the drawing of a language model, by its height, and what is to be said; some with the notebook.
 _NEW = (
     (1.53, "a norm without a mean, before each sublayer"),
     (1.92, "the heads share one k and one v: 13"),
     (2.14, "positions turn q and k: 14"),
     (4.01, "one product gates another"),
-    (5.57, "with the table of the embedding"),
+    (5.57, "the embedding's table again: 08"),
 )
 
 

@@ -103,4 +103,4 @@ def _arrow(
     ax.annotate("", end, start, arrowprops=style, zorder=2)
     x, y = (a + along * (b - a) for a, b in zip(start, end, strict=True))
     box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-    ax.text(x, y, f"{share:.2f}", ha="center", va="center", fontsize=_LETTERS, color=QUIET, bbox=box, zorder=4)
+    ax.text(x, y, f"{share:.2f}", ha="center", va="center", fontsize=_LETTERS, color=INK, bbox=box, zorder=4)
