@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attention_variants.modern import KVCache, RollingKVCache, grouped_query_attention, turn
-from attention_variants.modern.checks import check_width
-from attention_variants.variants.checks import check_count, check_flag, check_groups, check_kind, check_number
+from attention_variants.modern.checks import check_cache, check_width
+from attention_variants.variants.checks import check_count, check_flag, check_groups, check_number
 
 from .masks import causal_mask, sliding_window_mask
 
@@ -158,7 +158,7 @@ class RotaryAttention(nn.Module):
         if x.ndim != 3:
             raise ValueError(f"RotaryAttention: x must have shape (B, T, d_model); got {tuple(x.shape)}.")
         if cache is not None:
-            check_kind("RotaryAttention", "cache", cache, KVCache, RollingKVCache)
+            check_cache("RotaryAttention", cache)
         B, T, _ = x.shape
         q = self.w_q(x).view(B, T, self.num_heads, self.d_k)
         k = self.w_k(x).view(B, T, self.num_kv_heads, self.d_k)

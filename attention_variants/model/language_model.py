@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from attention_variants.modern import KVCache, Llama3Scaling, RollingKVCache, rotary_speeds
-from attention_variants.modern.checks import check_base
+from attention_variants.modern.checks import check_base, is_cache
 from attention_variants.variants.checks import (
     check_count,
     check_flag,
@@ -202,7 +202,7 @@ class LanguageModel(nn.Module):
         if cache is None:
             return [None] * len(self.layers)
         expected = f"LanguageModel: cache must be one for each of {len(self.layers)} layers, as model.new_cache() makes"
-        if not isinstance(cache, Sequence) or not all(isinstance(kept, KVCache | RollingKVCache) for kept in cache):
+        if not isinstance(cache, Sequence) or not all(map(is_cache, cache)):
             came = [type(kept).__name__ for kept in cache] if isinstance(cache, Sequence) else type(cache).__name__
             raise TypeError(f"{expected} them; got {came}.")
         if len(cache) != len(self.layers):

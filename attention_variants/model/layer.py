@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attention_variants.modern import KVCache, RollingKVCache
+from attention_variants.modern.checks import check_cache
 from attention_variants.variants import get_variant
-from attention_variants.variants.checks import check_inputs, check_kind, look, mapped_with
+from attention_variants.variants.checks import check_inputs, look, mapped_with
 
 from . import convert
 from .lift import lift
@@ -181,9 +182,11 @@ class MultiHeadAttention(nn.Module):
         is_causal: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend to what is kept."""
-        check_kind("MultiHeadAttention", "cache", cache, KVCache, RollingKVCache)
-        if key is not query:  # a rolling cache drops keys, all of which cross-attention needs
-            check_kind("MultiHeadAttention: in cross-attention", "cache", cache, KVCache)
+        check_cache("MultiHeadAttention", cache)
+        if key is not query and isinstance(cache, RollingKVCache):
+            raise TypeError(
+                "MultiHeadAttention: in cross-attention no key may be dropped; got a RollingKVCache. Pass a KVCache."
+            )
         _claim(cache, self)
         q = self.w_q(query)
         if key is query and is_causal and query.shape[-2] > 1:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_append",
     "check_base",
+    "check_cache",
     "check_count",
     "check_flag",
     "check_floating",
@@ -37,6 +38,7 @@ __all__ = [
     "check_rotary",
     "check_turn",
     "check_width",
+    "is_cache",
 ]
 
 
@@ -59,6 +61,19 @@ def check_floating(caller: str, **tensors: Any) -> None:
         raise TypeError(f"{caller}: {_listed(tensors, 'dtype')}: all must share one dtype. Convert one: x.to(dtype).")
     if len({x.device for x in tensors.values()}) > 1:
         raise ValueError(f"{caller}: {_listed(tensors, 'device')}: all must be on one device. Move one: x.to(device).")
+
+
+def is_cache(thing: object) -> bool:
+    """Whether something keeps keys and values as `KVCache` does: a class of one's own may."""
+    methods = [getattr(thing, name, None) for name in ("append", "mask")]
+    return not isinstance(thing, type) and all(map(callable, methods))
+
+
+def check_cache(caller: str, cache: object) -> None:
+    """Raise a TypeError unless something keeps keys and values as `KVCache` does."""
+    if not is_cache(cache):
+        came = f"the class {cache.__name__}" if isinstance(cache, type) else type(cache).__name__
+        raise TypeError(f"{caller}: cache must be a KVCache or a RollingKVCache, or have their methods; got {came}.")
 
 
 def check_append(cache: KVCache | RollingKVCache, k: Tensor, v: Tensor) -> None:

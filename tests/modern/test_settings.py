@@ -173,12 +173,12 @@ OTHERS = {
     "no cache": (
         lambda: av.MultiHeadAttention(D_K, 2)(X, cache=True),
         TypeError,
-        "cache must be of class KVCache or RollingKVCache; got bool",
+        "cache must be a KVCache or a RollingKVCache, or have their methods; got bool",
     ),
     "a cache that drops the source": (
         lambda: av.MultiHeadAttention(D_K, 2)(X, X.clone(), cache=av.RollingKVCache(1)),
         TypeError,
-        "in cross-attention: cache must be of class KVCache; got RollingKVCache",
+        "in cross-attention no key may be dropped; got a RollingKVCache. Pass a KVCache.",
     ),
     "one cache": (lambda: model()(TOKENS, av.KVCache()), TypeError, "cache must be one for each of 2 layers"),
     "no caches": (lambda: model()(TOKENS, [None, None]), TypeError, "got ['NoneType', 'NoneType']"),
@@ -253,3 +253,30 @@ def test_what_does_not_fit_is_told(case):
     call, error, message = OTHERS[case]
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+class Own:
+    """A cache of one's own: lists of pieces."""
+
+    def __init__(self):
+        self.pieces, self.k, self.v, self.seen = [], None, None, 0
+
+    def append(self, k, v):
+        self.pieces.append((k, v))
+        self.seen += k.shape[-2]
+        self.k, self.v = (torch.cat(pieces, dim=-2) for pieces in zip(*self.pieces, strict=True))
+        return self.k, self.v
+
+    def mask(self, T_new):
+        return av.causal_mask(T_new, self.seen + T_new, align="bottom-right")
+
+
+def test_a_cache_of_ones_own_fits():
+    ours, own, tokens = model(), [Own(), Own()], torch.arange(B * 5).view(B, 5)
+    whole, _ = ours(tokens)
+    pieces = [ours(tokens[:, :3], own)[0], ours(tokens[:, 3:], own)[0]]
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole)
+    layer, mine, x = av.MultiHeadAttention(D_K, 2), Own(), torch.randn(B, 5, D_K)
+    expected, _ = layer(x, is_causal=True)
+    found = [layer(piece, cache=mine, is_causal=True)[0] for piece in (x[:, :3], x[:, 3:])]
+    torch.testing.assert_close(torch.cat(found, dim=1), expected)
