@@ -80,9 +80,9 @@ def _draw_weights(model: LanguageModel) -> None:
     A score is a number for each distance, times what query and key have in common. The words begin with much in common
     and queries begin as keys: then the highest score is that of distance 0, and the next ones those of the neighbours.
     Drawn so, seven seeds of eight had an induction head with a score above 0.9, and all eight recalled everything. With
-    queries drawn on their own it was one of five: three looked two to four words back instead, and continued random
-    words as well; one had learned nothing after 500 steps. With all weights small, as in GPT-2 (normal, of standard
-    deviation 0.02), it was five of five (0.87 to 0.94).
+    queries drawn on their own, one seed of five looked at the word before; three settled two to four words back; one
+    had learned nothing after 500 steps. With all weights small, as in GPT-2 (normal, of standard deviation 0.02), five
+    of five had an induction head (0.87 to 0.94).
     """
     for name, weight in model.named_parameters():
         if name == "embedding.weight":
