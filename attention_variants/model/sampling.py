@@ -63,24 +63,11 @@ def sampling_probabilities(
         NaN or +inf, or all those of a choice -inf.
     """
     _check("sampling_probabilities", temperature, top_k, top_p)
-    check_floating("sampling_probabilities", logits=logits)
-    if logits.ndim == 0 or logits.shape[-1] == 0:
-        raise ValueError(
-            f"sampling_probabilities: logits must have shape (..., vocab_size), of at least one token; "
-            f"got {tuple(logits.shape)}."
-        )
-    highest = logits.amax(dim=-1, keepdim=True)  # (..., 1)
-    # One operation: a sum of finite numbers is finite in float64, and that with NaN or an infinite one is not.
-    if look(highest, lambda highest: not math.isfinite(highest.sum(dtype=torch.float64))):
-        raise ValueError(
-            "sampling_probabilities: the highest logit must be a finite number; got NaN, +inf, or -inf throughout."
-        )
-    if temperature < torch.finfo(torch.float32).tiny:  # less counts as 0 there, and nothing is divided by that
-        temperature = 0.0
+    _check_logits("sampling_probabilities", logits)
     if temperature == 0.0:
         return torch.zeros_like(logits).scatter_(-1, logits.argmax(dim=-1, keepdim=True), 1.0)
+    logits = logits - logits.amax(dim=-1, keepdim=True)  # the highest is 0, by whatever it is divided
     # Stable: of equal ones, that with the smaller number comes first, on every machine.
-    logits = logits - highest  # of which the highest is 0: by whatever it is divided, it stays the highest
     ordered, order = (logits / temperature).sort(dim=-1, descending=True, stable=True)
     if top_k is not None:
         ordered[..., top_k:] = -torch.inf
@@ -230,11 +217,26 @@ def _written(
 def _check(caller: str, temperature: float, top_k: int | None, top_p: float | None) -> None:
     likeliest = "a number of at least 0, and 0 takes the likeliest token"
     check_number(caller, "temperature", temperature, least=0.0, expected=likeliest)
+    if 0.0 < temperature < 1e-30:  # nothing can be divided by it in float32
+        raise ValueError(
+            f"{caller}: temperature must be 0, which takes the likeliest token, or more; got {temperature}."
+        )
     if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
         raise ValueError(f"{caller}: top_k must be a whole number of at least 1, or None for all; got {top_k!r}.")
     if top_p is not None:
         expected = "above 0 and at most 1, or None for all"
         check_number(caller, "top_p", top_p, above=0.0, most=1.0, expected=expected)
+
+
+def _check_logits(caller: str, logits: Tensor) -> None:
+    check_floating(caller, logits=logits)
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ValueError(
+            f"{caller}: logits must have shape (..., vocab_size), of at least one token; got {tuple(logits.shape)}."
+        )
+    # One operation: a sum of finite numbers is finite in float64, and that with NaN or an infinite one is not.
+    if look(logits.amax(dim=-1), lambda highest: not math.isfinite(highest.sum(dtype=torch.float64))):
+        raise ValueError(f"{caller}: the highest logit must be a finite number; got NaN, +inf, or -inf throughout.")
 
 
 def _check_writing(model: LanguageModel, tokens: Tensor, use_cache: bool, seed: int | None) -> None:

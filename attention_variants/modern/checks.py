@@ -112,11 +112,12 @@ def check_append(cache: KVCache | RollingKVCache, k: Tensor, v: Tensor) -> None:
 def check_items(cache: KVCache, items: Tensor) -> None:
     """Raise an error unless these are numbers of items of a cache's batch."""
     caller = "KVCache.reorder"
-    is_integer = isinstance(items, Tensor) and not items.is_floating_point() and items.dtype != torch.bool
+    # Whole numbers of eight bits would be taken for a mask.
+    is_integer = isinstance(items, Tensor) and items.dtype in (torch.int64, torch.int32)
     if not is_integer or items.ndim != 1:
         came = f"{items.dtype} of shape {tuple(items.shape)}" if isinstance(items, Tensor) else type(items).__name__
         error = ValueError if is_integer else TypeError
-        raise error(f"{caller}: items must be an integer tensor of shape (B_new); got {came}.")
+        raise error(f"{caller}: items must be an integer tensor (int64 or int32) of shape (B_new); got {came}.")
     if cache.k is None:
         return
     if cache.k.ndim < 3:

@@ -143,7 +143,7 @@ class KVCache:
         """
         check_items(self, items)
         if self.k is not None and self.v is not None:
-            T, items = len(self), items.long()  # as uint8 they would be taken for a mask
+            T = len(self)
             if self._room is None:
                 self.k, self.v = self.k[items], self.v[items]  # (B, ...) -> (B_new, ...)
             else:

@@ -345,6 +345,7 @@ def test_what_another_process_says_it_printed_is_cut_or_not_believed():
         "    said = {'error': None, 'returned': 'x', 'length': None, 'kinds': {}, 'sizes': {}, 'unreadable': {},\n"
         "            'no_gradient': None, 'printed': {'lines': ['y' * 10**3] * 500, 'number': 7}}\n"
         "    told = dict.fromkeys(('missing', 'failed', 'counts', 'value')) | {'stops': [], 'printed': 0}\n"
+        "    told['lacks'] = []\n"
         "    told['answers'] = [said] * 9\n"
         "    np.savez('../answers.npz', told=np.frombuffer(json.dumps(told).encode(), dtype=np.uint8))\n"
         "    os._exit(0)\n"

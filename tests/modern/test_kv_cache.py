@@ -178,7 +178,11 @@ def test_what_does_not_fit_is_told_and_changes_nothing(case):
         (lambda cache: av.KVCache(max_len=2.0), ValueError, "max_len must be a whole number of at least 1; got 2.0"),
         (lambda cache: cache.trim(4), ValueError, "only 3 positions are kept; got length = 4"),
         (lambda cache: cache.trim(-1), ValueError, "length must be a whole number of at least 0; got -1"),
-        (lambda cache: cache.reorder([0, 1]), TypeError, "items must be an integer tensor of shape (B_new); got list"),
+        (
+            lambda cache: cache.reorder([0, 1]),
+            TypeError,
+            "items must be an integer tensor (int64 or int32) of shape (B_new); got list",
+        ),
         (lambda cache: cache.reorder(torch.tensor([True, False])), TypeError, "got torch.bool of shape (2,)"),
         (lambda cache: cache.reorder(torch.tensor([2])), ValueError, "there are items 0 to 1; got [2]"),
         (lambda cache: cache.reorder(torch.tensor([-1])), ValueError, "there are items 0 to 1; got [-1]"),
@@ -316,13 +320,18 @@ def test_what_began_in_inference_mode_goes_on_outside_of_it(kind, reordered):
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
 @pytest.mark.parametrize("max_len", [None, T])
-def test_items_are_whole_numbers_of_any_dtype(max_len, dtype):
+def test_items_are_whole_numbers_and_never_a_mask(max_len, dtype):
     """Numbers of type uint8 in brackets would be a mask."""
     _, k, v = qkv()
     cache = av.KVCache(max_len)
     cache.append(k, v)
-    cache.reorder(torch.tensor([1, 0, 1], dtype=dtype))
-    assert torch.equal(cache.k, k[[1, 0, 1]])
+    items = torch.tensor([1, 0, 1], dtype=dtype)
+    if dtype == torch.int32:
+        cache.reorder(items)
+        assert torch.equal(cache.k, k[[1, 0, 1]])
+    else:
+        with pytest.raises(TypeError, match=r"items must be an integer tensor \(int64 or int32\)"):
+            cache.reorder(items)
 
 
 @pytest.mark.parametrize("sinks", [0, 2])

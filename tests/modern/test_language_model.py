@@ -320,7 +320,7 @@ def test_a_norm_of_large_numbers_in_half_precision():
     torch.testing.assert_close(av.RMSNorm(8).half()(x), torch.ones_like(x))
 
 
-@pytest.mark.parametrize("temperature", [1e-8, 1e-38, 1e-300, 5e-324])
+@pytest.mark.parametrize("temperature", [1e-3, 1e-8, 1e-30])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_towards_0_the_likeliest_remains(dtype, temperature):
     logits = torch.tensor([[1.0, 2.0, -torch.inf], [500.0, 480.0, -500.0]], dtype=dtype)

@@ -201,7 +201,7 @@ OTHERS = {
     "two axes of items": (
         lambda: caches([1])[0].reorder(torch.tensor([[0]])),
         ValueError,
-        "items must be an integer tensor of shape (B_new); got torch.int64 of shape (1, 1)",
+        "items must be an integer tensor (int64 or int32) of shape (B_new); got torch.int64 of shape (1, 1)",
     ),
     "logits of whole numbers": (lambda: av.sampling_probabilities(TOKENS), TypeError, "logits must be floating point"),
     "no vocabulary": (
@@ -220,6 +220,11 @@ OTHERS = {
         lambda: av.generate(transformer(), TOKENS, 1),
         TypeError,
         "generate: model must be of class LanguageModel; got Transformer",
+    ),
+    "a temperature that nothing can be divided by": (
+        lambda: av.sampling_probabilities(X, temperature=1e-300),
+        ValueError,
+        "temperature must be 0, which takes the likeliest token, or more; got 1e-300",
     ),
     "a word as a seed": (lambda: av.generate(model(), TOKENS, 1, seed="a"), TypeError, "seed must be a whole number"),
     "a long seed": (lambda: av.generate(model(), TOKENS, 1, seed=2**70), ValueError, "at most 64 bits"),

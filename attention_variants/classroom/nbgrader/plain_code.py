@@ -212,10 +212,21 @@ class _Plain(ast.NodeTransformer):
             return isinstance(value, ast.Constant) or _calls(value, "check_", "_check")
         if isinstance(statement, (ast.Assign, ast.AnnAssign)):
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            return all(isinstance(x, ast.Attribute) and x.attr in self.not_asked for x in targets)
+            settings = all(isinstance(x, ast.Attribute) and x.attr in self.not_asked for x in targets)
+            return settings or _copies_alone(statement)
         if isinstance(statement, ast.If):
             return all(isinstance(x, ast.Raise) or self._is_left_out(x) for x in (*statement.body, *statement.orelse))
         return False
+
+
+def _copies_alone(statement: ast.Assign | ast.AnnAssign) -> bool:
+    """Whether names get what they hold, as a copy or in another dtype: ``k, v = k.clone(), v.clone()``."""
+    if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+        return False
+    (target,), value = statement.targets, statement.value
+    both = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+    pairs = zip(target.elts, value.elts, strict=False) if both else [(target, value)]  # type: ignore[attr-defined]
+    return all(re.fullmatch(rf"{re.escape(ast.unparse(a))}\.(clone|to)\(.*\)", ast.unparse(b)) for a, b in pairs)
 
 
 def _calls(x: ast.expr, *names: str) -> bool:
