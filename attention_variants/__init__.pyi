@@ -78,12 +78,13 @@ from .model import positional_encoding as positional_encoding
 from .model import sampling_probabilities as sampling_probabilities
 from .model import sliding_window_mask as sliding_window_mask
 from .model import stream as stream
+from .model.ablation import without_heads as without_heads
+from .model.ablation import without_path as without_path
 from .model.date_model import date_accuracy as date_accuracy
 from .model.date_model import date_model as date_model
 from .model.date_model import load_date_model as load_date_model
 from .model.date_model import read_date as read_date
 from .model.date_model import train_dates as train_dates
-from .model.head_paths import without_path as without_path
 from .model.stories import decode_words as decode_words
 from .model.stories import encode_words as encode_words
 from .model.story_model import induction_scores as induction_scores
@@ -91,7 +92,6 @@ from .model.story_model import load_story_model as load_story_model
 from .model.story_model import story_model as story_model
 from .model.story_model import story_recall as story_recall
 from .model.story_model import train_stories as train_stories
-from .model.story_model import without_heads as without_heads
 from .model.story_writing import WrittenWord as WrittenWord
 from .model.story_writing import write_story as write_story
 from .model.two_lookups import two_lookups as two_lookups

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Mapping
-from copy import deepcopy
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -209,47 +208,6 @@ def about_story_model(path: Path | str | None = None) -> dict[str, Any]:
         As in `load_story_model`; a file without such knowledge is an error too.
     """
     return about_checkpoint(CHECKPOINT if path is None else path, made_by="make stories")
-
-
-def without_heads(model: LanguageModel, heads: Iterable[tuple[int, int]]) -> LanguageModel:
-    """Copy a model, and let some of its heads add nothing: their rows of the output projection become 0.
-
-    Parameters
-    ----------
-    model : LanguageModel
-    heads : iterable of (int, int)
-        Layer and head, both from 0.
-
-    Returns
-    -------
-    model : LanguageModel
-        A copy. The other heads, and the weights of those that are off, are computed as before.
-
-    Raises
-    ------
-    TypeError
-        If these are not pairs of whole numbers.
-    ValueError
-        If there is no such layer or head.
-    """
-    check_kind("without_heads", "model", model, LanguageModel)
-    model, config = deepcopy(model), model.config
-    for pair in heads:
-        if not isinstance(pair, tuple | list) or [type(number) for number in pair] != [int, int]:
-            raise TypeError(
-                f"without_heads: heads must be pairs of a layer and a head, such as [(1, 0)]; got {pair!r}."
-            )
-        layer, head = pair
-        if not (0 <= layer < config.num_layers and 0 <= head < config.num_heads):
-            raise ValueError(
-                f"without_heads: there are layers 0 to {config.num_layers - 1} with heads 0 to {config.num_heads - 1}; "
-                f"got layer {layer}, head {head}."
-            )
-        columns = slice(head * config.d_k, (head + 1) * config.d_k)
-        block: Any = model.layers[layer]
-        with torch.no_grad():
-            block.attention.w_o.weight[:, columns] = 0.0  # (d_model, H * d_k): its inputs are the heads
-    return model
 
 
 @torch.no_grad()

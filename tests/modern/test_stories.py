@@ -13,6 +13,7 @@ import torch
 
 from attention_variants.lab.plots.stories import plot_writing, writing_table
 from attention_variants.model import sampling_probabilities
+from attention_variants.model.ablation import without_heads
 from attention_variants.model.date_model import load_date_model
 from attention_variants.model.stories import (
     ANIMALS,
@@ -39,7 +40,6 @@ from attention_variants.model.story_model import (
     story_model,
     story_recall,
     train_stories,
-    without_heads,
 )
 from attention_variants.model.story_writing import write_story
 

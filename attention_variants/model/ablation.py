@@ -1,14 +1,58 @@
-"""How heads of two layers work together: one head's share is taken from one projection of the next layer alone."""
+"""A language model without some of its heads, or without what one head gives to one projection of the next layer."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
+from attention_variants.variants.checks import check_kind
+
 from .language_model import LanguageModel
-from .story_model import without_heads
+
+
+def without_heads(model: LanguageModel, heads: Iterable[tuple[int, int]]) -> LanguageModel:
+    """Copy a model, and let some of its heads add nothing: their rows of the output projection become 0.
+
+    Parameters
+    ----------
+    model : LanguageModel
+    heads : iterable of (int, int)
+        Layer and head, both from 0.
+
+    Returns
+    -------
+    model : LanguageModel
+        A copy. The other heads, and the weights of those that are off, are computed as before.
+
+    Raises
+    ------
+    TypeError
+        If these are not pairs of whole numbers.
+    ValueError
+        If there is no such layer or head.
+    """
+    check_kind("without_heads", "model", model, LanguageModel)
+    model, config = deepcopy(model), model.config
+    for pair in heads:
+        if not isinstance(pair, tuple | list) or [type(number) for number in pair] != [int, int]:
+            raise TypeError(
+                f"without_heads: heads must be pairs of a layer and a head, such as [(1, 0)]; got {pair!r}."
+            )
+        layer, head = pair
+        if not (0 <= layer < config.num_layers and 0 <= head < config.num_heads):
+            raise ValueError(
+                f"without_heads: there are layers 0 to {config.num_layers - 1} with heads 0 to {config.num_heads - 1}; "
+                f"got layer {layer}, head {head}."
+            )
+        columns = slice(head * config.d_k, (head + 1) * config.d_k)
+        block: Any = model.layers[layer]
+        with torch.no_grad():
+            block.attention.w_o.weight[:, columns] = 0.0  # (d_model, H * d_k): its inputs are the heads
+    return model
 
 
 def without_path(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import attention_variants as av
-from attention_variants.model.head_paths import without_path
+from attention_variants.model.ablation import without_path
 from attention_variants.modern import grouped_query_attention, turn
 
 
