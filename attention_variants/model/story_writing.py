@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -101,17 +100,19 @@ def write_story(
     if model is not None:
         check_kind("write_story", "model", model, LanguageModel)
         check_story_model("write_story", model)
-    before = [START, *(WORDS[number] for number in encode_words(text))]
-    model = load_story_model() if model is None else model
-    tokens = torch.tensor([encode_words(" ".join(before))])
-    options: dict[str, Any] = {
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "use_cache": use_cache,
-        "seed": seed,
-    }
-    for written in stream(model, tokens, words, **options):
+    numbers = encode_words(f"{START} {text}")
+    before = [WORDS[number] for number in numbers]
+    written_tokens = stream(
+        load_story_model() if model is None else model,
+        torch.tensor([numbers]),
+        words,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        use_cache=use_cache,
+        seed=seed,
+    )
+    for written in written_tokens:
         number, shares = int(written.token), written.logits[0].softmax(dim=-1)
         yield WrittenWord(
             WORDS[number],

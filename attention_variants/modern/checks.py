@@ -15,6 +15,7 @@ from attention_variants.variants.checks import (
     check_heads,
     check_kind,
     check_number,
+    kind_of,
     look,
 )
 
@@ -72,8 +73,9 @@ def is_cache(thing: object) -> bool:
 def check_cache(caller: str, cache: object) -> None:
     """Raise a TypeError unless something keeps keys and values as `KVCache` does."""
     if not is_cache(cache):
-        came = f"the class {cache.__name__}" if isinstance(cache, type) else type(cache).__name__
-        raise TypeError(f"{caller}: cache must be a KVCache or a RollingKVCache, or have their methods; got {came}.")
+        raise TypeError(
+            f"{caller}: cache must be a KVCache or a RollingKVCache, or have their methods; got {kind_of(cache)}."
+        )
 
 
 def check_append(cache: KVCache | RollingKVCache, k: Tensor, v: Tensor) -> None:

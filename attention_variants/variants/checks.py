@@ -261,8 +261,23 @@ def check_kind(caller: str, name: str, thing: object, *kinds: type) -> None:
     """
     if not isinstance(thing, kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)
-        came = f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__
-        raise TypeError(f"{caller}: {name} must be of class {expected}; got {came}.")
+        raise TypeError(f"{caller}: {name} must be of class {expected}; got {kind_of(thing)}.")
+
+
+def kind_of(thing: object) -> str:
+    """Name the class of something, or say that it is a class itself.
+
+    Parameters
+    ----------
+    thing : object
+        What came.
+
+    Returns
+    -------
+    words : str
+        For an error.
+    """
+    return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__
 
 
 def check_tokens(caller: str, name: str, tokens: Tensor, vocab_size: int) -> None:

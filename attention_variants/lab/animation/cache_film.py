@@ -16,7 +16,6 @@ from attention_variants.lab.plots.axes import (
     TITLE_SIZE,
     as_array,
     blocked_cells,
-    check_tokens,
     draw_map,
     label_columns,
     label_rows,
@@ -29,12 +28,11 @@ from attention_variants.model import causal_mask
 from attention_variants.modern import KVCache
 from attention_variants.variants import attention_masked
 
-from .films import animate_figure
+from .films import animate_figure, words_of_positions
 from .player import Film
 
 __all__ = ["CacheStep", "animate_cache", "cache_steps"]
 
-_MOST_POSITIONS = 24
 _MOST_DIGITS = 4  # columns: of wider q, k, v and context the numbers are not written
 _SHADES = 13  # of what is drawn without numbers
 _PAGE, _FEATURES = 9.0, 1.3  # inches: the figure, and what is drawn without numbers
@@ -150,10 +148,7 @@ def animate_cache(
     """
     steps = cache_steps(q, k, v, lengths)
     T = len(q)
-    if T > _MOST_POSITIONS:
-        raise ValueError(f"animate_cache: at most {_MOST_POSITIONS} positions can be seen; got {T}.")
-    check_tokens("animate_cache: q", "query", tokens, T)
-    words = [str(i) for i in range(T)] if tokens is None else [*map(str, tokens)]
+    words = words_of_positions("animate_cache", tokens, T)
     _, whole = attention_masked(q.detach(), k.detach(), v.detach(), causal_mask(T))
     picture = _Picture(steps, whole, words)
     captions = [_caption(number, step, words) for number, step in enumerate(steps, start=1)]

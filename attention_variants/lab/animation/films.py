@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from attention_variants.lab.plots.axes import check_tokens
 from attention_variants.lab.plots.colors import COLORS
 from attention_variants.lab.plots.weights import plot_weights
 from attention_variants.model import Transformer, causal_mask
@@ -20,7 +21,10 @@ from attention_variants.model.dates import END, MAX_TARGET, START, TARGET_TOKENS
 from .encode import drawn
 from .player import MOST_FRAMES, WHOLE, Film
 
-__all__ = ["animate_figure", "animate_writing"]
+__all__ = ["animate_figure", "animate_writing", "words_of_positions"]
+
+#: Of a film in which each position has a row of its own.
+MOST_POSITIONS = 24
 
 
 def animate_figure(
@@ -100,6 +104,33 @@ def _columns(figure: Figure) -> list[float]:
             cuts.append((left + right) / 2)
         right = max(right, end)
     return [*cuts, 1.0]
+
+
+def words_of_positions(caller: str, tokens: Sequence[str] | None, T: int) -> list[str]:
+    """Say what stands at each position of a film: the words, or numbers from 0.
+
+    Parameters
+    ----------
+    caller : str
+        The name that errors begin with.
+    tokens : sequence of str, optional
+        The words.
+    T : int
+        How many positions there are.
+
+    Returns
+    -------
+    words : list of str
+
+    Raises
+    ------
+    ValueError
+        If there are more positions than can be seen, or not a word for each.
+    """
+    if T > MOST_POSITIONS:
+        raise ValueError(f"{caller}: at most {MOST_POSITIONS} positions can be seen; got {T}.")
+    check_tokens(f"{caller}: q", "query", tokens, T)
+    return [str(i) for i in range(T)] if tokens is None else [*map(str, tokens)]
 
 
 def animate_writing(text: str, model: Transformer | None = None, *, seconds: float = 1.5) -> Film:

@@ -15,7 +15,6 @@ from attention_variants.lab.plots.axes import (
     LABEL_SIZE,
     TITLE_SIZE,
     as_array,
-    check_tokens,
     draw_map,
     label_columns,
     label_rows,
@@ -27,12 +26,11 @@ from attention_variants.lab.plots.colors import INK
 from attention_variants.modern import RollingKVCache
 from attention_variants.variants import attention_masked
 
-from .films import animate_figure
+from .films import animate_figure, words_of_positions
 from .player import Film
 
 __all__ = ["RollingStep", "animate_rolling", "rolling_steps"]
 
-_MOST_POSITIONS = 24
 _MOST_DIGITS = 4  # columns: of wider keys the numbers are not written
 
 
@@ -135,10 +133,7 @@ def animate_rolling(
     <Film of a window of 4 with 1 sink, over 16 positions: 16 frames>
     """
     steps, T = rolling_steps(q, k, v, window, sinks), len(q)
-    if T > _MOST_POSITIONS:
-        raise ValueError(f"animate_rolling: at most {_MOST_POSITIONS} positions can be seen; got {T}.")
-    check_tokens("animate_rolling: q", "query", tokens, T)
-    words = [str(i) for i in range(T)] if tokens is None else [*map(str, tokens)]
+    words = words_of_positions("animate_rolling", tokens, T)
     picture = _Picture(steps, k.detach(), words, sinks)
     captions = [_caption(t, step, words) for t, step in enumerate(steps)]
     title = f"a window of {window} with {sinks} sink{'' if sinks == 1 else 's'}, over {T} positions"
